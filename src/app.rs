@@ -1,0 +1,229 @@
+//! Builds every part of the service from the configuration, owns them, and ends them in order.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::cache::Cache;
+use crate::cache::prober::Prober;
+use crate::clock;
+use crate::config::Config;
+use crate::health::{Draining, Health};
+use crate::http::accept::{self, Acceptor, Room};
+use crate::http::connection::Message;
+use crate::http::contract::Contract;
+use crate::http::front::{Front, Limits};
+use crate::http::service::Service;
+use crate::logging::Seldom;
+use crate::lookup::{Lookups, NamedSource};
+use crate::memory::Memory;
+use crate::metrics::{Metrics, Outcome};
+use crate::pipeline::Pipeline;
+use crate::source;
+
+/// Descriptors for everything but clients: Redis, sources, the library, logs.
+const DESCRIPTORS_RESERVED: u64 = 64;
+
+/// Why the service could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The configured address cannot be listened on.
+    Bind(std::net::SocketAddr, io::Error),
+    /// The system lacks threads, descriptors or memory.
+    System(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(address, error) => {
+                write!(f, "cannot listen on {address} ([server] listen): {error}")
+            }
+            Self::System(error) => write!(f, "the system does not let it start: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+/// The running service. Fields are dropped in their order: the doors first, the workers after them.
+pub struct App {
+    acceptor: Acceptor,
+    fronts: Vec<Front>,
+    pipeline: Pipeline,
+    prober: Prober,
+    draining: Arc<Draining>,
+    room: Arc<Room>,
+    metrics: Arc<Metrics>,
+    drain_timeout: Duration,
+}
+
+impl App {
+    /// Listens and starts every thread. Redis need not be there.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        let listener = accept::listen(config.server.listen)
+            .map_err(|error| StartError::Bind(config.server.listen, error))?;
+        let local = listener.local_addr()?;
+        let metrics = Arc::new(Metrics::default());
+        let draining = Arc::new(Draining::default());
+        let room = Arc::new(Room::new(affordable_connections(config)));
+        let cache = Cache::new(
+            &config.redis,
+            &config.breaker,
+            Pipeline::callers(config.redis.readers),
+        );
+        let cache = Arc::new(cache);
+        let lookups = Arc::new(Lookups::new(
+            config,
+            sources(config),
+            Arc::clone(&cache),
+            Memory::new(&config.memory),
+            Arc::clone(&metrics),
+        ));
+        let pipeline = Pipeline::start(
+            &lookups,
+            &metrics,
+            config.redis.readers,
+            config.server.workers,
+            config.redis.batch_max,
+        )?;
+        let probe_key = format!("{}evenkeel:probe", config.redis.key_prefix);
+        let prober = Prober::start(cache, config.breaker.probe_interval, probe_key)?;
+        let health = Health {
+            redis: config.health.redis,
+            stuck_after: config.server.request_timeout * 2 + Duration::from_secs(5),
+            queue_max: config.server.queue,
+            lookups: Arc::clone(&lookups),
+            progress: Arc::clone(pipeline.progress()),
+            room: Arc::clone(&room),
+            metrics: Arc::clone(&metrics),
+            draining: Arc::clone(&draining),
+        };
+        let service = Arc::new(Service::new(
+            Contract::new(config.server.contract, config.routes.clone()),
+            health,
+            Arc::clone(&metrics),
+            config.server.max_key,
+            config.server.request_timeout,
+        ));
+        let fronts = start_fronts(config, &service, &lookups, &room)?;
+        let mailboxes = fronts.iter().map(|front| Arc::clone(front.mailbox())).collect();
+        let acceptor = Acceptor::start(listener, Arc::clone(&room), mailboxes, Arc::clone(&metrics))?;
+        info!("evenkeel {} listens on {local}", env!("CARGO_PKG_VERSION"));
+        Ok(Self {
+            acceptor,
+            fronts,
+            pipeline,
+            prober,
+            draining,
+            room,
+            metrics,
+            drain_timeout: config.server.drain_timeout,
+        })
+    }
+
+    /// Ends it: not ready, no new connections, what is in flight is finished within the drain
+    /// time-out.
+    pub fn drain(mut self) {
+        let began = clock::now();
+        let (connections, _) = self.room.taken();
+        info!("draining: {connections} connections, at most {} s", self.drain_timeout.as_secs());
+        self.draining.begin();
+        self.acceptor.stop();
+        for front in &self.fronts {
+            front.mailbox().post(Message::Drain);
+        }
+        let limit = began + self.drain_timeout;
+        while self.fronts.iter().any(|front| !front.has_ended()) && clock::now() < limit {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        let (left, _) = self.room.taken();
+        drop(self.fronts);
+        drop(self.pipeline);
+        drop(self.prober);
+        farewell(&self.metrics, left, began);
+    }
+}
+
+fn start_fronts(
+    config: &Config,
+    service: &Arc<Service>,
+    lookups: &Arc<Lookups>,
+    room: &Arc<Room>,
+) -> io::Result<Vec<Front>> {
+    let limits = Limits {
+        head_max_bytes: config.server.max_head,
+        head_timeout: config.server.head_timeout,
+        idle_timeout: config.server.idle_timeout,
+        write_timeout: config.server.write_timeout,
+    };
+    let numbers = 0..config.server.fronts;
+    numbers
+        .map(|number| {
+            let (service, lookups) = (Arc::clone(service), Arc::clone(lookups));
+            Front::start(number, limits.clone(), service, lookups, Arc::clone(room))
+        })
+        .collect()
+}
+
+fn sources(config: &Config) -> Vec<NamedSource> {
+    let sources = config.sources.iter();
+    sources
+        .map(|source| NamedSource {
+            name: source.name.clone(),
+            source: source::build(source),
+            said: Seldom::default(),
+        })
+        .collect()
+}
+
+/// Raises the soft limit of descriptors to what `max_connections` needs; where the hard limit does
+/// not allow that, says so and takes as many connections as it does.
+fn affordable_connections(config: &Config) -> usize {
+    let wanted = config.server.max_connections;
+    let others = DESCRIPTORS_RESERVED + 2 * config.server.workers as u64 + config.redis.pool_size as u64;
+    let needed = wanted as u64 + others;
+    let limit = getrlimit(Resource::Nofile);
+    let Some(soft) = limit.current.filter(|&soft| soft < needed) else {
+        return wanted;
+    };
+    let raised = limit.maximum.map_or(needed, |hard| hard.min(needed));
+    let new = Rlimit { current: Some(raised), maximum: limit.maximum };
+    let has = match setrlimit(Resource::Nofile, new) {
+        Ok(()) => raised,
+        Err(_) => soft,
+    };
+    if has >= needed {
+        return wanted;
+    }
+    let affordable = has.saturating_sub(others).max(has / 4).max(1) as usize;
+    let affordable = affordable.min(wanted);
+    warn!(
+        "[server] max_connections = {wanted} needs {needed} file descriptors and the hard limit is \
+         {has}: taking {affordable} connections; raise LimitNOFILE= or ulimit -n"
+    );
+    affordable
+}
+
+/// The last line: what this process has done.
+fn farewell(metrics: &Metrics, left: usize, began: Instant) {
+    let answers = Outcome::ALL.map(|o| format!("{} {}", o.word(), metrics.answers(o)));
+    let took = clock::now().saturating_duration_since(began).as_secs_f64();
+    if left > 0 {
+        warn!("drain time-out: {left} connections were cut off");
+    }
+    info!("ended after {took:.1} s of draining; answers: {}", answers.join(", "));
+}

@@ -1,0 +1,264 @@
+//! The circuit breaker: whether something that fails may be asked again yet.
+//! A pure state machine under one mutex: it is told the time, does no I/O, writes no log line and
+//! starts no thread. Whoever changes its state gets a [`Transition`] to log and to act on.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::config::{self, BreakerMode};
+
+#[cfg(test)]
+mod tests;
+
+/// What the breaker lets through. *Open* refuses calls, as in an electric circuit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Calls are let through; failures are counted.
+    Closed,
+    /// Calls are refused.
+    Open,
+    /// One call, the trial, is let through to see.
+    HalfOpen,
+}
+
+impl State {
+    /// The word for it in logs, metrics and `/healthz`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+        }
+    }
+}
+
+/// A change of state, to be logged by whoever caused it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Transition {
+    /// Before.
+    pub from: State,
+    /// After.
+    pub to: State,
+    /// Consecutive failures when it happened.
+    pub failures: u32,
+    /// How long the state before had lasted.
+    pub lasted: Duration,
+}
+
+/// A breaker, shared by everyone who calls what it guards.
+#[derive(Debug)]
+pub struct Breaker {
+    settings: config::Breaker,
+    /// Guards nothing but the machine; held for nanoseconds, never over I/O.
+    machine: Mutex<Machine>,
+}
+
+#[derive(Debug)]
+struct Machine {
+    state: State,
+    /// When the state began.
+    since: Instant,
+    /// Raised by every change of state: a permit of an older generation changes nothing.
+    generation: u64,
+    /// Consecutive failures while closed.
+    failures: u32,
+    /// Half-open: the trial is out.
+    trial_is_out: bool,
+}
+
+impl Breaker {
+    /// A breaker that is closed, or held as the settings say.
+    #[must_use]
+    pub fn new(settings: &config::Breaker, now: Instant) -> Self {
+        let state = match settings.mode {
+            BreakerMode::ForcedOpen => State::Open,
+            BreakerMode::Auto | BreakerMode::Disabled => State::Closed,
+        };
+        Self {
+            settings: settings.clone(),
+            machine: Mutex::new(Machine {
+                state,
+                since: now,
+                generation: 0,
+                failures: 0,
+                trial_is_out: false,
+            }),
+        }
+    }
+
+    /// The state and since when.
+    #[must_use]
+    pub fn state(&self) -> (State, Instant) {
+        let machine = self.lock();
+        (machine.state, machine.since)
+    }
+
+    /// Whether [`Self::permit`] would refuse at `now`; changes nothing.
+    #[must_use]
+    pub fn refuses(&self, now: Instant) -> bool {
+        let machine = self.lock();
+        match machine.state {
+            State::Closed => false,
+            State::Open => !self.trial_is_due(&machine, now),
+            State::HalfOpen => machine.trial_is_out,
+        }
+    }
+
+    /// Leave to make one call, or `None` when it is refused. In the classic way (`probe_interval`
+    /// 0) the first call after `reset_timeout` is the trial.
+    #[must_use]
+    pub fn permit(self: &Arc<Self>, now: Instant) -> Option<Permit> {
+        let mut machine = self.lock();
+        let trial = match machine.state {
+            State::Closed => false,
+            State::Open if self.trial_is_due(&machine, now) => {
+                let _ = machine.change(State::HalfOpen, now);
+                true
+            }
+            State::Open => return None,
+            State::HalfOpen if machine.trial_is_out => {
+                // A trial that never came back must not keep the breaker half-open for ever.
+                if now.saturating_duration_since(machine.since) >= self.half_open_max() {
+                    let _ = machine.change(State::Open, now);
+                }
+                return None;
+            }
+            State::HalfOpen => true,
+        };
+        machine.trial_is_out = trial;
+        Some(Permit {
+            breaker: Arc::clone(self),
+            generation: machine.generation,
+            trial,
+            settled: false,
+        })
+    }
+
+    /// A probe of its own, made while the breaker was open, found everything well.
+    pub fn probe_succeeded(&self, now: Instant) -> Option<Transition> {
+        let mut machine = self.lock();
+        match (self.settings.mode, machine.state) {
+            (BreakerMode::Auto, State::Open | State::HalfOpen) => {
+                Some(machine.change(State::Closed, now))
+            }
+            _ => None,
+        }
+    }
+
+    /// Evidence that needs no counting (calls stall, credentials are refused): opens at once.
+    pub fn trip(&self, now: Instant) -> Option<Transition> {
+        let mut machine = self.lock();
+        match (self.settings.mode, machine.state) {
+            (BreakerMode::Auto, State::Closed | State::HalfOpen) => {
+                Some(machine.change(State::Open, now))
+            }
+            _ => None,
+        }
+    }
+
+    fn settle(&self, permit: &Permit, outcome: Outcome, now: Instant) -> Option<Transition> {
+        let mut machine = self.lock();
+        if permit.generation != machine.generation {
+            return None;
+        }
+        match (machine.state, outcome) {
+            (State::Closed, Outcome::Success) => {
+                machine.failures = 0;
+                None
+            }
+            (State::Closed, Outcome::Failure) => {
+                machine.failures = machine.failures.saturating_add(1);
+                let opens = machine.failures >= self.settings.fail_max
+                    && self.settings.mode == BreakerMode::Auto;
+                opens.then(|| machine.change(State::Open, now))
+            }
+            (State::HalfOpen, Outcome::Success) => Some(machine.change(State::Closed, now)),
+            (State::HalfOpen, Outcome::Failure) => Some(machine.change(State::Open, now)),
+            (State::Open, _) => None,
+        }
+    }
+
+    /// Whether an open breaker lets a trial through at `now`: only without a prober.
+    fn trial_is_due(&self, machine: &Machine, now: Instant) -> bool {
+        self.settings.mode == BreakerMode::Auto
+            && self.settings.probe_interval.is_zero()
+            && now.saturating_duration_since(machine.since) >= self.settings.reset_timeout
+    }
+
+    /// The longest a trial may be out: as long as the breaker would have stayed open.
+    fn half_open_max(&self) -> Duration {
+        self.settings.reset_timeout.max(Duration::from_secs(1))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Machine {
+    fn change(&mut self, to: State, now: Instant) -> Transition {
+        let transition = Transition {
+            from: self.state,
+            to,
+            failures: self.failures,
+            lasted: now.saturating_duration_since(self.since),
+        };
+        self.state = to;
+        self.since = now;
+        self.generation += 1;
+        self.failures = 0;
+        self.trial_is_out = false;
+        transition
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Success,
+    Failure,
+}
+
+/// Leave to make one call. Say how it went; a permit that is dropped says nothing and gives a
+/// trial's slot back. What a permit from before a change of state says is ignored.
+#[derive(Debug)]
+#[must_use]
+pub struct Permit {
+    breaker: Arc<Breaker>,
+    generation: u64,
+    trial: bool,
+    settled: bool,
+}
+
+impl Permit {
+    /// Whether this is the one trial of a half-open breaker.
+    #[must_use]
+    pub fn is_trial(&self) -> bool {
+        self.trial
+    }
+
+    /// The call was answered.
+    pub fn succeeded(mut self, now: Instant) -> Option<Transition> {
+        self.settled = true;
+        self.breaker.settle(&self, Outcome::Success, now)
+    }
+
+    /// The call failed, and what it called is to blame.
+    pub fn failed(mut self, now: Instant) -> Option<Transition> {
+        self.settled = true;
+        self.breaker.settle(&self, Outcome::Failure, now)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if !self.settled {
+            // Neutral results need no time: they never change the state.
+            let mut machine = self.breaker.lock();
+            if self.trial && self.generation == machine.generation {
+                machine.trial_is_out = false;
+            }
+        }
+    }
+}

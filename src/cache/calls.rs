@@ -1,0 +1,141 @@
+//! The calls that are in flight to Redis: how long each has been, how many lookups wait for it, and
+//! its socket, so that a stall is seen before the time-outs and a lost call is ended from outside.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::link::Socket;
+
+/// The calls in flight, one place for each thread that makes them.
+#[derive(Debug)]
+pub struct Calls {
+    /// Each guards one call; held for nanoseconds by its caller and by the watch.
+    places: Box<[Mutex<Option<Call>>]>,
+}
+
+#[derive(Debug)]
+struct Call {
+    since: Instant,
+    lookups: usize,
+    socket: Option<Arc<Socket>>,
+    given_up: bool,
+}
+
+impl Calls {
+    /// Places for callers `0..callers`.
+    #[must_use]
+    pub fn new(callers: usize) -> Self {
+        Self {
+            places: (0..callers).map(|_| Mutex::new(None)).collect(),
+        }
+    }
+
+    /// Caller `caller` begins a call that `lookups` requests wait for; it ends with the guard.
+    pub fn begin(&self, caller: usize, lookups: usize, now: Instant) -> InFlight<'_> {
+        let place = &self.places[caller];
+        *lock(place) = Some(Call {
+            since: now,
+            lookups,
+            socket: None,
+            given_up: false,
+        });
+        InFlight { place }
+    }
+
+    /// Lookups that wait for a call which has taken `limit` or longer.
+    #[must_use]
+    pub fn stalled(&self, limit: Duration, now: Instant) -> usize {
+        let places = self.places.iter();
+        places
+            .filter_map(|place| {
+                let call = lock(place);
+                let call = call.as_ref()?;
+                let stalls = now.saturating_duration_since(call.since) >= limit;
+                stalls.then_some(call.lookups)
+            })
+            .sum()
+    }
+
+    /// How long the oldest call has been in flight.
+    #[must_use]
+    pub fn oldest(&self, now: Instant) -> Option<Duration> {
+        let places = self.places.iter();
+        places
+            .filter_map(|place| Some(now.saturating_duration_since(lock(place).as_ref()?.since)))
+            .max()
+    }
+
+    /// Ends every call in flight: its thread meets a closed connection at once.
+    pub fn give_up_all(&self) {
+        for place in &self.places {
+            if let Some(call) = lock(place).as_mut() {
+                call.given_up = true;
+                if let Some(socket) = &call.socket {
+                    socket.shut_down();
+                }
+            }
+        }
+    }
+}
+
+/// A call in flight; over when dropped.
+#[derive(Debug)]
+pub struct InFlight<'a> {
+    place: &'a Mutex<Option<Call>>,
+}
+
+impl InFlight<'_> {
+    /// The call has this socket now.
+    pub fn has_socket(&self, socket: &Arc<Socket>) {
+        if let Some(call) = lock(self.place).as_mut() {
+            if call.given_up {
+                socket.shut_down();
+            }
+            call.socket = Some(Arc::clone(socket));
+        }
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        *lock(self.place) = None;
+    }
+}
+
+fn lock(place: &Mutex<Option<Call>>) -> MutexGuard<'_, Option<Call>> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    #[test]
+    fn lookups_of_calls_over_the_limit_are_counted_and_ended_calls_are_not() {
+        let now = clock::now();
+        let calls = Calls::new(3);
+        let first = calls.begin(0, 5, now);
+        let _second = calls.begin(1, 7, now + Duration::from_millis(200));
+        let later = now + Duration::from_millis(250);
+        let limit = Duration::from_millis(250);
+        assert_eq!(calls.stalled(limit, later), 5);
+        assert_eq!(calls.oldest(later), Some(limit));
+        drop(first);
+        assert_eq!(calls.stalled(limit, later), 0);
+    }
+
+    #[test]
+    fn a_call_that_was_given_up_ends_as_soon_as_it_has_a_socket() {
+        let now = clock::now();
+        let calls = Calls::new(1);
+        let call = calls.begin(0, 1, now);
+        calls.give_up_all();
+        let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        let socket = Arc::new(Socket::Unix(ours));
+        call.has_socket(&socket);
+        let mut byte = [0_u8; 1];
+        let read = rustix::net::recv(&socket, &mut byte, rustix::net::RecvFlags::DONTWAIT);
+        assert_eq!(read.map(|(count, _)| count), Ok(0), "shut down");
+    }
+}

@@ -1,0 +1,211 @@
+//! What can go wrong with Redis, by class: which connection it costs, whether it counts against
+//! Redis, and the words for it. Pure: it classifies what other files met.
+
+use std::fmt;
+use std::io;
+
+use redis::ServerError;
+
+/// One thing that went wrong with Redis, and whose fault it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The host name has no address, or its resolution failed or took too long.
+    Unresolved(String),
+    /// Nobody listens, or the network says it cannot be reached.
+    Unreachable(String),
+    /// A step took longer than what was left of its budget.
+    TimedOut(Step),
+    /// The connection ended: reset, closed, broken pipe.
+    Closed(String),
+    /// What came back is not a Redis reply, or not the one that was asked for.
+    Protocol(String),
+    /// The server is there and says it cannot serve now: LOADING, MASTERDOWN, CLUSTERDOWN, BUSY, TRYAGAIN.
+    NotReady(String),
+    /// Credentials or rights are wrong: NOAUTH, WRONGPASS, NOPERM and what AUTH or SELECT refused.
+    Misconfigured(String),
+    /// READONLY: a replica; a master is elsewhere.
+    ReadOnly(String),
+    /// OOM, MISCONF, NOREPLICAS: writes are refused, reads go on.
+    WriteRefused(String),
+    /// Any other error reply. WRONGTYPE is not among them: it is a miss.
+    Refused(String),
+    /// All our own connections are in use: our load, not Redis's fault.
+    NoConnection,
+    /// A reply over our limit of bytes: neither side's fault, and no use to us.
+    TooLarge,
+}
+
+/// Where a time-out struck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Name resolution.
+    Resolve,
+    /// TCP or Unix connect.
+    Connect,
+    /// AUTH and SELECT.
+    Handshake,
+    /// A command and its reply.
+    Reply,
+}
+
+impl Step {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Resolve => "name resolution",
+            Self::Connect => "connect",
+            Self::Handshake => "handshake",
+            Self::Reply => "reply",
+        }
+    }
+}
+
+impl Fault {
+    /// Whether it counts against Redis in the breaker. Write refusals and READONLY do not: reads
+    /// are well. Our own exhausted pool and an oversized value say nothing about Redis.
+    #[must_use]
+    pub fn counts_as_failure(&self) -> bool {
+        !matches!(
+            self,
+            Self::ReadOnly(_) | Self::WriteRefused(_) | Self::NoConnection | Self::TooLarge
+        )
+    }
+
+    /// Whether the connection it was met on is of no more use.
+    #[must_use]
+    pub fn costs_the_connection(&self) -> bool {
+        !matches!(
+            self,
+            Self::NotReady(_) | Self::WriteRefused(_) | Self::NoConnection
+        )
+    }
+
+    /// Whether every other open connection is likely to be gone too.
+    #[must_use]
+    pub fn ends_the_generation(&self) -> bool {
+        self.counts_as_failure() && self.costs_the_connection()
+    }
+
+    /// Whether only a person can mend it, so that the breaker opens at once.
+    #[must_use]
+    pub fn is_misconfiguration(&self) -> bool {
+        matches!(self, Self::Misconfigured(_))
+    }
+
+    /// The class of an I/O error met in `step`.
+    #[must_use]
+    pub fn from_io(error: &io::Error, step: Step) -> Self {
+        use io::ErrorKind as Kind;
+        match error.kind() {
+            // SO_RCVTIMEO shows as EAGAIN.
+            Kind::WouldBlock | Kind::TimedOut => Self::TimedOut(step),
+            Kind::FileTooLarge => Self::TooLarge,
+            _ if step == Step::Connect => Self::Unreachable(error.to_string()),
+            Kind::UnexpectedEof => Self::Closed("closed by the server".to_owned()),
+            _ => Self::Closed(error.to_string()),
+        }
+    }
+
+    /// The class of an error reply. By its code, the first word (FACTS: the crate knows only some).
+    #[must_use]
+    pub fn from_reply(error: &ServerError) -> Self {
+        let code = error.code();
+        let text = printable(&match error.details() {
+            Some(details) => format!("{code} {details}"),
+            None => code.to_owned(),
+        });
+        match code {
+            "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "BUSY" | "TRYAGAIN" => Self::NotReady(text),
+            "NOAUTH" | "WRONGPASS" | "NOPERM" => Self::Misconfigured(text),
+            "READONLY" => Self::ReadOnly(text),
+            "OOM" | "MISCONF" | "NOREPLICAS" => Self::WriteRefused(text),
+            _ => Self::Refused(text),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unresolved(why) => write!(f, "name resolution failed: {why}"),
+            Self::Unreachable(why) => write!(f, "cannot connect: {why}"),
+            Self::TimedOut(step) => write!(f, "timed out in {}", step.words()),
+            Self::Closed(why) => write!(f, "connection lost: {why}"),
+            Self::Protocol(why) => write!(f, "protocol error: {why}"),
+            Self::NotReady(reply) => write!(f, "not ready: {reply}"),
+            Self::Misconfigured(reply) => write!(f, "refused by configuration: {reply}"),
+            Self::ReadOnly(reply) => write!(f, "not a master: {reply}"),
+            Self::WriteRefused(reply) => write!(f, "write refused: {reply}"),
+            Self::Refused(reply) => write!(f, "refused: {reply}"),
+            Self::NoConnection => write!(f, "all connections of the pool are in use"),
+            Self::TooLarge => write!(f, "reply over the limit"),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// What came from outside, fit for a log line: escaped, and cut at 200 characters.
+fn printable(text: &str) -> String {
+    text.chars()
+        .take(200)
+        .flat_map(char::escape_default)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(line: &str) -> Fault {
+        let raw = format!("-{line}\r\n");
+        match redis::parse_redis_value(raw.as_bytes()) {
+            Ok(redis::Value::ServerError(error)) => Fault::from_reply(&error),
+            other => panic!("not an error reply: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_class_of_reply_is_known_by_its_code() {
+        for line in [
+            "LOADING x",
+            "MASTERDOWN x",
+            "CLUSTERDOWN x",
+            "BUSY x",
+            "TRYAGAIN x",
+        ] {
+            let fault = reply(line);
+            assert!(
+                fault.counts_as_failure() && !fault.costs_the_connection(),
+                "{line}"
+            );
+        }
+        for line in ["OOM x", "MISCONF x", "NOREPLICAS x"] {
+            let fault = reply(line);
+            assert!(
+                !fault.counts_as_failure() && !fault.costs_the_connection(),
+                "{line}"
+            );
+        }
+        for line in ["NOAUTH x", "WRONGPASS x", "NOPERM x"] {
+            assert!(reply(line).is_misconfiguration(), "{line}");
+        }
+        let read_only = reply("READONLY x");
+        assert!(!read_only.counts_as_failure() && read_only.costs_the_connection());
+        assert!(reply("ERR max number of clients reached").ends_the_generation());
+    }
+
+    #[test]
+    fn a_time_out_says_where_it_struck_and_not_os_error_11() {
+        let error = io::Error::from_raw_os_error(11);
+        let fault = Fault::from_io(&error, Step::Reply);
+        assert_eq!(fault.to_string(), "timed out in reply");
+        assert!(fault.ends_the_generation());
+    }
+
+    #[test]
+    fn a_reply_from_outside_is_escaped_and_cut() {
+        let fault = reply(&format!("ERR \u{1b}[31m{}", "x".repeat(1000)));
+        let text = fault.to_string();
+        assert!(!text.contains('\u{1b}') && text.len() < 300, "{text}");
+    }
+}

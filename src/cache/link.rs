@@ -1,0 +1,328 @@
+//! One connection to a Redis server, every step of it within a deadline.
+//! The redis crate packs the commands and parses the replies; the socket is ours, since the crate's
+//! own time-outs hold per read and per reply of the handshake, not for the whole (FACTS).
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Cmd, Parser, Value};
+use rustix::net::RecvFlags;
+
+use super::fault::{Fault, Step};
+use crate::resolver::{HostResolver, ResolveError};
+use crate::clock::{self, Deadline};
+
+/// Bytes of all replies to one call: what a batch may cost in memory before it is given up.
+const REPLY_MAX_BYTES: u64 = 128 * 1024 * 1024;
+
+/// Where to connect to.
+#[derive(Debug)]
+pub enum Endpoint {
+    /// A host name or address, resolved at every connect.
+    Tcp(HostResolver),
+    /// A socket in the file system.
+    Unix(Box<Path>),
+}
+
+/// What a new connection says before anything else.
+#[derive(Clone, Default)]
+pub struct Handshake {
+    /// ACL user, for servers that know users.
+    pub username: Option<String>,
+    /// Password, for AUTH.
+    pub password: Option<String>,
+    /// Database, for SELECT.
+    pub db: i64,
+}
+
+/// The socket, shared with whoever may have to end a call from outside.
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP.
+    Tcp(TcpStream),
+    /// Unix domain.
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Ends the connection now: a thread that waits for its reply wakes up at once.
+    pub fn shut_down(&self) {
+        // An error means that it has ended already.
+        let _ = match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Both),
+        };
+    }
+
+    fn set_read_timeout(&self, limit: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_read_timeout(Some(limit)),
+            Self::Unix(stream) => stream.set_read_timeout(Some(limit)),
+        }
+    }
+
+    fn set_write_timeout(&self, limit: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_write_timeout(Some(limit)),
+            Self::Unix(stream) => stream.set_write_timeout(Some(limit)),
+        }
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => (&mut &*stream).read(buffer),
+            Self::Unix(stream) => (&mut &*stream).read(buffer),
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => (&mut &*stream).write(bytes),
+            Self::Unix(stream) => (&mut &*stream).write(bytes),
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+/// An open connection.
+pub struct Link {
+    socket: Arc<Socket>,
+    parser: Parser,
+    /// A call is under way, or one did not end well: the next reply may not be ours.
+    broken: bool,
+}
+
+impl Link {
+    /// Resolves, connects and shakes hands, all by `deadline`. `on_socket` is handed the socket as
+    /// soon as there is one.
+    ///
+    /// # Errors
+    /// The [`Fault`] of the step that failed.
+    pub fn open(
+        endpoint: &Endpoint,
+        handshake: &Handshake,
+        deadline: Deadline,
+        on_socket: impl FnOnce(&Arc<Socket>),
+    ) -> Result<Self, Fault> {
+        let socket = Arc::new(connect(endpoint, deadline)?);
+        on_socket(&socket);
+        let mut link = Self {
+            socket,
+            parser: Parser::new(),
+            broken: false,
+        };
+        link.shake_hands(handshake, deadline)?;
+        Ok(link)
+    }
+
+    /// The socket, for [`Socket::shut_down`] from outside.
+    #[must_use]
+    pub fn socket(&self) -> &Arc<Socket> {
+        &self.socket
+    }
+
+    /// Sends `commands` in one go and reads a reply to each by `deadline`. Error replies are
+    /// values: what they mean is the caller's business.
+    ///
+    /// # Errors
+    /// The [`Fault`] that ended the connection; it is broken then.
+    pub fn call(&mut self, commands: &[Cmd], deadline: Deadline) -> Result<Vec<Value>, Fault> {
+        self.exchange(commands, deadline, Step::Reply)
+    }
+
+    /// Whether it can be used for another call: no call ended badly on it, and the server has
+    /// neither closed it nor sent anything unasked. Costs one system call and waits for nothing.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        let mut byte = [0_u8; 1];
+        let peek = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        !self.broken
+            && matches!(
+                rustix::net::recv(&self.socket, &mut byte, peek),
+                Err(rustix::io::Errno::AGAIN)
+            )
+    }
+
+    fn shake_hands(&mut self, handshake: &Handshake, deadline: Deadline) -> Result<(), Fault> {
+        let mut commands = Vec::new();
+        if let Some(password) = &handshake.password {
+            let mut auth = redis::cmd("AUTH");
+            if let Some(username) = &handshake.username {
+                auth.arg(username);
+            }
+            auth.arg(password);
+            commands.push(auth);
+        }
+        if handshake.db != 0 {
+            let mut select = redis::cmd("SELECT");
+            select.arg(handshake.db);
+            commands.push(select);
+        }
+        if commands.is_empty() {
+            return Ok(());
+        }
+        for reply in self.exchange(&commands, deadline, Step::Handshake)? {
+            match reply {
+                Value::Okay => {}
+                Value::ServerError(error) => return Err(refused_handshake(&error)),
+                _ => return Err(Fault::Protocol("AUTH or SELECT not answered OK".to_owned())),
+            }
+        }
+        Ok(())
+    }
+
+    fn exchange(
+        &mut self,
+        commands: &[Cmd],
+        deadline: Deadline,
+        step: Step,
+    ) -> Result<Vec<Value>, Fault> {
+        // Broken until the last reply is in: an early return or a panic leaves it so.
+        self.broken = true;
+        let mut packed = Vec::new();
+        for command in commands {
+            command.write_packed_command(&mut packed);
+        }
+        write_all(&self.socket, &packed, deadline).map_err(|e| Fault::from_io(&e, step))?;
+        let mut replies = Vec::with_capacity(commands.len());
+        let mut reader = ReplyReader {
+            socket: &self.socket,
+            deadline,
+            bytes_left: REPLY_MAX_BYTES,
+            error: None,
+        };
+        for _ in commands {
+            match self.parser.parse_value(&mut reader) {
+                Ok(reply) => replies.push(reply),
+                // The parser hides the error of the socket in its own.
+                Err(_) => {
+                    return Err(match reader.error {
+                        Some(error) => Fault::from_io(&error, step),
+                        None => Fault::Protocol("not a Redis reply".to_owned()),
+                    });
+                }
+            }
+        }
+        self.broken = false;
+        Ok(replies)
+    }
+}
+
+/// What AUTH or SELECT refused is a matter of configuration, but for a server that is not ready.
+fn refused_handshake(error: &redis::ServerError) -> Fault {
+    match Fault::from_reply(error) {
+        // Without the code, a server of before ACLs says "ERR invalid password".
+        Fault::Refused(reply) if !reply.contains("max number of clients") => {
+            Fault::Misconfigured(reply)
+        }
+        other => other,
+    }
+}
+
+fn connect(endpoint: &Endpoint, deadline: Deadline) -> Result<Socket, Fault> {
+    match endpoint {
+        Endpoint::Tcp(resolver) => {
+            let mut fault = Fault::Unresolved("the name has no address".to_owned());
+            let addresses = resolver.addresses(deadline.left(clock::now()));
+            let addresses = addresses.map_err(|error| match error {
+                ResolveError::TimedOut => Fault::TimedOut(Step::Resolve),
+                ResolveError::Failed(why) => Fault::Unresolved(why),
+            })?;
+            for address in addresses {
+                let left = deadline.left(clock::now());
+                if left.is_zero() {
+                    return Err(Fault::TimedOut(Step::Connect));
+                }
+                match TcpStream::connect_timeout(&address, left) {
+                    Ok(stream) => {
+                        // Without it small commands wait for the acknowledgement of earlier ones.
+                        let _ = stream.set_nodelay(true);
+                        return Ok(Socket::Tcp(stream));
+                    }
+                    Err(error) => fault = Fault::from_io(&error, Step::Connect),
+                }
+            }
+            Err(fault)
+        }
+        // Connecting to a Unix socket waits only for a full backlog; a full one is a failure.
+        Endpoint::Unix(path) => match UnixStream::connect(path) {
+            Ok(stream) => Ok(Socket::Unix(stream)),
+            Err(error) => Err(Fault::from_io(&error, Step::Connect)),
+        },
+    }
+}
+
+fn write_all(socket: &Socket, mut bytes: &[u8], deadline: Deadline) -> io::Result<()> {
+    while !bytes.is_empty() {
+        socket.set_write_timeout(time_left(deadline)?)?;
+        match socket.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// What is left until `deadline`, or the error of having none.
+fn time_left(deadline: Deadline) -> io::Result<Duration> {
+    let left = deadline.left(clock::now());
+    if left.is_zero() {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    // The kernel counts in microseconds, and zero would mean for ever.
+    Ok(left.max(Duration::from_micros(1)))
+}
+
+/// Reads replies until the deadline, however slowly the bytes come, and not beyond the limit.
+struct ReplyReader<'a> {
+    socket: &'a Socket,
+    deadline: Deadline,
+    bytes_left: u64,
+    /// What ended it, where it was not the parser.
+    error: Option<io::Error>,
+}
+
+impl Read for ReplyReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read_some(buffer).map_err(|error| {
+            let kind = error.kind();
+            self.error = Some(error);
+            kind.into()
+        })
+    }
+}
+
+impl ReplyReader<'_> {
+    fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.bytes_left == 0 {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let count = loop {
+            self.socket.set_read_timeout(time_left(self.deadline)?)?;
+            match self.socket.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.bytes_left = self.bytes_left.saturating_sub(count as u64);
+        Ok(count)
+    }
+}

@@ -1,0 +1,363 @@
+//! Redis as a cache that may be gone at any moment: lookups, writes, and whether it is worth asking.
+//! Everything that knows the Redis protocol or its client crates is in this folder; nothing here
+//! knows routes, sources or HTTP.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use log::{error, info, warn};
+use redis::Value;
+
+use crate::breaker::{Breaker, Permit, State, Transition};
+use crate::clock::{self, Deadline};
+use crate::config::{self, RedisAddress};
+use crate::resolver::HostResolver;
+
+pub mod calls;
+pub mod fault;
+pub mod link;
+pub mod pool;
+pub mod prober;
+pub mod write;
+
+use calls::Calls;
+use fault::Fault;
+use link::{Endpoint, Handshake};
+use pool::{Dial, Drawn, Pool};
+
+/// Redis, as one process sees it.
+pub struct Cache {
+    /// Where it is, without credentials: for people.
+    address: String,
+    timeout: Duration,
+    stall_calls: usize,
+    breaker: Arc<Breaker>,
+    pool: Pool,
+    dial: Arc<Dial>,
+    calls: Calls,
+    /// Whether MGET may be used: an ACL may allow GET alone.
+    may_mget: AtomicBool,
+    /// Lookups answered without Redis since the breaker opened.
+    bypassed: AtomicU64,
+    /// Guards what is said about the outage.
+    report: Mutex<Report>,
+    writes: write::Writes,
+}
+
+/// What is known of the last time that Redis failed.
+#[derive(Debug, Default)]
+struct Report {
+    last_success: Option<Instant>,
+    last_fault: Option<String>,
+    misconfiguration_was_said: bool,
+}
+
+/// What `/healthz` and the metrics show.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Without credentials.
+    pub address: String,
+    /// Of the breaker.
+    pub state: State,
+    /// How long the breaker has been in it.
+    pub since: Duration,
+    /// In words, the last one met.
+    pub last_fault: Option<String>,
+    /// Connections: slots made, unused, at most.
+    pub connections: (u32, u32, u32),
+}
+
+/// The call brought nothing: Redis is not to be asked again by the same request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unusable;
+
+impl Cache {
+    /// For `callers` threads that make calls. Opens no connection.
+    #[must_use]
+    pub fn new(redis: &config::Redis, breaker: &config::Breaker, callers: usize) -> Self {
+        let url = &redis.url;
+        let (endpoint, address) = match &url.address {
+            RedisAddress::Tcp(host, port) => {
+                let address = match host.contains(':') {
+                    true => format!("[{host}]:{port}"),
+                    false => format!("{host}:{port}"),
+                };
+                // An address may change with a fail-over: every connect looks again.
+                let resolver = HostResolver::new(address.clone(), Duration::ZERO);
+                (Endpoint::Tcp(resolver), address)
+            }
+            RedisAddress::Unix(path) => (
+                Endpoint::Unix(path.clone().into_boxed_path()),
+                path.display().to_string(),
+            ),
+        };
+        let dial = Arc::new(Dial {
+            endpoint,
+            handshake: Handshake {
+                username: url.username.clone(),
+                password: url.password.clone(),
+                db: url.db,
+            },
+        });
+        Self {
+            address,
+            timeout: redis.timeout,
+            stall_calls: breaker.stall_calls,
+            breaker: Arc::new(Breaker::new(breaker, clock::now())),
+            pool: Pool::new(Arc::clone(&dial), redis.pool_size),
+            dial,
+            calls: Calls::new(callers),
+            may_mget: AtomicBool::new(true),
+            bypassed: AtomicU64::new(0),
+            report: Mutex::default(),
+            writes: write::Writes::default(),
+        }
+    }
+
+    /// Budget of one request for everything it does with Redis.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Whether it is worth asking.
+    #[must_use]
+    pub fn is_usable(&self, now: Instant) -> bool {
+        !self.breaker.refuses(now)
+    }
+
+    /// Leave to make one call.
+    #[must_use]
+    pub fn permit(&self, now: Instant) -> Option<Permit> {
+        let permit = self.breaker.permit(now)?;
+        if permit.is_trial() {
+            info!("redis breaker half-open: one request is the trial");
+        }
+        Some(permit)
+    }
+
+    /// Looks `keys` up in one call on behalf of thread `caller`, for whom `lookups` requests wait.
+    /// A value of the wrong type or not UTF-8 is missing.
+    ///
+    /// # Errors
+    /// [`Unusable`] when the call failed; it has been counted and, where it changed something, logged.
+    pub fn read(
+        &self,
+        permit: Permit,
+        caller: usize,
+        keys: &[&str],
+        lookups: usize,
+        deadline: Deadline,
+    ) -> Result<Vec<Option<String>>, Unusable> {
+        let call = self.calls.begin(caller, lookups, clock::now());
+        let drawn = self.pool.draw(deadline, |socket| call.has_socket(socket));
+        let values = drawn.and_then(|mut drawn| {
+            let values = self.ask(&mut drawn, keys, deadline);
+            self.keep_or_discard(&mut drawn, values.as_ref().err());
+            values
+        });
+        // The call is over before its failure ends the others.
+        drop(call);
+        match values {
+            Ok(values) => {
+                self.succeeded(permit);
+                Ok(values)
+            }
+            Err(fault) => {
+                self.failed(permit, &fault);
+                Err(Unusable)
+            }
+        }
+    }
+
+    fn ask(
+        &self,
+        drawn: &mut Drawn,
+        keys: &[&str],
+        deadline: Deadline,
+    ) -> Result<Vec<Option<String>>, Fault> {
+        let link = drawn.link()?;
+        if keys.len() > 1 && self.may_mget.load(Ordering::Relaxed) {
+            let mut mget = redis::cmd("MGET");
+            mget.arg(keys);
+            match link.call(&[mget], deadline)?.pop() {
+                Some(Value::Array(values)) if values.len() == keys.len() => {
+                    return values.into_iter().map(text).collect();
+                }
+                Some(Value::ServerError(error)) if error.code() == "NOPERM" => {
+                    self.mget_is_refused(&error);
+                }
+                Some(Value::ServerError(error)) => return Err(Fault::from_reply(&error)),
+                _ => return Err(Fault::Protocol("MGET not answered by a list".to_owned())),
+            }
+        }
+        let gets: Vec<_> = keys.iter().map(|key| get(key)).collect();
+        link.call(&gets, deadline)?.into_iter().map(text).collect()
+    }
+
+    /// One key of a batch may be out of bounds for us, or MGET as such: then GET alone is used.
+    fn mget_is_refused(&self, error: &redis::ServerError) {
+        if !is_about_a_key(error) && self.may_mget.swap(false, Ordering::Relaxed) {
+            warn!("redis user may not MGET: keys are read one by one with GET");
+        }
+    }
+
+    /// A connection that met `fault` is closed where the fault says so.
+    fn keep_or_discard(&self, drawn: &mut Drawn, fault: Option<&Fault>) {
+        if fault.is_some_and(Fault::costs_the_connection) {
+            drawn.discard();
+        }
+    }
+
+    fn succeeded(&self, permit: Permit) {
+        let now = clock::now();
+        self.report().last_success = Some(now);
+        if let Some(transition) = permit.succeeded(now) {
+            self.announce(transition, "the trial succeeded");
+        }
+    }
+
+    fn failed(&self, permit: Permit, fault: &Fault) {
+        if fault.ends_the_generation() {
+            self.pool.discard_all();
+        }
+        if !fault.counts_as_failure() {
+            return;
+        }
+        let now = clock::now();
+        self.report().last_fault = Some(fault.to_string());
+        let transition = match fault.is_misconfiguration() {
+            true => self.breaker.trip(now),
+            false => permit.failed(now),
+        };
+        if let Some(transition) = transition {
+            self.announce(transition, &fault.to_string());
+        }
+        if fault.is_misconfiguration() {
+            self.say_misconfiguration(fault);
+        }
+    }
+
+    /// Looks at the calls in flight. Opens the breaker when they stall (DESIGN 3, 2b): `stall_calls`
+    /// lookups, `waiting` ones in the queue included, have waited for half the budget and nothing
+    /// has succeeded meanwhile.
+    pub fn watch(&self, waiting: usize, now: Instant) {
+        let half = self.timeout / 2;
+        let stalled = self.calls.stalled(half, now);
+        if stalled == 0 || stalled + waiting < self.stall_calls {
+            return;
+        }
+        let last_success = self.report().last_success;
+        if last_success.is_some_and(|at| now.saturating_duration_since(at) < half) {
+            return;
+        }
+        if let Some(transition) = self.breaker.trip(now) {
+            let reason = format!(
+                "{stalled} lookups without a reply for {} ms",
+                half.as_millis()
+            );
+            self.report().last_fault = Some(reason.clone());
+            self.pool.discard_all();
+            self.announce(transition, &reason);
+        }
+    }
+
+    /// How long the oldest call has been in flight, for the health check.
+    #[must_use]
+    pub fn oldest_call(&self, now: Instant) -> Option<Duration> {
+        self.calls.oldest(now)
+    }
+
+    /// `count` lookups were answered without Redis.
+    pub fn count_bypassed(&self, count: u64) {
+        self.bypassed.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// What is known, without asking anybody.
+    #[must_use]
+    pub fn status(&self, now: Instant) -> Status {
+        let (state, since) = self.breaker.state();
+        let (slots, idle) = self.pool.slots();
+        Status {
+            address: self.address.clone(),
+            state,
+            since: now.saturating_duration_since(since),
+            last_fault: self.report().last_fault.clone(),
+            connections: (slots, idle, self.pool.size()),
+        }
+    }
+
+    /// One line for a change of state; what is in flight to a Redis that is given up ends with it.
+    fn announce(&self, transition: Transition, reason: &str) {
+        let address = &self.address;
+        let Transition {
+            from,
+            to,
+            failures,
+            lasted,
+        } = transition;
+        if to == State::Closed {
+            let bypassed = self.bypassed.swap(0, Ordering::Relaxed);
+            let mut report = self.report();
+            report.last_fault = None;
+            report.misconfiguration_was_said = false;
+            info!(
+                "redis breaker {} -> closed: {reason} ({address}); it was away for {:.1} s, \
+                 {bypassed} lookups went without it",
+                from.word(),
+                lasted.as_secs_f64(),
+            );
+        } else {
+            if from == State::Closed {
+                self.bypassed.store(0, Ordering::Relaxed);
+            }
+            self.calls.give_up_all();
+            warn!(
+                "redis breaker {} -> {}: {reason} ({address}; {failures} consecutive failures); \
+                 serving without it",
+                from.word(),
+                to.word(),
+            );
+        }
+    }
+
+    /// Loudly, and once an outage: nothing but a person can mend it.
+    fn say_misconfiguration(&self, fault: &Fault) {
+        if !std::mem::replace(&mut self.report().misconfiguration_was_said, true) {
+            error!(
+                "redis at {} refuses us: {fault}; check [redis] url, password_file and the ACL",
+                self.address
+            );
+        }
+    }
+
+    fn report(&self) -> MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn get(key: &str) -> redis::Cmd {
+    let mut get = redis::cmd("GET");
+    get.arg(key);
+    get
+}
+
+/// What a reply to GET means: a value, or nothing that can be used.
+fn text(reply: Value) -> Result<Option<String>, Fault> {
+    match reply {
+        Value::BulkString(bytes) => Ok(String::from_utf8(bytes).ok()),
+        Value::Nil => Ok(None),
+        Value::ServerError(error) if error.code() == "WRONGTYPE" => Ok(None),
+        Value::ServerError(error) if error.code() == "NOPERM" && is_about_a_key(&error) => Ok(None),
+        Value::ServerError(error) => Err(Fault::from_reply(&error)),
+        _ => Err(Fault::Protocol("GET not answered by a string".to_owned())),
+    }
+}
+
+/// Whether NOPERM is about a key and not about the command: "... to access a key" or, before
+/// Redis 7, "... to access one of the keys".
+fn is_about_a_key(error: &redis::ServerError) -> bool {
+    let details = error.details().unwrap_or_default();
+    details.contains("access a key") || details.contains("of the keys")
+}

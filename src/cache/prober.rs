@@ -1,0 +1,158 @@
+//! The background prober: asks Redis whether it is well while the breaker is open, on a connection
+//! of its own, so that no client request ever pays for a trial. Also looks once at the start, which
+//! delays nothing and only logs.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use log::{info, warn};
+use redis::Value;
+
+use super::fault::Fault;
+use super::link::Link;
+use super::{Cache, get};
+use crate::breaker::State;
+use crate::clock::{self, Deadline};
+
+/// A change of the reason is worth a line, but not more of them than this in one outage.
+const REASONS_SAID_MAX: u32 = 5;
+
+/// The prober's thread; ends when dropped.
+pub struct Prober {
+    stop: Arc<Stop>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Stop {
+    /// Guards whether to stop.
+    stopped: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Prober {
+    /// Starts it. With `interval` zero it looks once and ends: the breaker is then closed by a
+    /// trial. `probe_key` is read after the PING: an ACL or a cluster may refuse one and not the other.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn start(
+        cache: Arc<Cache>,
+        interval: Duration,
+        probe_key: String,
+    ) -> std::io::Result<Self> {
+        let stop = Arc::new(Stop::default());
+        let seen = Arc::clone(&stop);
+        let thread = thread::Builder::new()
+            .name("prober".to_owned())
+            .spawn(move || {
+                look_once(&cache, &probe_key);
+                if !interval.is_zero() {
+                    run(&cache, &probe_key, interval, &seen);
+                }
+            })?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        *self
+            .stop
+            .stopped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = true;
+        self.stop.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Stop {
+    /// Waits for `limit`; whether to stop.
+    fn wait(&self, limit: Duration) -> bool {
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .changed
+            .wait_timeout_while(stopped, limit, |stopped| !*stopped);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// The early check. A Redis that is not there opens the breaker before a client has to find out.
+fn look_once(cache: &Cache, probe_key: &str) {
+    match probe(cache, probe_key) {
+        Ok(()) => info!("redis at {} is ready", cache.address),
+        Err(fault) => {
+            cache.report().last_fault = Some(fault.to_string());
+            match cache.breaker.trip(clock::now()) {
+                Some(transition) => cache.announce(transition, &format!("at start: {fault}")),
+                None => warn!("redis at {} is not usable: {fault}", cache.address),
+            }
+            if fault.is_misconfiguration() {
+                cache.say_misconfiguration(&fault);
+            }
+        }
+    }
+}
+
+fn run(cache: &Cache, probe_key: &str, interval: Duration, stop: &Stop) {
+    let mut reasons_said = 0;
+    loop {
+        // Jitter of a tenth: many instances must not knock at once.
+        let jittered = interval.mul_f64(0.9 + fastrand::f64() * 0.2);
+        if stop.wait(jittered) {
+            return;
+        }
+        if cache.breaker.state().0 == State::Closed {
+            reasons_said = 0;
+            continue;
+        }
+        match probe(cache, probe_key) {
+            Ok(()) => {
+                cache.pool.discard_all();
+                let now = clock::now();
+                cache.report().last_success = Some(now);
+                if let Some(transition) = cache.breaker.probe_succeeded(now) {
+                    cache.announce(transition, "a probe succeeded");
+                }
+            }
+            Err(fault) => {
+                let reason = fault.to_string();
+                let before = cache.report().last_fault.replace(reason.clone());
+                if fault.is_misconfiguration() {
+                    cache.say_misconfiguration(&fault);
+                } else if before.as_ref() != Some(&reason) && reasons_said < REASONS_SAID_MAX {
+                    reasons_said += 1;
+                    info!("redis is still not usable: {reason} ({})", cache.address);
+                }
+            }
+        }
+    }
+}
+
+/// Connects, says PING and reads a key, all within half a request's budget: a Redis slower than
+/// that would be a stall again at once.
+fn probe(cache: &Cache, probe_key: &str) -> Result<(), Fault> {
+    let deadline = Deadline::after(clock::now(), cache.timeout / 2);
+    let dial = &cache.dial;
+    let mut link = Link::open(&dial.endpoint, &dial.handshake, deadline, |_| {})?;
+    let replies = link.call(&[redis::cmd("PING"), get(probe_key)], deadline)?;
+    let mut replies = replies.into_iter();
+    match replies.next() {
+        // An ACL that allows no PING is no reason not to read.
+        Some(Value::ServerError(error)) if error.code() != "NOPERM" => {
+            return Err(Fault::from_reply(&error));
+        }
+        _ => {}
+    }
+    match replies.next() {
+        Some(reply) => super::text(reply).map(drop),
+        None => Err(Fault::Protocol("GET not answered".to_owned())),
+    }
+}

@@ -1,0 +1,157 @@
+//! Writing values back to Redis. It happens after the client was answered, so a refused write costs
+//! nobody anything: it is said once, and tried again after a pause.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+use redis::Value;
+
+use super::fault::Fault;
+use super::{Cache, Unusable};
+use crate::clock::{self, Deadline};
+
+/// How long writes rest after Redis has refused one: reads go on meanwhile.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// One value to be written.
+#[derive(Debug, Clone)]
+pub struct Entry<'a> {
+    /// Whole key, prefix included.
+    pub key: &'a str,
+    /// The bare value.
+    pub value: &'a str,
+    /// Its remaining life; below a second nothing is written.
+    pub ttl: Duration,
+}
+
+/// Whether Redis takes writes.
+#[derive(Debug, Default)]
+pub struct Writes {
+    /// Guards the state of being refused.
+    refused: Mutex<Option<Refused>>,
+}
+
+#[derive(Debug)]
+struct Refused {
+    since: Instant,
+    paused_until: Instant,
+    count: u64,
+}
+
+impl Writes {
+    fn lock(&self) -> MutexGuard<'_, Option<Refused>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Cache {
+    /// Whether a write would be tried now.
+    #[must_use]
+    pub fn takes_writes(&self, now: Instant) -> bool {
+        let paused = matches!(&*self.writes.lock(), Some(refused) if now < refused.paused_until);
+        !paused && self.is_usable(now)
+    }
+
+    /// Writes `entries` in one go on behalf of thread `caller`; returns how many Redis took.
+    ///
+    /// # Errors
+    /// [`Unusable`] when Redis is not to be asked, takes no writes now, or the call failed.
+    pub fn write(
+        &self,
+        caller: usize,
+        entries: &[Entry<'_>],
+        deadline: Deadline,
+    ) -> Result<usize, Unusable> {
+        let now = clock::now();
+        if !self.takes_writes(now) {
+            return Err(Unusable);
+        }
+        let commands: Vec<_> = entries.iter().filter_map(set).collect();
+        let permit = self.permit(now).ok_or(Unusable)?;
+        let call = self.calls.begin(caller, 1, now);
+        let drawn = self.pool.draw(deadline, |socket| call.has_socket(socket));
+        let written = drawn.and_then(|mut drawn| {
+            let replies = drawn.link()?.call(&commands, deadline);
+            let written = replies.and_then(|replies| taken(&replies));
+            self.keep_or_discard(&mut drawn, written.as_ref().err());
+            written
+        });
+        drop(call);
+        match written {
+            Ok(written) => {
+                self.succeeded(permit);
+                self.writes_are_taken();
+                Ok(written)
+            }
+            Err(fault @ (Fault::WriteRefused(_) | Fault::ReadOnly(_))) => {
+                self.writes_are_refused(&fault, commands.len());
+                Err(Unusable)
+            }
+            Err(fault) => {
+                self.failed(permit, &fault);
+                Err(Unusable)
+            }
+        }
+    }
+
+    fn writes_are_refused(&self, fault: &Fault, count: usize) {
+        let now = clock::now();
+        let mut refused = self.writes.lock();
+        match &mut *refused {
+            Some(refused) => {
+                refused.count += count as u64;
+                refused.paused_until = now + PAUSE;
+            }
+            none => {
+                *none = Some(Refused {
+                    since: now,
+                    paused_until: now + PAUSE,
+                    count: count as u64,
+                });
+                warn!(
+                    "redis at {} takes no writes: {fault}; hits are served from it all the same",
+                    self.address
+                );
+            }
+        }
+    }
+
+    fn writes_are_taken(&self) {
+        if let Some(refused) = self.writes.lock().take() {
+            info!(
+                "redis takes writes again after {:.1} s; {} were refused",
+                clock::now()
+                    .saturating_duration_since(refused.since)
+                    .as_secs_f64(),
+                refused.count,
+            );
+        }
+    }
+}
+
+/// `SET key value EX seconds`, or nothing for a life below a second: `EX 0` is an error.
+fn set(entry: &Entry<'_>) -> Option<redis::Cmd> {
+    let seconds = entry.ttl.as_secs();
+    (seconds > 0).then(|| {
+        let mut set = redis::cmd("SET");
+        set.arg(entry.key).arg(entry.value).arg("EX").arg(seconds);
+        set
+    })
+}
+
+/// How many replies are OK; the first fault, if there is one.
+fn taken(replies: &[Value]) -> Result<usize, Fault> {
+    let mut written = 0;
+    for reply in replies {
+        match reply {
+            Value::Okay => written += 1,
+            // A key that is not ours to write; others may be.
+            Value::ServerError(error)
+                if error.code() == "NOPERM" && super::is_about_a_key(error) => {}
+            Value::ServerError(error) => return Err(Fault::from_reply(error)),
+            _ => return Err(Fault::Protocol("SET not answered OK".to_owned())),
+        }
+    }
+    Ok(written)
+}

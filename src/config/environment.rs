@@ -1,0 +1,169 @@
+//! Overrides by environment variables: `EVENKEEL_` and section and key joined by `_`, in capitals,
+//! as in `EVENKEEL_ROUTE_DATA_TTL`. Variables that do not begin with `EVENKEEL_` are left alone,
+//! but for systemd's `CREDENTIALS_DIRECTORY`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::report::{Place, Report, Subject};
+use super::section::Section;
+use super::wording::nearest;
+
+/// What every variable of ours begins with.
+const PREFIX: &str = "EVENKEEL_";
+
+/// A secret that has no key in the file.
+pub(super) const PASSWORD: &str = "EVENKEEL_REDIS_PASSWORD";
+
+/// Where systemd puts the files of `LoadCredential=` (systemd.exec(5)).
+pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
+/// What the environment says about secrets. Has no `Debug`, so that it can not be shown.
+#[derive(Default)]
+pub(super) struct Secrets {
+    /// From `EVENKEEL_REDIS_PASSWORD`; never empty.
+    pub(super) password: Option<String>,
+    /// From `CREDENTIALS_DIRECTORY`.
+    pub(super) credentials: Option<PathBuf>,
+}
+
+/// Puts the variables in the place of what the file says, and hands back the secrets. A variable of
+/// ours that fits nothing is a mistake; its value is not shown.
+pub(super) fn apply<K, V>(
+    environment: impl IntoIterator<Item = (K, V)>,
+    sections: &mut [Section],
+    report: &mut Report,
+) -> Secrets
+where
+    K: Into<OsString>,
+    V: Into<OsString>,
+{
+    let mut secrets = Secrets::default();
+    let mut ours: Vec<(String, OsString)> = Vec::new();
+    for (name, value) in environment {
+        let (name, value): (OsString, OsString) = (name.into(), value.into());
+        let name = name.to_string_lossy().into_owned();
+        if name == CREDENTIALS && !value.is_empty() {
+            secrets.credentials = Some(PathBuf::from(value));
+        } else if name.starts_with(PREFIX) {
+            ours.push((name, value));
+        }
+    }
+    // The environment has no order of its own; mistakes need one.
+    ours.sort();
+    let names = names(sections);
+    for (name, value) in ours {
+        let subject = || Subject::place(Place::Variable(name.clone()));
+        let Ok(value) = value.into_string() else {
+            report.mistake(subject(), "is not UTF-8");
+            continue;
+        };
+        if name == PASSWORD {
+            if value.is_empty() {
+                report.mistake(subject(), "is empty: unset it, or give the password");
+            }
+            secrets.password = Some(value).filter(|password| !password.is_empty());
+            continue;
+        }
+        match target(&names, &name) {
+            Ok(known) => {
+                if let Some(section) = sections.get_mut(known.section) {
+                    section.override_key(known.key, value.trim().to_owned(), &name);
+                }
+            }
+            Err(why) => report.mistake(subject(), why),
+        }
+    }
+    secrets
+}
+
+/// A variable that would be understood.
+struct Name {
+    variable: String,
+    /// Its beginning, up to the key.
+    section_part: String,
+    /// Index of the section it belongs to.
+    section: usize,
+    key: &'static str,
+    /// Heading of the section, with brackets.
+    heading: String,
+}
+
+/// Every variable that would be understood with these sections.
+fn names(sections: &[Section]) -> Vec<Name> {
+    let of_section = |(index, section): (usize, &Section)| {
+        let part = section.title().replace([' ', '-'], "_").to_uppercase();
+        let name = |key: &'static str| Name {
+            variable: format!("{PREFIX}{part}_{}", key.to_uppercase()),
+            section_part: format!("{PREFIX}{part}_"),
+            section: index,
+            key,
+            heading: format!("[{}]", section.title()),
+        };
+        section
+            .kind
+            .settings
+            .iter()
+            .map(|setting| name(setting.name()))
+            .collect::<Vec<_>>()
+    };
+    sections.iter().enumerate().flat_map(of_section).collect()
+}
+
+/// What a variable means. Where it can be read in two ways, the longer section name decides.
+fn target<'a>(names: &'a [Name], variable: &str) -> Result<&'a Name, String> {
+    let fits: Vec<&Name> = names
+        .iter()
+        .filter(|name| name.variable == variable)
+        .collect();
+    let Some(best) = fits.iter().min_by_key(|name| name.key.len()) else {
+        return Err(unknown(names, variable));
+    };
+    let same = fits
+        .iter()
+        .filter(|name| name.key == best.key)
+        .map(|name| name.heading.as_str());
+    let same: Vec<&str> = same.collect();
+    if same.len() > 1 {
+        return Err(format!("fits {}: rename one of them", same.join(" and ")));
+    }
+    Ok(best)
+}
+
+/// What to say of a variable that fits nothing.
+fn unknown(names: &[Name], variable: &str) -> String {
+    // The common beginning would make everything look alike.
+    let bare = variable.strip_prefix(PREFIX).unwrap_or_default();
+    let known: Vec<&str> = names
+        .iter()
+        .map(|name| name.variable.as_str())
+        .chain([PASSWORD])
+        .filter_map(|name| name.strip_prefix(PREFIX))
+        .collect();
+    if let Some(name) = nearest(bare, known.iter().copied()) {
+        return format!("fits no setting; did you mean {PREFIX}{name}?");
+    }
+    let of_section = |name: &&Name| variable.starts_with(&name.section_part);
+    let longest = names
+        .iter()
+        .filter(of_section)
+        .max_by_key(|name| name.section_part.len());
+    match longest {
+        Some(Name {
+            section,
+            section_part,
+            heading,
+            ..
+        }) => {
+            let keys = names.iter().filter(|name| name.section == *section);
+            let keys: Vec<String> = keys.map(|name| name.key.to_uppercase()).collect();
+            format!(
+                "fits no key of {heading}; after {section_part} may come {}",
+                keys.join(", ")
+            )
+        }
+        None => "fits no setting: after EVENKEEL_ come section and key, as in \
+                 EVENKEEL_REDIS_TIMEOUT or EVENKEEL_ROUTE_DATA_TTL"
+            .to_owned(),
+    }
+}

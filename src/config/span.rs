@@ -1,0 +1,292 @@
+//! Durations as people write them: one number and one unit, as in `500ms`, `1.5s` or `24h`.
+//! The finest step is a millisecond. A number without a unit is refused: nobody should have to
+//! guess at night whether 500 meant milliseconds.
+
+use std::time::Duration;
+
+use super::setting::Rule;
+use super::wording::quoted;
+
+/// Units and their milliseconds.
+const UNITS: [(&str, u64); 5] = [
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+];
+
+/// A duration within bounds.
+pub(super) struct Span {
+    min: Duration,
+    max: Duration,
+    /// Whether 0 is allowed although it is below `min`.
+    or_zero: bool,
+    whole_seconds: bool,
+}
+
+impl Span {
+    /// From `min` to `max`, both included.
+    pub(super) const fn between(min: Duration, max: Duration) -> Self {
+        Self {
+            min,
+            max,
+            or_zero: false,
+            whole_seconds: false,
+        }
+    }
+
+    /// Allows 0 too.
+    pub(super) const fn or_zero(self) -> Self {
+        Self {
+            or_zero: true,
+            ..self
+        }
+    }
+
+    /// Allows whole seconds only.
+    pub(super) const fn in_seconds(self) -> Self {
+        Self {
+            whole_seconds: true,
+            ..self
+        }
+    }
+}
+
+/// So many milliseconds.
+pub(super) const fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+/// So many seconds.
+pub(super) const fn secs(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// So many hours.
+pub(super) const fn hours(count: u64) -> Duration {
+    Duration::from_secs(count * 3_600)
+}
+
+impl Rule for Span {
+    type Value = Duration;
+
+    fn parse(&self, text: &str) -> Result<Duration, String> {
+        if !text.is_empty() && text.bytes().all(|b| b == b'0') {
+            let zero = (self.or_zero || self.min.is_zero()).then_some(Duration::ZERO);
+            return zero.ok_or_else(|| "must not be zero".to_owned());
+        }
+        let span = duration(text)?;
+        if span.is_zero() && self.or_zero {
+            return Ok(span);
+        }
+        if span < self.min {
+            return Err("is too short".to_owned());
+        }
+        if span > self.max {
+            return Err("is too long".to_owned());
+        }
+        if self.whole_seconds && span.subsec_nanos() != 0 {
+            return Err("must be whole seconds".to_owned());
+        }
+        Ok(span)
+    }
+
+    fn allowed(&self) -> String {
+        let zero = match (self.or_zero, self.min.is_zero()) {
+            (true, false) => "0, or ",
+            _ => "",
+        };
+        let min = if self.min.is_zero() {
+            "0".to_owned()
+        } else {
+            written(self.min)
+        };
+        let steps = if self.whole_seconds {
+            " in whole seconds"
+        } else {
+            ""
+        };
+        format!("{zero}{min} to {}{steps}", written(self.max))
+    }
+}
+
+/// Reads one number, with up to three decimals, and one unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    if text.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = (&text[..end], text[end..].trim_start());
+    let thousandths = match thousandths(number) {
+        Some(thousandths) => thousandths?,
+        None => return Err("is not a duration: write a number and a unit, as in 500ms".to_owned()),
+    };
+    if unit.is_empty() {
+        return Err(format!("needs a unit: write {number}ms or {number}s"));
+    }
+    let Some((_, length)) = UNITS.iter().find(|(name, _)| *name == unit) else {
+        return Err(unknown_unit(unit));
+    };
+    let product = thousandths
+        .checked_mul(*length)
+        .ok_or_else(|| "is too long".to_owned())?;
+    if !product.is_multiple_of(1_000) {
+        return Err("is finer than 1ms".to_owned());
+    }
+    Ok(Duration::from_millis(product / 1_000))
+}
+
+/// A decimal number in thousandths; none if it is no number, an error if it is too long or fine.
+fn thousandths(number: &str) -> Option<Result<u64, String>> {
+    let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(decimals) {
+        return None;
+    }
+    if decimals.len() > 3 {
+        return Some(Err("has more than three decimals".to_owned()));
+    }
+    let decimals = format!("{decimals:0<3}");
+    let value = format!("{whole}{decimals}").parse();
+    Some(value.map_err(|_| "is too long".to_owned()))
+}
+
+/// What to say of a unit that is none: mostly it is one of ours in other words.
+fn unknown_unit(unit: &str) -> String {
+    if unit.bytes().any(|b| b.is_ascii_digit()) {
+        return "must be one number and one unit, as in 90s".to_owned();
+    }
+    let meant = match unit.to_ascii_lowercase().as_str() {
+        "ms" | "msec" | "msecs" | "millis" | "milliseconds" => "; did you mean ms?",
+        "s" | "sec" | "secs" | "second" | "seconds" => "; did you mean s?",
+        "m" | "min" | "mins" | "minute" | "minutes" => "; did you mean m?",
+        "h" | "hr" | "hrs" | "hour" | "hours" => "; did you mean h?",
+        "d" | "day" | "days" => "; did you mean d?",
+        _ => "",
+    };
+    format!(
+        "has the unknown unit {}, units are ms, s, m, h and d{meant}",
+        quoted(unit)
+    )
+}
+
+/// The duration as one would write it, in the unit that reads best; parts of a millisecond are
+/// left out.
+pub(super) fn written(span: Duration) -> String {
+    let (seconds, millis) = (span.as_secs(), span.subsec_millis());
+    if millis != 0 {
+        if seconds == 0 {
+            return format!("{millis}ms");
+        }
+        let decimals = format!("{millis:03}");
+        return format!("{seconds}.{}s", decimals.trim_end_matches('0'));
+    }
+    // A unit is used from where it reads better than the smaller one: 60s, 24h, but 10m, 365d.
+    for (unit, length, from) in [("d", 86_400, 172_800), ("h", 3_600, 3_600), ("m", 60, 120)] {
+        if seconds >= from && seconds.is_multiple_of(length) {
+            return format!("{}{unit}", seconds / length);
+        }
+    }
+    format!("{seconds}s")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SPAN: Span = Span::between(ms(1), secs(60));
+
+    #[test]
+    fn every_unit_is_read() {
+        for (text, expected) in [
+            ("500ms", ms(500)),
+            ("1.5s", ms(1_500)),
+            ("0.25m", secs(15)),
+            ("2 m", secs(120)),
+            ("24h", hours(24)),
+            ("365d", hours(365 * 24)),
+        ] {
+            assert_eq!(duration(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_without_a_unit_is_told_what_to_write() {
+        assert_eq!(
+            SPAN.parse("500"),
+            Err("needs a unit: write 500ms or 500s".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused_with_the_reason() {
+        for (text, reason) in [
+            ("", "is empty"),
+            ("soon", "is not a duration"),
+            ("-5s", "is not a duration"),
+            ("1.2.3s", "is not a duration"),
+            (".5s", "is not a duration"),
+            ("5sec", "did you mean s?"),
+            ("5MS", "did you mean ms?"),
+            ("5\u{fc}", "unknown unit"),
+            ("1m30s", "one number and one unit"),
+            ("0.5ms", "finer than 1ms"),
+            ("0.0001s", "three decimals"),
+            ("99999999999999999999s", "is too long"),
+            ("18446744073709551615d", "is too long"),
+            ("61s", "is too long"),
+            ("0", "must not be zero"),
+            ("0s", "is too short"),
+        ] {
+            let why = SPAN.parse(text).unwrap_err();
+            assert!(why.contains(reason), "{text}: {why}");
+        }
+    }
+
+    #[test]
+    fn zero_and_whole_seconds_are_part_of_what_is_allowed() {
+        let interval = Span::between(ms(10), secs(60)).or_zero();
+        assert_eq!(interval.parse("0"), Ok(Duration::ZERO));
+        assert_eq!(interval.parse("0ms"), Ok(Duration::ZERO));
+        assert_eq!(interval.parse("9ms"), Err("is too short".to_owned()));
+        assert_eq!(interval.allowed(), "0, or 10ms to 60s");
+        let latency = Span::between(ms(0), secs(1));
+        assert_eq!(latency.parse("0"), Ok(Duration::ZERO));
+        assert_eq!(latency.allowed(), "0 to 1s");
+        let ttl = Span::between(secs(1), hours(48)).in_seconds();
+        assert_eq!(ttl.parse("1.5s"), Err("must be whole seconds".to_owned()));
+        assert_eq!(ttl.allowed(), "1s to 2d in whole seconds");
+    }
+
+    #[test]
+    fn durations_are_written_in_the_unit_that_reads_best() {
+        let spans = [
+            ms(1),
+            ms(1_500),
+            secs(60),
+            secs(90),
+            secs(600),
+            hours(1),
+            hours(24),
+        ];
+        let written: Vec<String> = spans.into_iter().map(written).collect();
+        assert_eq!(written, ["1ms", "1.5s", "60s", "90s", "10m", "1h", "24h"]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(millis in 0_u64..1_000_000_000_000) {
+            prop_assert_eq!(duration(&written(ms(millis))), Ok(ms(millis)));
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "[0-9.]{0,30}\\PC{0,5}") {
+            let _ = SPAN.parse(&text);
+        }
+    }
+}

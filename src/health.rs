@@ -1,0 +1,175 @@
+//! What the health endpoints say, from known state and never from a live call: an answer about Redis
+//! must not wait for Redis.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::breaker::State;
+use crate::clock;
+use crate::config::RedisHealth;
+use crate::http::accept::Room;
+use crate::lookup::Lookups;
+use crate::metrics::{Metrics, Outcome};
+use crate::pipeline::Progress;
+
+/// The endpoints. A configured route may not have their paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `/livez`: whether the process and its threads make progress.
+    Live,
+    /// `/readyz`: whether to send it requests.
+    Ready,
+    /// `/healthz`: everything that is known.
+    Health,
+}
+
+impl Endpoint {
+    /// The one at `path`.
+    #[must_use]
+    pub fn find(path: &str) -> Option<Self> {
+        match path {
+            "/livez" => Some(Self::Live),
+            "/readyz" => Some(Self::Ready),
+            "/healthz" => Some(Self::Health),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the process is on its way out.
+#[derive(Debug, Default)]
+pub struct Draining(AtomicBool);
+
+impl Draining {
+    /// From now on it is.
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it is.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Everything that the endpoints look at.
+pub struct Health {
+    /// What a Redis that is down does to the answers.
+    pub redis: RedisHealth,
+    /// How long a thread may be at one thing before the process counts as stuck: what no limit of
+    /// the configuration lets it take.
+    pub stuck_after: Duration,
+    /// Lookups that may wait for readers, and fetches that may wait for fillers.
+    pub queue_max: usize,
+    /// The policy, its queues and its parts.
+    pub lookups: Arc<Lookups>,
+    /// The worker threads.
+    pub progress: Arc<Progress>,
+    /// The connections.
+    pub room: Arc<Room>,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// Whether it is on its way out.
+    pub draining: Arc<Draining>,
+}
+
+impl Health {
+    /// Whether the process is on its way out.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.has_begun()
+    }
+
+    /// Status code and body of an endpoint.
+    #[must_use]
+    pub fn look(&self, endpoint: Endpoint) -> (u16, Value) {
+        match endpoint {
+            Endpoint::Live => match self.is_stuck() {
+                false => (200, json!({"status": "ok"})),
+                true => (503, json!({"status": "down", "reason": "a worker thread is stuck"})),
+            },
+            Endpoint::Ready => match self.unready_reason() {
+                None => (200, json!({"status": "ok"})),
+                Some(reason) => (503, json!({"status": "down", "reason": reason})),
+            },
+            Endpoint::Health => self.everything(),
+        }
+    }
+
+    fn is_stuck(&self) -> bool {
+        self.progress.longest(clock::now()) >= self.stuck_after
+    }
+
+    fn is_redis_up(&self) -> bool {
+        self.lookups.cache().status(clock::now()).state == State::Closed
+    }
+
+    fn unready_reason(&self) -> Option<&'static str> {
+        let (fills, _) = self.lookups.fills.len();
+        let is_saturated = self.lookups.reads.len() >= self.queue_max || fills >= self.queue_max;
+        if self.is_draining() {
+            Some("draining")
+        } else if is_saturated {
+            Some("the queue is full")
+        } else if self.redis == RedisHealth::Fail && !self.is_redis_up() {
+            Some("redis is not usable")
+        } else {
+            None
+        }
+    }
+
+    fn everything(&self) -> (u16, Value) {
+        let redis = self.lookups.cache().status(clock::now());
+        let is_up = redis.state == State::Closed;
+        let unready = self.unready_reason();
+        let is_down = self.is_stuck() || unready.is_some();
+        let status = match (is_down, is_up) {
+            (true, _) => "down",
+            (false, true) => "ok",
+            (false, false) => "degraded",
+        };
+        let (slots, unused, size) = redis.connections;
+        let (fills_waiting, fetching) = self.lookups.fills.len();
+        let (connections, connections_max) = self.room.taken();
+        let memory = self.lookups.memory();
+        let counts = Outcome::ALL.map(|o| (o.word().to_owned(), self.metrics.answers(o).into()));
+        let body = json!({
+            "status": status,
+            "reason": unready,
+            "version": env!("CARGO_PKG_VERSION"),
+            "draining": self.is_draining(),
+            "redis": {
+                "status": if is_up { "up" } else { "down" },
+                "address": redis.address,
+                "breaker": redis.state.word(),
+                "since_seconds": redis.since.as_secs(),
+                "last_fault": redis.last_fault,
+                "connections": {"open_or_kept": slots, "unused": unused, "max": size},
+            },
+            "queue": {
+                "waiting_for_redis": self.lookups.reads.len(),
+                "waiting_for_source": fills_waiting,
+                "fetching": fetching,
+                "max": self.queue_max,
+            },
+            "memory": {
+                "entries": memory.entries(),
+                "bytes": memory.bytes(),
+                "max_bytes": memory.limit(),
+            },
+            "connections": {"open": connections, "max": connections_max},
+            "answers": Value::Object(counts.into_iter().collect()),
+            "source": {
+                "calls": self.metrics.source_calls.value(),
+                "failures": self.metrics.source_failures.value(),
+                "joined": self.metrics.joined.value(),
+            },
+            "panics": self.metrics.panics.value(),
+        });
+        (if is_down { 503 } else { 200 }, body)
+    }
+}

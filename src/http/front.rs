@@ -1,0 +1,474 @@
+//! The front: one thread that waits for many connections at once. It looks at every head before the
+//! library does, answers what needs no lookup, hands batches of lookups to the pipeline, and keeps
+//! all deadlines of clients. It never waits for Redis, for a source or for a client.
+
+use std::io;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use log::error;
+use rustix::event::epoll;
+
+use super::accept::Room;
+use super::connection::{Connection, Mailbox, Message, Sent};
+use super::head::{self, Refusal, Verdict};
+use super::library::{Library, NotTaken};
+use super::service::{Exchange, Reaction, Service};
+use super::slots::{Phase, Slot, Slots};
+use crate::clock;
+use crate::lookup::{Lookup, Lookups};
+
+/// Between two looks at what time does, while lookups are under way.
+const TICK: Duration = Duration::from_millis(10);
+/// Between two looks at the deadlines of all connections.
+const SWEEP: Duration = Duration::from_millis(250);
+/// Events taken at once.
+const EVENTS_MAX: usize = 512;
+/// Bytes of heads given to the library at once, well below what its stream holds.
+const GIVEN_MAX_BYTES: usize = 32 * 1024;
+/// Bytes received at once.
+const RECEIVE_BYTES: usize = 16 * 1024;
+/// Token of the mailbox's bell; connections never have it.
+const BELL: u64 = u64::MAX;
+
+/// Limits of a front.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of a head.
+    pub head_max_bytes: usize,
+    /// See [`crate::config::Server`], as the others.
+    pub head_timeout: Duration,
+    /// Between requests.
+    pub idle_timeout: Duration,
+    /// For a client to accept an answer.
+    pub write_timeout: Duration,
+}
+
+/// A front's thread.
+pub struct Front {
+    mailbox: Arc<Mailbox>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Front {
+    /// Starts one. `watches`: it also looks at what time does to the lookups; one front does.
+    ///
+    /// # Errors
+    /// When the system lacks descriptors or threads.
+    pub fn start(
+        number: usize,
+        limits: Limits,
+        service: Arc<Service>,
+        lookups: Arc<Lookups>,
+        room: Arc<Room>,
+    ) -> io::Result<Self> {
+        let mailbox = Arc::new(Mailbox::new()?);
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let data = epoll::EventData::new_u64(BELL);
+        epoll::add(&epoll, mailbox.bell(), data, epoll::EventFlags::IN)?;
+        let now = clock::now();
+        let running = Running {
+            epoll,
+            mailbox: Arc::clone(&mailbox),
+            library: Library::open()?,
+            limits,
+            service,
+            lookups,
+            room,
+            slots: Slots::default(),
+            received: vec![0; RECEIVE_BYTES],
+            given: Vec::new(),
+            batch: Vec::new(),
+            watches: number == 0,
+            watched_at: now,
+            swept_at: now,
+            submitted_at: None,
+            drains: false,
+        };
+        let thread = thread::Builder::new()
+            .name(format!("front-{number}"))
+            .spawn(move || running.run())?;
+        Ok(Self {
+            mailbox,
+            thread: Some(thread),
+        })
+    }
+
+    /// Where to leave messages for it.
+    #[must_use]
+    pub fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.mailbox.post(Message::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Running {
+    epoll: rustix::fd::OwnedFd,
+    mailbox: Arc<Mailbox>,
+    library: Library,
+    limits: Limits,
+    service: Arc<Service>,
+    lookups: Arc<Lookups>,
+    room: Arc<Room>,
+    slots: Slots,
+    received: Vec<u8>,
+    /// The exchanges whose heads have been given to the library, in their order.
+    given: Vec<Exchange>,
+    /// Lookups for the pipeline, collected over one turn of the loop.
+    batch: Vec<Lookup>,
+    watches: bool,
+    watched_at: Instant,
+    swept_at: Instant,
+    submitted_at: Option<Instant>,
+    drains: bool,
+}
+
+impl Running {
+    fn run(mut self) {
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        loop {
+            events.clear();
+            let limit = self.patience(clock::now());
+            let limit = rustix::event::Timespec {
+                tv_sec: limit.as_secs() as i64,
+                tv_nsec: i64::from(limit.subsec_nanos()),
+            };
+            let buffer = rustix::buffer::spare_capacity(&mut events);
+            match epoll::wait(&self.epoll, buffer, Some(&limit)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return error!("a front has ended: epoll: {errno}"),
+            }
+            let now = clock::now();
+            for event in &events {
+                if event.data.u64() != BELL {
+                    self.has_event(event.data.u64(), event.flags, now);
+                }
+            }
+            if !self.read_mail(now) {
+                return;
+            }
+            self.take_given(now);
+            self.submit(now);
+            self.look_at_the_time(now);
+            if self.drains && self.slots.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// How long the front may sleep.
+    fn patience(&self, now: Instant) -> Duration {
+        let is_recent = |at| now.saturating_duration_since(at) < Duration::from_secs(15);
+        if self.drains || (self.watches && self.submitted_at.is_some_and(is_recent)) {
+            TICK
+        } else {
+            SWEEP
+        }
+    }
+
+    fn has_event(&mut self, token: u64, flags: epoll::EventFlags, now: Instant) {
+        let Some(slot) = self.slots.find(token) else {
+            return;
+        };
+        let ended = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+        slot.has_ended |= flags.intersects(ended);
+        slot.is_readable |= slot.has_ended || flags.contains(epoll::EventFlags::IN);
+        if flags.contains(epoll::EventFlags::OUT) && slot.connection.has_rest() {
+            self.finish(token, now);
+        } else {
+            self.serve(token, now);
+        }
+    }
+
+    /// Takes the next request of a connection, if it is free and one is there.
+    fn serve(&mut self, token: u64, now: Instant) {
+        loop {
+            let Some(slot) = self.slots.find(token) else {
+                return;
+            };
+            if slot.phase == Phase::Lingering {
+                return self.linger(token);
+            }
+            if !slot.connection.is_free_or_will_tell() {
+                return;
+            }
+            if !slot.buffer.is_empty() {
+                let buffer = std::mem::take(&mut slot.buffer);
+                if self.take_head(token, buffer, now) {
+                    return;
+                }
+            }
+            let Some(slot) = self.slots.find(token) else {
+                return;
+            };
+            if !slot.is_readable {
+                return;
+            }
+            match slot.connection.receive(&mut self.received) {
+                Ok(None) => {
+                    slot.is_readable = false;
+                    return;
+                }
+                Ok(Some(0)) | Err(_) => return self.close(token),
+                Ok(Some(count)) => {
+                    // Edge-triggered: less than asked for means that nothing is left. The end of
+                    // the stream shows only in one more call.
+                    slot.is_readable = count == self.received.len() || slot.has_ended;
+                    if slot.buffer.is_empty() {
+                        slot.since = now;
+                    }
+                    slot.buffer.extend_from_slice(&self.received[..count]);
+                }
+            }
+        }
+    }
+
+    /// Looks at the bytes of a free connection. Gives a whole head to the library, answers one that
+    /// is refused, and keeps the beginning of one; whether the connection is busy now.
+    fn take_head(&mut self, token: u64, mut buffer: Vec<u8>, now: Instant) -> bool {
+        let Some(slot) = self.slots.find(token) else {
+            return true;
+        };
+        match head::inspect(&buffer, self.limits.head_max_bytes) {
+            Verdict::Partial => {
+                slot.buffer = buffer;
+                false
+            }
+            Verdict::Refused(refusal) => {
+                slot.phase = Phase::Last;
+                let connection = Arc::clone(&slot.connection);
+                self.refuse(&connection, refusal);
+                true
+            }
+            Verdict::Whole(head) => {
+                // Whoever sends a body gets an answer and then the end: it is never read.
+                let closes = !head.keeps_alive || head.has_body;
+                if head.has_body {
+                    slot.phase = Phase::Last;
+                }
+                let exchange = Exchange::begin(
+                    &slot.connection,
+                    &self.service,
+                    head.method == "HEAD",
+                    closes,
+                    head.is_http_1_0,
+                );
+                self.library.give(&head);
+                self.given.push(exchange);
+                let taken = head.bytes;
+                buffer.drain(..taken);
+                slot.connection.take_off(!buffer.is_empty() || slot.is_readable);
+                slot.buffer = buffer;
+                slot.since = now;
+                if self.library.given_bytes() >= GIVEN_MAX_BYTES {
+                    self.take_given(now);
+                }
+                true
+            }
+        }
+    }
+
+    /// Takes the requests of all heads that were given to the library; answers them or collects
+    /// their lookups.
+    fn take_given(&mut self, now: Instant) {
+        for exchange in self.given.drain(..) {
+            let request = match self.library.next() {
+                Ok(request) => request,
+                Err(NotTaken::Refused) => {
+                    exchange.refuse(Refusal::Malformed);
+                    continue;
+                }
+                // Dropped without an answer, it answers 503.
+                Err(NotTaken::Unavailable) => continue,
+            };
+            match self.service.react(&request, &exchange) {
+                Reaction::Answer(response) => exchange.respond(&request, &response),
+                Reaction::LookUp(target) => {
+                    let lookup = self.service.lookup(exchange, request, target, now);
+                    self.batch.push(lookup);
+                }
+            }
+        }
+    }
+
+    fn submit(&mut self, now: Instant) {
+        if !self.batch.is_empty() {
+            self.submitted_at = Some(now);
+            self.lookups.submit(std::mem::take(&mut self.batch));
+        }
+    }
+
+    fn refuse(&self, connection: &Arc<Connection>, refusal: Refusal) {
+        connection.take_off(true);
+        Exchange::begin(connection, &self.service, false, true, false).refuse(refusal);
+    }
+
+    /// Finishes what an answer has left to do, and goes on with the next request.
+    fn finish(&mut self, token: u64, now: Instant) {
+        let Some(slot) = self.slots.find(token) else {
+            return;
+        };
+        let connection = Arc::clone(&slot.connection);
+        if !connection.has_rest() {
+            return self.serve(token, now);
+        }
+        let mut rest = connection.rest();
+        if slot.phase != Phase::Writing && rest.sent < rest.bytes.len() {
+            slot.since = now;
+        }
+        let sent = match rest.is_broken {
+            true => Sent::Broken,
+            false => connection.send(&rest.bytes[rest.sent..]),
+        };
+        match sent {
+            Sent::Broken => {
+                drop(rest);
+                self.close(token);
+            }
+            Sent::Some(count) => {
+                rest.sent += count;
+                if slot.phase == Phase::Open {
+                    slot.phase = Phase::Writing;
+                }
+            }
+            Sent::All if rest.closes => {
+                drop(rest);
+                self.end(token, now);
+            }
+            Sent::All => {
+                drop(rest);
+                connection.finish();
+                if slot.phase == Phase::Writing {
+                    slot.phase = Phase::Open;
+                }
+                self.serve(token, now);
+            }
+        }
+    }
+
+    /// Ends a connection whose last answer has been sent. Where more may have come in than was
+    /// read, it lingers: closing at once would reset the connection and take the answer with it.
+    fn end(&mut self, token: u64, now: Instant) {
+        let Some(slot) = self.slots.find(token) else {
+            return;
+        };
+        let is_clean = slot.phase != Phase::Last && slot.buffer.is_empty() && !slot.is_readable;
+        if is_clean || slot.connection.socket().shutdown(std::net::Shutdown::Write).is_err() {
+            return self.close(token);
+        }
+        slot.phase = Phase::Lingering;
+        slot.since = now;
+        slot.buffer = Vec::new();
+        slot.is_readable = true;
+        self.linger(token);
+    }
+
+    /// Reads and forgets what a client goes on sending after its last answer.
+    fn linger(&mut self, token: u64) {
+        let Some(slot) = self.slots.find(token) else {
+            return;
+        };
+        // Bounded, so that one client that sends without end does not hold the front.
+        for _ in 0..64 {
+            match slot.connection.receive(&mut self.received) {
+                Ok(Some(0)) | Err(_) => return self.close(token),
+                Ok(None) => {
+                    slot.is_readable = false;
+                    return;
+                }
+                Ok(Some(_)) => {}
+            }
+        }
+        self.mailbox.post(Message::Answered(token));
+    }
+
+    /// Reads the mail; false: the front is to end now.
+    fn read_mail(&mut self, now: Instant) -> bool {
+        for message in self.mailbox.empty() {
+            match message {
+                Message::Accepted(socket) => self.open(socket, now),
+                Message::Answered(token) => self.finish(token, now),
+                Message::Evict => self.evict(now),
+                Message::Drain => self.drains = true,
+                Message::Stop => return false,
+            }
+        }
+        true
+    }
+
+    fn open(&mut self, socket: TcpStream, now: Instant) {
+        let token = self.slots.next_token();
+        let flags = epoll::EventFlags::IN
+            | epoll::EventFlags::OUT
+            | epoll::EventFlags::RDHUP
+            | epoll::EventFlags::ET;
+        let data = epoll::EventData::new_u64(token);
+        if epoll::add(&self.epoll, &socket, data, flags).is_err() {
+            return self.room.free();
+        }
+        let connection = Connection::new(socket, token, Arc::clone(&self.mailbox));
+        self.slots.fill(token, Slot::new(Arc::new(connection), now));
+    }
+
+    fn close(&mut self, token: u64) {
+        if let Some(slot) = self.slots.empty(token) {
+            // The descriptor may live a little longer in an exchange: the connection does not.
+            let socket = slot.connection.socket();
+            let _ = epoll::delete(&self.epoll, socket);
+            if Arc::strong_count(&slot.connection) > 1 {
+                let _ = socket.shutdown(std::net::Shutdown::Both);
+            }
+            drop(slot);
+            self.room.free();
+        }
+    }
+
+    /// The connection that has been idle or in its head for the longest gives way to a new one.
+    fn evict(&mut self, now: Instant) {
+        let idle = self.slots.iter().filter(|slot| slot.is_idle());
+        let oldest = idle.max_by_key(|slot| slot.idle_for(&self.mailbox, now));
+        if let Some(token) = oldest.map(|slot| slot.connection.token()) {
+            self.service.metrics().evicted.increment();
+            self.close(token);
+        }
+    }
+
+    fn look_at_the_time(&mut self, now: Instant) {
+        if self.watches && now.saturating_duration_since(self.watched_at) >= TICK {
+            self.watched_at = now;
+            self.lookups.watch(now);
+        }
+        let shortest = self.limits.head_timeout.min(self.limits.idle_timeout);
+        let pause = SWEEP.min(shortest / 4);
+        if self.drains || now.saturating_duration_since(self.swept_at) >= pause {
+            self.swept_at = now;
+            self.sweep(now);
+        }
+    }
+
+    /// Ends the connections whose time is up.
+    fn sweep(&mut self, now: Instant) {
+        let is_over = |slot: &&Slot| slot.is_over(&self.limits, &self.mailbox, self.drains, now);
+        let over = self.slots.iter().filter(is_over);
+        let over: Vec<_> = over.map(|slot| slot.connection.token()).collect();
+        for token in over {
+            self.close(token);
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! What a request head may be. Pure: bytes in, a verdict out. It decides before any library has seen
+//! a byte, and refuses what two readers could understand differently (RFC 9112 sections 2.2, 3, 5, 6):
+//! where the head ends, where the next request begins and whose it is are never a matter of opinion.
+
+/// Header fields of one request, at most; what Apache and gunicorn allow too.
+const FIELDS_MAX: usize = 100;
+
+/// What the bytes of a connection hold.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict<'a> {
+    /// The beginning of a head, so far sound.
+    Partial,
+    /// A whole, sound head.
+    Whole(Head<'a>),
+    /// No head that could be answered otherwise. The connection ends with the answer.
+    Refused(Refusal),
+}
+
+/// Why a head is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// 400: not HTTP, or ambiguous.
+    Malformed,
+    /// 414: the request line alone is over the limit.
+    TargetTooLong,
+    /// 417: an expectation that is not 100-continue.
+    ExpectationFailed,
+    /// 431: too many bytes or fields.
+    TooLarge,
+    /// 501: a transfer coding that is not known.
+    NotImplemented,
+}
+
+impl Refusal {
+    /// The status code it is answered with.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Malformed => 400,
+            Self::TargetTooLong => 414,
+            Self::ExpectationFailed => 417,
+            Self::TooLarge => 431,
+            Self::NotImplemented => 501,
+        }
+    }
+}
+
+/// The fields that the service reads. No other reaches it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// Whom the request is for: in redirects.
+    Host,
+    /// The client's name for the request.
+    RequestId,
+    /// Scheme of a TLS proxy on this machine: in redirects, as the next two.
+    ForwardedProto,
+    /// The same, older.
+    ForwardedProtocol,
+    /// The same, older still.
+    ForwardedSsl,
+}
+
+impl Field {
+    /// All of them; `field as usize` is its place here.
+    pub const ALL: [Self; 5] = [
+        Self::Host,
+        Self::RequestId,
+        Self::ForwardedProto,
+        Self::ForwardedProtocol,
+        Self::ForwardedSsl,
+    ];
+
+    /// Its name in a head.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Host => "Host",
+            Self::RequestId => "X-Request-Id",
+            Self::ForwardedProto => "X-Forwarded-Proto",
+            Self::ForwardedProtocol => "X-Forwarded-Protocol",
+            Self::ForwardedSsl => "X-Forwarded-Ssl",
+        }
+    }
+}
+
+/// A sound head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head<'a> {
+    /// Bytes up to the end of the empty line, ignored empty lines before it included.
+    pub bytes: usize,
+    /// As sent.
+    pub method: &'a str,
+    /// As sent: visible ASCII.
+    pub target: &'a str,
+    /// HTTP/1.0.
+    pub is_http_1_0: bool,
+    /// Whether the client wants the connection kept.
+    pub keeps_alive: bool,
+    /// Whether a body follows. It is never read: the connection ends with the answer.
+    pub has_body: bool,
+    /// Values of [`Field::ALL`], where there are any. One that is not ASCII is empty: it names
+    /// nobody.
+    pub fields: [Option<&'a str>; Field::ALL.len()],
+}
+
+/// Looks at what a connection has sent so far, of which a head may take `head_max_bytes`.
+#[must_use]
+pub fn inspect(bytes: &[u8], head_max_bytes: usize) -> Verdict<'_> {
+    // RFC 9112 2.2: empty lines before the request line are ignored.
+    let mut start = 0;
+    while bytes[start..].starts_with(b"\r\n") {
+        start += 2;
+    }
+    let limited = &bytes[start..bytes.len().min(start + head_max_bytes)];
+    let is_cut = limited.len() < bytes.len() - start;
+    if start > head_max_bytes {
+        return Verdict::Refused(Refusal::Malformed);
+    }
+    match read_head(limited, is_cut || limited.len() == head_max_bytes) {
+        Ok(Some(mut head)) => {
+            head.bytes += start;
+            Verdict::Whole(head)
+        }
+        Ok(None) => Verdict::Partial,
+        Err(refusal) => Verdict::Refused(refusal),
+    }
+}
+
+/// `Ok(None)`: more is needed. `is_full`: no more may come.
+fn read_head(bytes: &[u8], is_full: bool) -> Result<Option<Head<'_>>, Refusal> {
+    let Some((line, mut rest)) = split_line(bytes)? else {
+        if is_full {
+            return Err(Refusal::TargetTooLong);
+        }
+        // Not a byte of HTTP: no need to wait for the rest of it.
+        let is_token = bytes.first().is_none_or(|&first| is_token_byte(first) || first == b'\r');
+        return if is_token { Ok(None) } else { Err(Refusal::Malformed) };
+    };
+    let mut fields = Fields::default();
+    let mut head = read_request_line(line)?;
+    for _ in 0..=FIELDS_MAX {
+        let Some((line, after)) = split_line(rest)? else {
+            return if is_full { Err(Refusal::TooLarge) } else { Ok(None) };
+        };
+        rest = after;
+        if line.is_empty() {
+            head.bytes = bytes.len() - rest.len();
+            return fields.finish(head).map(Some);
+        }
+        fields.read(line)?;
+    }
+    Err(Refusal::TooLarge)
+}
+
+/// The bytes of the first line and what follows it. A line ends with CRLF and holds no other CR, LF
+/// or NUL (RFC 9112 2.2 allows a bare LF; accepting one is what smuggling lives on).
+fn split_line(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, Refusal> {
+    let is_end = |&byte: &u8| byte == b'\r' || byte == b'\n' || byte == 0;
+    match bytes.iter().position(is_end) {
+        None => Ok(None),
+        Some(at) => match &bytes[at..] {
+            [b'\r', b'\n', rest @ ..] => Ok(Some((&bytes[..at], rest))),
+            [b'\r'] => Ok(None),
+            _ => Err(Refusal::Malformed),
+        },
+    }
+}
+
+/// `METHOD SP target SP HTTP/1.x`, with single spaces.
+fn read_request_line(line: &[u8]) -> Result<Head<'_>, Refusal> {
+    let mut words = line.split(|&byte| byte == b' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return Err(Refusal::Malformed);
+    };
+    let is_visible = |&byte: &u8| byte.is_ascii_graphic();
+    if method.is_empty() || !method.iter().copied().all(is_token_byte) {
+        return Err(Refusal::Malformed);
+    }
+    if target.is_empty() || !target.iter().all(is_visible) {
+        return Err(Refusal::Malformed);
+    }
+    let is_http_1_0 = match version {
+        b"HTTP/1.0" => true,
+        // A higher minor version is answered as 1.1 (RFC 9110 2.5).
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => false,
+        _ => return Err(Refusal::Malformed),
+    };
+    Ok(Head {
+        bytes: 0,
+        method: ascii(method)?,
+        target: ascii(target)?,
+        is_http_1_0,
+        keeps_alive: !is_http_1_0,
+        has_body: false,
+        fields: [None; Field::ALL.len()],
+    })
+}
+
+/// The fields that say something about the connection, the body or the service.
+#[derive(Debug, Default)]
+struct Fields<'a> {
+    content_length: Option<&'a [u8]>,
+    transfer_encoding: Option<&'a [u8]>,
+    read: [Option<&'a [u8]>; Field::ALL.len()],
+    has_close: bool,
+    has_keep_alive: bool,
+}
+
+impl<'a> Fields<'a> {
+    fn read(&mut self, line: &'a [u8]) -> Result<(), Refusal> {
+        // A line that begins with white space would be folded into the one before (RFC 9112 5.2).
+        let colon = line.iter().position(|&byte| byte == b':').ok_or(Refusal::Malformed)?;
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        if name.is_empty() || !name.iter().copied().all(is_token_byte) {
+            return Err(Refusal::Malformed);
+        }
+        // Visible characters, spaces, tabs and what older texts call obs-text (RFC 9110 5.5).
+        if value.iter().any(|&byte| (byte < b' ' && byte != b'\t') || byte == 0x7f) {
+            return Err(Refusal::Malformed);
+        }
+        if name.eq_ignore_ascii_case(b"content-length") {
+            once(&mut self.content_length, value)
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            once(&mut self.transfer_encoding, value)
+        } else if name.eq_ignore_ascii_case(b"connection") {
+            for option in value.split(|&byte| byte == b',') {
+                let option = option.trim_ascii();
+                self.has_close |= option.eq_ignore_ascii_case(b"close");
+                self.has_keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            }
+            Ok(())
+        } else if name.eq_ignore_ascii_case(b"expect")
+            && !value.eq_ignore_ascii_case(b"100-continue")
+        {
+            Err(Refusal::ExpectationFailed)
+        } else {
+            self.keep(name, value)
+        }
+    }
+
+    fn keep(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), Refusal> {
+        let is_named = |field: &Field| name.eq_ignore_ascii_case(field.name().as_bytes());
+        match Field::ALL.into_iter().find(is_named) {
+            Some(Field::Host) => once(&mut self.read[Field::Host as usize], value),
+            // The others are hints: the last one counts.
+            Some(field) => {
+                self.read[field as usize] = Some(value);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn finish(&self, mut head: Head<'a>) -> Result<Head<'a>, Refusal> {
+        head.has_body = match (self.content_length, self.transfer_encoding) {
+            (None, None) => false,
+            (Some(length), None) => has_length(length)?,
+            (None, Some(_)) if head.is_http_1_0 => return Err(Refusal::Malformed),
+            (None, Some(codings)) => ends_chunked(codings)?,
+            (Some(_), Some(_)) => return Err(Refusal::Malformed),
+        };
+        head.keeps_alive = !self.has_close && (!head.is_http_1_0 || self.has_keep_alive);
+        head.fields = self.read.map(|value| value.map(|value| ascii(value).unwrap_or("")));
+        Ok(head)
+    }
+}
+
+/// A field that may stand only once: two of them are two opinions.
+fn once<'a>(field: &mut Option<&'a [u8]>, value: &'a [u8]) -> Result<(), Refusal> {
+    match field.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Refusal::Malformed),
+    }
+}
+
+/// Whether a Content-Length announces a body: digits alone, and a number that fits.
+fn has_length(value: &[u8]) -> Result<bool, Refusal> {
+    let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    match ascii(value)?.parse::<u64>() {
+        Ok(length) if is_number => Ok(length > 0),
+        _ => Err(Refusal::Malformed),
+    }
+}
+
+/// Whether transfer codings end with the one `chunked`: without it a body has no known length
+/// (RFC 9112 6.1).
+fn ends_chunked(codings: &[u8]) -> Result<bool, Refusal> {
+    let mut ends = false;
+    for coding in codings.split(|&byte| byte == b',') {
+        let coding = coding.trim_ascii().to_ascii_lowercase();
+        match coding.as_slice() {
+            _ if ends => return Err(Refusal::Malformed),
+            b"chunked" => ends = true,
+            b"gzip" | b"deflate" | b"compress" | b"identity" => {}
+            _ => return Err(Refusal::NotImplemented),
+        }
+    }
+    if ends { Ok(true) } else { Err(Refusal::Malformed) }
+}
+
+fn ascii(bytes: &[u8]) -> Result<&str, Refusal> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.is_ascii() => Ok(text),
+        _ => Err(Refusal::Malformed),
+    }
+}
+
+/// RFC 9110 5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MAX: usize = 1024;
+
+    fn whole(text: &str) -> Head<'_> {
+        match inspect(text.as_bytes(), MAX) {
+            Verdict::Whole(head) => head,
+            other => panic!("{text:?}: {other:?}"),
+        }
+    }
+
+    fn refused(text: &str) -> Refusal {
+        match inspect(text.as_bytes(), MAX) {
+            Verdict::Refused(refusal) => refusal,
+            other => panic!("{text:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_sound_head_is_read_and_what_follows_is_left() {
+        let text = "\r\nGET /a?b HTTP/1.1\r\nhOsT: h:1\r\nX-Request-Id:  id \r\n\r\nGET";
+        let head = whole(text);
+        assert_eq!((head.method, head.target), ("GET", "/a?b"));
+        assert_eq!(head.fields[Field::Host as usize], Some("h:1"));
+        assert_eq!(head.fields[Field::RequestId as usize], Some("id"));
+        assert_eq!(head.bytes, text.len() - 3);
+        assert!(head.keeps_alive && !head.has_body && !head.is_http_1_0);
+    }
+
+    #[test]
+    fn who_keeps_the_connection_alive() {
+        assert!(!whole("GET / HTTP/1.0\r\n\r\n").keeps_alive);
+        assert!(whole("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").keeps_alive);
+        assert!(!whole("GET / HTTP/1.1\r\nConnection: x, CLOSE\r\n\r\n").keeps_alive);
+    }
+
+    #[test]
+    fn every_prefix_of_a_sound_head_is_partial() {
+        let text = "GET /a HTTP/1.1\r\nHost: h\r\nA: b\r\n\r\n";
+        for end in 0..text.len() {
+            let verdict = inspect(&text.as_bytes()[..end], MAX);
+            assert_eq!(verdict, Verdict::Partial, "{:?}", &text[..end]);
+        }
+    }
+
+    #[test]
+    fn bodies_are_announced_in_one_way_or_refused() {
+        let with = |fields: &str| format!("POST / HTTP/1.1\r\n{fields}\r\n\r\n");
+        for fields in ["Content-Length: 7", "Content-Length: 100000000000000",
+            "Transfer-Encoding: Chunked", "Transfer-Encoding: gzip, chunked"] {
+            assert!(whole(&with(fields)).has_body, "{fields}");
+        }
+        assert!(!whole(&with("Content-Length: 0")).has_body);
+        for fields in [
+            "Content-Length: -1", "Content-Length: +1", "Content-Length: 0x1", "Content-Length: ",
+            "Content-Length: 1, 1", "Content-Length: 18446744073709551616",
+            "Content-Length: 1\r\nContent-Length: 2", "Content-Length: 1\r\nContent-Length: 1",
+            "Content-Length: 1\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding : chunked", " Transfer-Encoding: chunked",
+            "A: b\r\n Transfer-Encoding: chunked", "Host: a\r\nHost: b",
+        ] {
+            assert_eq!(refused(&with(fields)), Refusal::Malformed, "{fields:?}");
+        }
+        for fields in ["Transfer-Encoding: xchunked", "Transfer-Encoding: \"chunked\"",
+            "Transfer-Encoding: ", "Transfer-Encoding: chunked;a=b"] {
+            assert_eq!(refused(&with(fields)), Refusal::NotImplemented, "{fields:?}");
+        }
+        for fields in ["Transfer-Encoding: chunked, identity", "Transfer-Encoding: \u{b}chunked",
+            "Transfer-Encoding: gzip", "Transfer-Encoding: chunked, chunked"] {
+            assert_eq!(refused(&with(fields)), Refusal::Malformed, "{fields:?}");
+        }
+        assert_eq!(refused(&with("Expect: 200-ok")), Refusal::ExpectationFailed);
+    }
+
+    #[test]
+    fn what_is_not_http_is_refused_at_once() {
+        for text in [
+            "nonsense\r\n\r\n", "GET /a b HTTP/1.1\r\n\r\n", "GET  / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\n\n", "GET / HTTP/1.1\r\nA: b\n\r\n", "GET / HTTP/1.1\r\nA: b\rc\r\n\r\n",
+            "GET /\u{e9} HTTP/1.1\r\n\r\n", "GET /\0 HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nA: \0\r\n\r\n",
+            "GET / HTTP/1.1\r\nno colon\r\n\r\n", "GET / HTTP/1.1\r\n: x\r\n\r\n", "\u{16}\u{3}\u{1}",
+            "GET / http/1.1\r\n\r\n", "GET / HTTP/1.10\r\n\r\n", " GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/2.0\r\n\r\n", "GET / HTTP/0.9\r\n\r\n",
+        ] {
+            assert_eq!(refused(text), Refusal::Malformed, "{text:?}");
+        }
+        whole("GET / HTTP/1.1\r\nUser-Agent: caf\u{e9}\r\n\r\n");
+    }
+
+    #[test]
+    fn limits_hold_for_the_line_the_fields_and_the_whole() {
+        assert_eq!(refused(&"G".repeat(MAX)), Refusal::TargetTooLong);
+        let long = format!("GET / HTTP/1.1\r\nA: {}", "b".repeat(MAX));
+        assert_eq!(refused(&long), Refusal::TooLarge);
+        let many = format!("GET / HTTP/1.1\r\n{}", "A:b\r\n".repeat(FIELDS_MAX + 1));
+        assert_eq!(refused(&many), Refusal::TooLarge);
+        let exactly = format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "b".repeat(MAX - 23));
+        assert_eq!(whole(&exactly).bytes, MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_upset_it(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = inspect(&bytes, 300);
+        }
+
+        #[test]
+        fn a_verdict_never_depends_on_what_follows_the_head(
+            fields in "([A-Za-z-]{1,8}: ?[ -~]{0,8}\r\n){0,4}", after in ".{0,20}",
+        ) {
+            let head = format!("GET /x HTTP/1.1\r\n{fields}\r\n");
+            let alone = inspect(head.as_bytes(), MAX);
+            let followed = format!("{head}{after}");
+            prop_assert_eq!(&alone, &inspect(followed.as_bytes(), MAX));
+            prop_assert!(alone != Verdict::Partial);
+        }
+    }
+}

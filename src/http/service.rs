@@ -1,0 +1,252 @@
+//! From a request to what is done for it, and from a lookup's answer to a response: where HTTP and
+//! the policy meet. An [`Exchange`] is the duty to answer one request, whatever happens.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::connection::Connection;
+use super::contract::{Asked, Contract, Origin, Provenance};
+use super::head::{Field, Refusal};
+use super::library::Request;
+use super::response::{Envelope, Response};
+use crate::clock::Deadline;
+use crate::flight::Target;
+use crate::health::{Endpoint, Health};
+use crate::lookup::{Answer, Client, Copied, Lookup};
+use crate::metrics::Metrics;
+
+/// Seconds after which a client that was shed may try again.
+const RETRY_AFTER_SHED_S: &str = "1";
+/// Seconds after which a client may try again when the source has failed.
+const RETRY_AFTER_FAILURE_S: &str = "5";
+/// Methods of the health endpoints.
+const HEALTH_ALLOW: &str = "GET, HEAD, OPTIONS";
+
+/// What every exchange needs to know.
+pub struct Service {
+    contract: Contract,
+    health: Health,
+    metrics: Arc<Metrics>,
+    key_max_bytes: usize,
+    request_timeout: Duration,
+}
+
+/// What is done for a request.
+pub enum Reaction {
+    /// It is answered at once.
+    Answer(Response),
+    /// A key is looked up.
+    LookUp(Target),
+}
+
+impl Service {
+    /// From its parts and limits.
+    #[must_use]
+    pub fn new(
+        contract: Contract,
+        health: Health,
+        metrics: Arc<Metrics>,
+        key_max_bytes: usize,
+        request_timeout: Duration,
+    ) -> Self {
+        Self { contract, health, metrics, key_max_bytes, request_timeout }
+    }
+
+    /// What is done for `request`, which came in over the connection of `exchange`.
+    #[must_use]
+    pub fn react(&self, request: &Request, exchange: &Exchange) -> Reaction {
+        let path = request.target.split(['?', '#']).next().unwrap_or_default();
+        if let Some(endpoint) = Endpoint::find(path) {
+            return Reaction::Answer(self.health(endpoint, &request.method));
+        }
+        match self.contract.read(request, exchange) {
+            Asked::Answer(response) => Reaction::Answer(response),
+            Asked::Lookup { key, .. } if key.len() > self.key_max_bytes => {
+                Reaction::Answer(self.contract.key_too_long())
+            }
+            Asked::Lookup { route, key } => Reaction::LookUp(Target { route, key: key.into() }),
+        }
+    }
+
+    /// The lookup of a request that was whole at `now`.
+    #[must_use]
+    pub fn lookup(&self, mut exchange: Exchange, request: Request, target: Target, now: Instant) -> Lookup {
+        exchange.request_id = request_id(&request);
+        Lookup {
+            target,
+            arrived: now,
+            deadline: Deadline::after(now, self.request_timeout),
+            client: Box::new(exchange),
+        }
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    fn health(&self, endpoint: Endpoint, method: &str) -> Response {
+        match method {
+            "GET" | "HEAD" => {
+                let (status, json) = self.health.look(endpoint);
+                Response::new(status, "application/json", format!("{json}\n").into_bytes())
+                    .field("Cache-Control", "no-store")
+            }
+            "OPTIONS" => {
+                Response::new(200, "application/json", Vec::new()).field("Allow", HEALTH_ALLOW)
+            }
+            _ => self.contract.method_not_allowed(HEALTH_ALLOW),
+        }
+    }
+
+    /// The response to a lookup that was answered so.
+    fn response(&self, answer: &Answer<'_>) -> Response {
+        let contract = &self.contract;
+        match answer {
+            Answer::Redis(value) => contract
+                .value(value, Provenance::Cache)
+                .field("Cache-Status", "evenkeel; hit; detail=redis"),
+            Answer::Memory(copy) => {
+                let left = copy.ttl.saturating_sub(copy.age).as_secs();
+                let status = format!("evenkeel; hit; ttl={left}; detail=memory");
+                self.copied(copy, status)
+            }
+            Answer::Stale(copy) => {
+                let over = copy.age.saturating_sub(copy.ttl).as_secs();
+                let status = format!("evenkeel; hit; ttl=-{over}; detail=stale");
+                self.copied(copy, status)
+            }
+            Answer::Primary { value, joined } => {
+                let status = match joined {
+                    true => "evenkeel; fwd=miss; collapsed",
+                    false => "evenkeel; fwd=miss",
+                };
+                contract.value(value, Provenance::Primary).field("Cache-Status", status)
+            }
+            Answer::NoSuchThing => {
+                contract.not_found().field("Cache-Status", "evenkeel; fwd=miss")
+            }
+            Answer::Unavailable => contract
+                .unavailable()
+                .field("Cache-Status", "evenkeel; fwd=miss; detail=source-failed")
+                .field("Retry-After", RETRY_AFTER_FAILURE_S),
+            Answer::Shed => contract
+                .unavailable()
+                .field("Cache-Status", "evenkeel; detail=shed")
+                .field("Retry-After", RETRY_AFTER_SHED_S),
+        }
+    }
+
+    fn copied(&self, copy: &Copied<'_>, status: String) -> Response {
+        self.contract
+            .value(copy.value, Provenance::Cache)
+            .field("Cache-Status", status)
+            .field("Age", copy.age.as_secs().to_string())
+    }
+}
+
+/// The duty to answer one request. Dropped without an answer, by a panic or for want of anything
+/// better, it answers 503.
+pub struct Exchange {
+    connection: Arc<Connection>,
+    service: Arc<Service>,
+    is_head: bool,
+    closes: bool,
+    is_http_1_0: bool,
+    request_id: Cow<'static, str>,
+    is_answered: bool,
+}
+
+impl Exchange {
+    /// For the request whose head has just been taken off `connection`.
+    #[must_use]
+    pub fn begin(
+        connection: &Arc<Connection>,
+        service: &Arc<Service>,
+        is_head: bool,
+        closes: bool,
+        is_http_1_0: bool,
+    ) -> Self {
+        Self {
+            connection: Arc::clone(connection),
+            service: Arc::clone(service),
+            is_head,
+            closes,
+            is_http_1_0,
+            request_id: Cow::Borrowed(""),
+            is_answered: false,
+        }
+    }
+
+    /// Answers `request`.
+    pub fn respond(mut self, request: &Request, response: &Response) {
+        self.request_id = request_id(request);
+        self.send(response);
+    }
+
+    /// Answers a head that is refused; the connection ends with it.
+    pub fn refuse(mut self, refusal: Refusal) {
+        self.service.metrics.refused.increment();
+        self.closes = true;
+        let response = self.service.contract.refused(refusal);
+        self.send(&response);
+    }
+
+    fn send(&mut self, response: &Response) {
+        self.is_answered = true;
+        if self.request_id.is_empty() {
+            self.request_id = new_request_id();
+        }
+        let closes = self.closes || self.service.health.is_draining();
+        let bytes = response.render(Envelope {
+            is_head: self.is_head,
+            closes,
+            is_http_1_0: self.is_http_1_0,
+            request_id: &self.request_id,
+        });
+        self.connection.answer(bytes, closes);
+    }
+}
+
+impl Client for Exchange {
+    fn answer(mut self: Box<Self>, answer: &Answer<'_>) {
+        let response = self.service.response(answer);
+        self.send(&response);
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            let response = self.service.response(&Answer::Shed);
+            self.send(&response);
+        }
+    }
+}
+
+impl Origin for Exchange {
+    fn local(&self) -> Option<SocketAddr> {
+        self.connection.socket().local_addr().ok()
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.connection.socket().peer_addr().ok()
+    }
+}
+
+/// The client's own id where it is 1 to 128 of `[A-Za-z0-9._-]`, else a new one.
+fn request_id(request: &Request) -> Cow<'static, str> {
+    let is_char = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    let is_sound = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(is_char);
+    match request.field(Field::RequestId).filter(is_sound) {
+        Some(id) => Cow::Owned(id.to_owned()),
+        None => new_request_id(),
+    }
+}
+
+fn new_request_id() -> Cow<'static, str> {
+    Cow::Owned(format!("{:016x}", fastrand::u64(..)))
+}

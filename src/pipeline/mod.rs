@@ -1,0 +1,180 @@
+//! The threads that walk the lookups through the policy: readers, fillers, one writer. Their number
+//! is fixed by the configuration. Each takes from its queue until that is closed; a panic in one
+//! costs the requests it held a 503 and nothing else.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use log::error;
+
+use crate::clock;
+use crate::lookup::Lookups;
+use crate::metrics::Metrics;
+
+pub mod queue;
+
+/// Values of one write to Redis, at most.
+const WRITE_BATCH_MAX: usize = 64;
+
+/// The running threads.
+pub struct Pipeline {
+    lookups: Arc<Lookups>,
+    threads: Vec<JoinHandle<()>>,
+    progress: Arc<Progress>,
+}
+
+/// Since when each thread has been at what it does.
+#[derive(Debug)]
+pub struct Progress {
+    born: Instant,
+    /// Milliseconds since `born` at which the work began, plus one; 0: at rest.
+    busy_since: Box<[AtomicU64]>,
+}
+
+impl Progress {
+    fn new(threads: usize) -> Self {
+        Self {
+            born: clock::now(),
+            busy_since: (0..threads).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    fn begin(&self, thread: usize) {
+        let since = clock::now().saturating_duration_since(self.born).as_millis() as u64 + 1;
+        self.busy_since[thread].store(since, Ordering::Relaxed);
+    }
+
+    fn end(&self, thread: usize) {
+        self.busy_since[thread].store(0, Ordering::Relaxed);
+    }
+
+    /// How long the thread that has been busy the longest has been so.
+    #[must_use]
+    pub fn longest(&self, now: Instant) -> Duration {
+        let elapsed = now.saturating_duration_since(self.born).as_millis() as u64 + 1;
+        let since = self.busy_since.iter().map(|at| at.load(Ordering::Relaxed));
+        let oldest = since.filter(|&at| at > 0).min();
+        Duration::from_millis(oldest.map_or(0, |at| elapsed.saturating_sub(at)))
+    }
+}
+
+impl Pipeline {
+    /// How many threads call Redis with so many readers: they and the writer.
+    #[must_use]
+    pub fn callers(readers: usize) -> usize {
+        readers + 1
+    }
+
+    /// Starts `readers` readers, `fillers` fillers and the writer.
+    ///
+    /// # Errors
+    /// When a thread is not to be had; those already started end with the returned error.
+    pub fn start(
+        lookups: &Arc<Lookups>,
+        metrics: &Arc<Metrics>,
+        readers: usize,
+        fillers: usize,
+        batch_max: usize,
+    ) -> io::Result<Self> {
+        let progress = Arc::new(Progress::new(readers + fillers + 1));
+        let mut pipeline = Self {
+            lookups: Arc::clone(lookups),
+            threads: Vec::with_capacity(readers + fillers + 1),
+            progress,
+        };
+        let started = (|| {
+            for reader in 0..readers {
+                let mut batch = Vec::new();
+                pipeline.spawn(format!("reader-{reader}"), metrics, move |lookups, work| {
+                    if !lookups.reads.take(batch_max, &mut batch) {
+                        return false;
+                    }
+                    work(&mut || lookups.read(reader, &mut batch));
+                    // After a panic what is left of the batch is answered with 503 by being dropped.
+                    batch.clear();
+                    true
+                })?;
+            }
+            for filler in 0..fillers {
+                pipeline.spawn(format!("filler-{filler}"), metrics, move |lookups, work| {
+                    let Some((lane, fill)) = lookups.fills.take() else {
+                        return false;
+                    };
+                    let target = fill.target().clone();
+                    let mut fill = Some(fill);
+                    let finished = work(&mut || {
+                        if let Some(fill) = fill.take() {
+                            lookups.fetch(fill);
+                        }
+                    });
+                    if !finished {
+                        work(&mut || lookups.abandon(&target));
+                    }
+                    lookups.fills.done(lane);
+                    true
+                })?;
+            }
+            let mut batch = Vec::new();
+            pipeline.spawn("writer".to_owned(), metrics, move |lookups, work| {
+                if !lookups.writes.take(WRITE_BATCH_MAX, &mut batch) {
+                    return false;
+                }
+                work(&mut || lookups.write(readers, &mut batch));
+                batch.clear();
+                true
+            })
+        })();
+        started.map(|()| pipeline)
+    }
+
+    /// How long each thread has been at what it does.
+    #[must_use]
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// Starts a thread that calls `step` until it returns false. `step` runs its work through the
+    /// function it is handed, which catches panics and tells whether there was none.
+    fn spawn(
+        &mut self,
+        name: String,
+        metrics: &Arc<Metrics>,
+        mut step: impl FnMut(&Lookups, &dyn Fn(&mut dyn FnMut()) -> bool) -> bool + Send + 'static,
+    ) -> io::Result<()> {
+        let number = self.threads.len();
+        let lookups = Arc::clone(&self.lookups);
+        let progress = Arc::clone(&self.progress);
+        let metrics = Arc::clone(metrics);
+        let thread = thread::Builder::new().name(name).spawn(move || {
+            let work = |work: &mut dyn FnMut()| {
+                progress.begin(number);
+                let finished = catch_unwind(AssertUnwindSafe(work)).is_ok();
+                progress.end(number);
+                if !finished {
+                    metrics.panics.increment();
+                    error!("a worker thread panicked; it lives on, its requests got a 503");
+                }
+                finished
+            };
+            while step(&lookups, &work) {}
+        })?;
+        self.threads.push(thread);
+        Ok(())
+    }
+}
+
+impl Drop for Pipeline {
+    /// Closes the queues and waits for the threads to finish what they have.
+    fn drop(&mut self) {
+        self.lookups.reads.close();
+        self.lookups.fills.close();
+        self.lookups.writes.close();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The bounded queues between the stages. They are handed batches under one lock, since a wake-up
+//! costs more than a lookup; nothing ever waits for room in them.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// First in, first out, taken in batches.
+#[derive(Debug)]
+pub struct Queue<T> {
+    /// Guards the items and how many takers wait.
+    state: Mutex<QueueState<T>>,
+    filled: Condvar,
+    items_max: usize,
+}
+
+#[derive(Debug)]
+struct QueueState<T> {
+    items: VecDeque<T>,
+    takers_waiting: usize,
+    closed: bool,
+}
+
+impl<T> Queue<T> {
+    /// For at most `items_max` items.
+    #[must_use]
+    pub fn new(items_max: usize) -> Self {
+        Self {
+            state: Mutex::new(QueueState {
+                items: VecDeque::new(),
+                takers_waiting: 0,
+                closed: false,
+            }),
+            filled: Condvar::new(),
+            items_max,
+        }
+    }
+
+    /// Puts `items` in, in their order; what does not fit, or comes after the close, is returned.
+    #[must_use]
+    pub fn put(&self, mut items: Vec<T>) -> Vec<T> {
+        let mut state = self.lock();
+        let room = match state.closed {
+            true => 0,
+            false => self.items_max.saturating_sub(state.items.len()),
+        };
+        let refused = items.split_off(room.min(items.len()));
+        let wake = !items.is_empty() && state.takers_waiting > 0;
+        state.items.extend(items);
+        drop(state);
+        if wake {
+            self.filled.notify_one();
+        }
+        refused
+    }
+
+    /// Takes up to `max` items into `batch`, waiting for the first; false when closed and empty.
+    pub fn take(&self, max: usize, batch: &mut Vec<T>) -> bool {
+        let mut state = self.lock();
+        while state.items.is_empty() {
+            if state.closed {
+                return false;
+            }
+            state.takers_waiting += 1;
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.takers_waiting -= 1;
+        }
+        let count = max.min(state.items.len());
+        batch.extend(state.items.drain(..count));
+        let wake = !state.items.is_empty() && state.takers_waiting > 0;
+        drop(state);
+        if wake {
+            self.filled.notify_one();
+        }
+        true
+    }
+
+    /// Takes out, without waiting, the items at the head for which `is_overdue` holds.
+    #[must_use]
+    pub fn take_while(&self, is_overdue: impl Fn(&T) -> bool) -> Vec<T> {
+        let mut state = self.lock();
+        let count = state.items.iter().take_while(|item| is_overdue(item)).count();
+        state.items.drain(..count).collect()
+    }
+
+    /// How many items wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().items.len()
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes no more; who takes gets what is left and then hears of the close.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, QueueState<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A queue with a lane for each source. A lane has a limit of items under way, so that a source
+/// that hangs takes its own share of the takers and never those of another.
+#[derive(Debug)]
+pub struct Lanes<T> {
+    /// Guards the lanes.
+    state: Mutex<LanesState<T>>,
+    filled: Condvar,
+    items_max: usize,
+}
+
+#[derive(Debug)]
+struct LanesState<T> {
+    lanes: Vec<Lane<T>>,
+    /// Where the next search begins: lanes take turns.
+    next: usize,
+    waiting: usize,
+    takers_waiting: usize,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Lane<T> {
+    items: VecDeque<T>,
+    under_way: usize,
+    under_way_max: usize,
+}
+
+impl<T> Lanes<T> {
+    /// For at most `items_max` waiting items; one lane for each of `under_way_max`.
+    #[must_use]
+    pub fn new(items_max: usize, under_way_max: &[usize]) -> Self {
+        let lanes = under_way_max.iter().map(|&under_way_max| Lane {
+            items: VecDeque::new(),
+            under_way: 0,
+            under_way_max,
+        });
+        Self {
+            state: Mutex::new(LanesState {
+                lanes: lanes.collect(),
+                next: 0,
+                waiting: 0,
+                takers_waiting: 0,
+                closed: false,
+            }),
+            filled: Condvar::new(),
+            items_max,
+        }
+    }
+
+    /// Puts one item into `lane`.
+    ///
+    /// # Errors
+    /// The item itself when there is no room, or after the close.
+    pub fn put(&self, lane: usize, item: T) -> Result<(), T> {
+        let mut state = self.lock();
+        if state.closed || state.waiting >= self.items_max {
+            return Err(item);
+        }
+        state.waiting += 1;
+        state.lanes[lane].items.push_back(item);
+        let wake = state.takers_waiting > 0;
+        drop(state);
+        if wake {
+            self.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Takes the next item of a lane that is under its limit, waiting for one; `None` when closed
+    /// and empty. [`Self::done`] must follow.
+    pub fn take(&self) -> Option<(usize, T)> {
+        let mut state = self.lock();
+        loop {
+            if let Some(taken) = state.take() {
+                return Some(taken);
+            }
+            if state.closed && state.waiting == 0 {
+                return None;
+            }
+            state.takers_waiting += 1;
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.takers_waiting -= 1;
+        }
+    }
+
+    /// What was taken from `lane` is done.
+    pub fn done(&self, lane: usize) {
+        let mut state = self.lock();
+        let lane = &mut state.lanes[lane];
+        lane.under_way = lane.under_way.saturating_sub(1);
+        let wake = (!lane.items.is_empty() || state.closed) && state.takers_waiting > 0;
+        drop(state);
+        if wake {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Takes out, without waiting, the items at the heads of all lanes for which `is_overdue` holds.
+    #[must_use]
+    pub fn take_while(&self, is_overdue: impl Fn(&T) -> bool) -> Vec<T> {
+        let mut overdue = Vec::new();
+        let mut state = self.lock();
+        for lane in &mut state.lanes {
+            let count = lane.items.iter().take_while(|item| is_overdue(item)).count();
+            overdue.extend(lane.items.drain(..count));
+        }
+        state.waiting -= overdue.len();
+        overdue
+    }
+
+    /// How many items wait, and how many are under way.
+    #[must_use]
+    pub fn len(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.waiting, state.lanes.iter().map(|lane| lane.under_way).sum())
+    }
+
+    /// Takes no more; who takes gets what is left and then hears of the close.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LanesState<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> LanesState<T> {
+    fn take(&mut self) -> Option<(usize, T)> {
+        let count = self.lanes.len();
+        for turn in 0..count {
+            let number = (self.next + turn) % count;
+            let lane = &mut self.lanes[number];
+            if lane.under_way < lane.under_way_max
+                && let Some(item) = lane.items.pop_front()
+            {
+                lane.under_way += 1;
+                self.waiting -= 1;
+                self.next = number + 1;
+                return Some((number, item));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_gives_back_what_does_not_fit() {
+        let queue = Queue::new(3);
+        assert_eq!(queue.put(vec![1, 2]), []);
+        assert_eq!(queue.put(vec![3, 4, 5]), [4, 5]);
+        let mut batch = Vec::new();
+        assert!(queue.take(2, &mut batch));
+        assert_eq!(batch, [1, 2]);
+        assert_eq!(queue.take_while(|&n| n < 10), [3]);
+        queue.close();
+        assert_eq!(queue.put(vec![6]), [6]);
+        assert!(!queue.take(1, &mut batch));
+    }
+
+    #[test]
+    fn a_lane_at_its_limit_leaves_the_takers_to_the_others() {
+        let lanes = Lanes::new(10, &[1, 1]);
+        for item in ["a1", "a2"] {
+            lanes.put(0, item).expect("room");
+        }
+        lanes.put(1, "b1").expect("room");
+        assert_eq!(lanes.take(), Some((0, "a1")));
+        assert_eq!(lanes.take(), Some((1, "b1")));
+        assert_eq!(lanes.len(), (1, 2));
+        lanes.done(0);
+        assert_eq!(lanes.take(), Some((0, "a2")));
+        lanes.close();
+        assert_eq!(lanes.take(), None);
+        assert_eq!(lanes.put(0, "a3"), Err("a3"));
+    }
+
+    #[test]
+    fn lanes_take_turns() {
+        let lanes = Lanes::new(10, &[9, 9]);
+        for item in 0..3 {
+            lanes.put(0, item).expect("room");
+            lanes.put(1, item + 10).expect("room");
+        }
+        let taken: Vec<_> = (0..6).filter_map(|_| lanes.take()).map(|(lane, _)| lane).collect();
+        assert_eq!(taken, [0, 1, 0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn a_full_queue_counts_all_lanes_together() {
+        let lanes = Lanes::new(2, &[1, 1]);
+        assert_eq!(lanes.put(0, 1), Ok(()));
+        assert_eq!(lanes.put(1, 2), Ok(()));
+        assert_eq!(lanes.put(1, 3), Err(3));
+        assert_eq!(lanes.take_while(|_| true), [1, 2]);
+        assert_eq!(lanes.put(1, 3), Ok(()));
+    }
+}

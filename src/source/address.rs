@@ -1,0 +1,169 @@
+//! Where the value of a key is to be asked for: `url_prefix`, the key as one path segment,
+//! `url_suffix`. Pure: it must let no key reach another path, and no credential reach a text.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use ureq::http::Uri;
+
+use crate::config;
+
+/// What a key is written with: all but the unreserved characters of RFC 3986 section 2.3, so no
+/// byte of a key can mean anything to whoever reads the path.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// The longest URL that is sent, in bytes: what the connection's output buffer holds with room for
+/// the headers. Common servers refuse more than 8 KiB.
+pub const MAX_URL: usize = 24 * 1024;
+
+/// The two halves of a source's URL, and what else its requests need.
+pub struct Address {
+    /// Scheme, host, path before the key; without user and password.
+    prefix: String,
+    suffix: String,
+    /// `host:port`, as a resolver takes it.
+    pub host_and_port: String,
+    /// Value of the `Authorization` header, where the URL holds a user.
+    pub authorization: Option<String>,
+}
+
+impl Address {
+    /// Takes the URL of a source apart.
+    ///
+    /// # Errors
+    /// Says why no request can be sent there, without repeating any of the URL.
+    pub fn new(config: &config::HttpSource) -> Result<Self, String> {
+        let uri: Uri = config
+            .url_prefix
+            .parse()
+            .map_err(|error| format!("url is not valid: {error}"))?;
+        let default_port = match uri.scheme_str() {
+            Some("http") => 80,
+            Some("https") => return Err("https is not built in".to_owned()),
+            _ => return Err("url does not begin with http://".to_owned()),
+        };
+        let (Some(authority), Some(host)) = (uri.authority(), uri.host()) else {
+            return Err("url names no host".to_owned());
+        };
+        let port = uri.port_u16().unwrap_or(default_port);
+        let mut prefix = config.url_prefix.clone();
+        let mut authorization = None;
+        if let Some((user, _)) = authority.as_str().rsplit_once('@') {
+            authorization = Some(basic(user));
+            prefix = prefix.replacen(&format!("{user}@"), "", 1);
+        }
+        Ok(Self {
+            prefix,
+            suffix: config.url_suffix.clone(),
+            host_and_port: format!("{host}:{port}"),
+            authorization,
+        })
+    }
+
+    /// The URL for `key`; none for a key that can not be one path segment. `.` and `..` are dot
+    /// segments however they are written (RFC 3986 sections 6.2.2.2 and 6.2.2.3, and the WHATWG
+    /// URL standard take `%2E` for a dot), and an empty key would be the path of the folder.
+    #[must_use]
+    pub fn url(&self, key: &str) -> Option<String> {
+        if matches!(key, "" | "." | "..") {
+            return None;
+        }
+        let segment = utf8_percent_encode(key, ENCODED);
+        Some(format!("{}{segment}{}", self.prefix, self.suffix))
+    }
+}
+
+/// Basic credentials (RFC 7617) from the `user:password` of a URL, which is percent-encoded there.
+fn basic(user: &str) -> String {
+    let (name, password) = user.split_once(':').unwrap_or((user, ""));
+    let mut pair: Vec<u8> = percent_decode_str(name).collect();
+    pair.push(b':');
+    pair.extend(percent_decode_str(password));
+    format!("Basic {}", BASE64_STANDARD.encode(pair))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn address(url_prefix: &str, url_suffix: &str) -> Result<Address, String> {
+        Address::new(&config::HttpSource {
+            url_prefix: url_prefix.to_owned(),
+            url_suffix: url_suffix.to_owned(),
+            timeout: Duration::from_secs(1),
+            max_body: 1,
+            max_concurrent: 1,
+        })
+    }
+
+    #[test]
+    fn keys_are_one_segment_whatever_they_hold() {
+        let address = address("http://h:81/a/", "/b?c=d").unwrap();
+        let url = |key| address.url(key);
+        assert_eq!(url("k-._~9").as_deref(), Some("http://h:81/a/k-._~9/b?c=d"));
+        assert_eq!(
+            url("a/b?c#d").as_deref(),
+            Some("http://h:81/a/a%2Fb%3Fc%23d/b?c=d")
+        );
+        assert_eq!(
+            url("%2F é").as_deref(),
+            Some("http://h:81/a/%252F%20%C3%A9/b?c=d")
+        );
+        assert_eq!(url("...").as_deref(), Some("http://h:81/a/.../b?c=d"));
+        assert_eq!(url("../x").as_deref(), Some("http://h:81/a/..%2Fx/b?c=d"));
+        for key in ["", ".", ".."] {
+            assert_eq!(url(key), None, "{key:?}");
+        }
+    }
+
+    #[test]
+    fn knows_where_to_connect() {
+        let host = |url| address(url, "").unwrap().host_and_port;
+        assert_eq!(host("http://example.com/x/"), "example.com:80");
+        assert_eq!(host("http://u:p@10.0.0.1:8080/x/"), "10.0.0.1:8080");
+        assert_eq!(host("http://[::1]:9/x/"), "[::1]:9");
+    }
+
+    #[test]
+    fn credentials_move_from_the_url_to_a_header() {
+        let address = address("http://ann:p%40ss@h/u@x/", "").unwrap();
+        assert_eq!(address.url("k").unwrap(), "http://h/u@x/k");
+        let header = address.authorization.unwrap();
+        assert_eq!(
+            header,
+            format!("Basic {}", BASE64_STANDARD.encode("ann:p@ss"))
+        );
+    }
+
+    #[test]
+    fn says_what_is_wrong_without_repeating_the_url() {
+        for url in [
+            "https://u:secret@h/",
+            "ftp://u:secret@h/",
+            "/secret",
+            "http://u:secret@ h/",
+        ] {
+            let error = address(url, "").err().unwrap();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_key_leaves_its_segment(key in any::<String>()) {
+            prop_assume!(!matches!(key.as_str(), "" | "." | ".."));
+            let address = address("http://h/a/", "/z").unwrap();
+            let url = address.url(&key).unwrap();
+            let segment = url.strip_prefix("http://h/a/").unwrap().strip_suffix("/z").unwrap();
+            prop_assert!(!segment.contains(['/', '?', '#', ';', '\\', ' ']));
+            prop_assert!(segment.bytes().all(|byte| (0x21..0x7f).contains(&byte)));
+            prop_assert_eq!(percent_decode_str(segment).decode_utf8().unwrap(), key);
+        }
+    }
+}
