@@ -120,8 +120,12 @@ impl App {
             config.server.request_timeout,
         ));
         let fronts = start_fronts(config, &service, &lookups, &room)?;
-        let mailboxes = fronts.iter().map(|front| Arc::clone(front.mailbox())).collect();
-        let acceptor = Acceptor::start(listener, Arc::clone(&room), mailboxes, Arc::clone(&metrics))?;
+        let mailboxes = fronts
+            .iter()
+            .map(|front| Arc::clone(front.mailbox()))
+            .collect();
+        let acceptor =
+            Acceptor::start(listener, Arc::clone(&room), mailboxes, Arc::clone(&metrics))?;
         info!("evenkeel {} listens on {local}", env!("CARGO_PKG_VERSION"));
         Ok(Self {
             acceptor,
@@ -140,7 +144,10 @@ impl App {
     pub fn drain(mut self) {
         let began = clock::now();
         let (connections, _) = self.room.taken();
-        info!("draining: {connections} connections, at most {} s", self.drain_timeout.as_secs());
+        info!(
+            "draining: {connections} connections, at most {} s",
+            self.drain_timeout.as_secs()
+        );
         self.draining.begin();
         self.acceptor.stop();
         for front in &self.fronts {
@@ -194,14 +201,18 @@ fn sources(config: &Config) -> Vec<NamedSource> {
 /// not allow that, says so and takes as many connections as it does.
 fn affordable_connections(config: &Config) -> usize {
     let wanted = config.server.max_connections;
-    let others = DESCRIPTORS_RESERVED + 2 * config.server.workers as u64 + config.redis.pool_size as u64;
+    let others =
+        DESCRIPTORS_RESERVED + 2 * config.server.workers as u64 + config.redis.pool_size as u64;
     let needed = wanted as u64 + others;
     let limit = getrlimit(Resource::Nofile);
     let Some(soft) = limit.current.filter(|&soft| soft < needed) else {
         return wanted;
     };
     let raised = limit.maximum.map_or(needed, |hard| hard.min(needed));
-    let new = Rlimit { current: Some(raised), maximum: limit.maximum };
+    let new = Rlimit {
+        current: Some(raised),
+        maximum: limit.maximum,
+    };
     let has = match setrlimit(Resource::Nofile, new) {
         Ok(()) => raised,
         Err(_) => soft,
@@ -225,5 +236,8 @@ fn farewell(metrics: &Metrics, left: usize, began: Instant) {
     if left > 0 {
         warn!("drain time-out: {left} connections were cut off");
     }
-    info!("ended after {took:.1} s of draining; answers: {}", answers.join(", "));
+    info!(
+        "ended after {took:.1} s of draining; answers: {}",
+        answers.join(", ")
+    );
 }

@@ -170,11 +170,18 @@ mod tests {
     }
 
     fn target(key: &str) -> Target {
-        Target { route: 0, key: key.into() }
+        Target {
+            route: 0,
+            key: key.into(),
+        }
     }
 
     fn landed(now: Instant) -> Landed {
-        Landed { value: "v".into(), fetched_at: now, ttl: Duration::from_secs(1) }
+        Landed {
+            value: "v".into(),
+            fetched_at: now,
+            ttl: Duration::from_secs(1),
+        }
     }
 
     fn client(name: u32, now: Instant, ms: u64) -> Client {
@@ -185,9 +192,18 @@ mod tests {
     fn the_first_leads_and_the_others_wait_for_it() {
         let now = clock::now();
         let flights = Flights::default();
-        assert!(matches!(flights.join(&target("a"), client(1, now, 10)), Joined::Leads));
-        assert!(matches!(flights.join(&target("a"), client(2, now, 30)), Joined::Waits));
-        assert!(matches!(flights.join(&target("b"), client(3, now, 10)), Joined::Leads));
+        assert!(matches!(
+            flights.join(&target("a"), client(1, now, 10)),
+            Joined::Leads
+        ));
+        assert!(matches!(
+            flights.join(&target("a"), client(2, now, 30)),
+            Joined::Waits
+        ));
+        assert!(matches!(
+            flights.join(&target("b"), client(3, now, 10)),
+            Joined::Leads
+        ));
         let last = Deadline::after(now, Duration::from_millis(30));
         assert_eq!(flights.last_deadline(&target("a")), Some(last));
         let answered = flights.land(&target("a"), landed(now), false);
@@ -201,9 +217,15 @@ mod tests {
         let flights = Flights::default();
         let _ = flights.join(&target("a"), client(1, now, 10));
         let _ = flights.land(&target("a"), landed(now), true);
-        assert!(matches!(flights.join(&target("a"), client(2, now, 10)), Joined::Has(..)));
+        assert!(matches!(
+            flights.join(&target("a"), client(2, now, 10)),
+            Joined::Has(..)
+        ));
         flights.written(&target("a"));
-        assert!(matches!(flights.join(&target("a"), client(3, now, 10)), Joined::Leads));
+        assert!(matches!(
+            flights.join(&target("a"), client(3, now, 10)),
+            Joined::Leads
+        ));
         flights.written(&target("a"));
         assert_eq!(flights.count(), 1, "a fetch under way is not forgotten");
     }

@@ -90,7 +90,10 @@ impl Health {
         match endpoint {
             Endpoint::Live => match self.is_stuck() {
                 false => (200, json!({"status": "ok"})),
-                true => (503, json!({"status": "down", "reason": "a worker thread is stuck"})),
+                true => (
+                    503,
+                    json!({"status": "down", "reason": "a worker thread is stuck"}),
+                ),
             },
             Endpoint::Ready => match self.unready_reason() {
                 None => (200, json!({"status": "ok"})),

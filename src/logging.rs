@@ -6,10 +6,15 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use simplelog::{ConfigBuilder, LevelPadding, WriteLogger, format_description};
+use simplelog::{ConfigBuilder, LevelPadding, WriteLogger};
+use time::format_description::StaticFormatDescription;
+use time::macros::format_description;
 
 use crate::config;
 
+/// UTC, to the millisecond.
+const TIME: StaticFormatDescription =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 /// How long a thing that was said is not said again, but counted.
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -19,9 +24,7 @@ const QUIET: Duration = Duration::from_secs(10);
 /// When the file cannot be opened for appending.
 pub fn start(settings: &config::Log) -> io::Result<()> {
     let config = ConfigBuilder::new()
-        .set_time_format_custom(format_description!(
-            "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
-        ))
+        .set_time_format_custom(TIME)
         .set_level_padding(LevelPadding::Right)
         .set_thread_level(log::LevelFilter::Off)
         .set_target_level(log::LevelFilter::Off)
@@ -43,7 +46,10 @@ pub fn start(settings: &config::Log) -> io::Result<()> {
 /// From now on a panic is one log line, not several on stderr.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let text = panic.payload_as_str().unwrap_or("no message").escape_debug();
+        let text = panic
+            .payload_as_str()
+            .unwrap_or("no message")
+            .escape_debug();
         match panic.location() {
             Some(location) => log::error!("panic at {location}: {text}"),
             None => log::error!("panic: {text}"),

@@ -300,13 +300,29 @@ impl Lookups {
     /// Step 5a: the source has it. To memory, to the clients, and then to Redis.
     fn land(&self, target: &Target, value: Arc<str>, ttl: Duration) {
         let fetched_at = clock::now();
-        self.memory.remember(target.route, &target.key, Arc::clone(&value), ttl, fetched_at);
-        let landed = Landed { value, fetched_at, ttl };
+        self.memory.remember(
+            target.route,
+            &target.key,
+            Arc::clone(&value),
+            ttl,
+            fetched_at,
+        );
+        let landed = Landed {
+            value,
+            fetched_at,
+            ttl,
+        };
         let writes = self.cache.takes_writes(fetched_at);
         let waiters = self.flights.land(target, landed.clone(), writes);
         for (place, lookup) in waiters.into_iter().enumerate() {
             let value = &landed.value;
-            self.answer(lookup, &Answer::Primary { value, joined: place > 0 });
+            self.answer(
+                lookup,
+                &Answer::Primary {
+                    value,
+                    joined: place > 0,
+                },
+            );
         }
         let target = target.clone();
         let refused = match writes {
@@ -349,7 +365,10 @@ impl Lookups {
     /// Step 7, on the writer: what was fetched goes to Redis, with what is left of its life.
     pub fn write(&self, writer: usize, batch: &mut Vec<WriteBack>) {
         let now = clock::now();
-        let keys: Vec<_> = batch.iter().map(|write| self.full_key(&write.target)).collect();
+        let keys: Vec<_> = batch
+            .iter()
+            .map(|write| self.full_key(&write.target))
+            .collect();
         let entries = batch.iter().zip(&keys).map(|(write, key)| Entry {
             key,
             value: &write.landed.value,

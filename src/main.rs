@@ -68,9 +68,18 @@ fn run() -> Exit {
 }
 
 fn serve(loaded: &Loaded) -> Exit {
-    let Loaded { config, origin, notes } = loaded;
+    let Loaded {
+        config,
+        origin,
+        notes,
+    } = loaded;
     if let Err(error) = logging::start(&config.log) {
-        let file = config.log.file.as_deref().unwrap_or_else(|| "".as_ref()).display();
+        let file = config
+            .log
+            .file
+            .as_deref()
+            .unwrap_or_else(|| "".as_ref())
+            .display();
         say_to_stderr(&format!("evenkeel: [log] file = {file}: {error}\n"));
         return Exit::Config;
     }

@@ -14,8 +14,8 @@ use redis::{Cmd, Parser, Value};
 use rustix::net::RecvFlags;
 
 use super::fault::{Fault, Step};
-use crate::resolver::{HostResolver, ResolveError};
 use crate::clock::{self, Deadline};
+use crate::resolver::{HostResolver, ResolveError};
 
 /// Bytes of all replies to one call: what a batch may cost in memory before it is given up.
 const REPLY_MAX_BYTES: u64 = 128 * 1024 * 1024;

@@ -110,24 +110,24 @@ fn names(sections: &[Section]) -> Vec<Name> {
     sections.iter().enumerate().flat_map(of_section).collect()
 }
 
-/// What a variable means. Where it can be read in two ways, the longer section name decides.
+/// What a variable means. Whole names are compared, so `_` in the name of a route does no harm; only
+/// names that differ in nothing but `-`, `_` and case can not be told apart.
 fn target<'a>(names: &'a [Name], variable: &str) -> Result<&'a Name, String> {
     let fits: Vec<&Name> = names
         .iter()
         .filter(|name| name.variable == variable)
         .collect();
-    let Some(best) = fits.iter().min_by_key(|name| name.key.len()) else {
-        return Err(unknown(names, variable));
-    };
-    let same = fits
-        .iter()
-        .filter(|name| name.key == best.key)
-        .map(|name| name.heading.as_str());
-    let same: Vec<&str> = same.collect();
-    if same.len() > 1 {
-        return Err(format!("fits {}: rename one of them", same.join(" and ")));
+    match fits.as_slice() {
+        [] => Err(unknown(names, variable)),
+        [only] => Ok(only),
+        several => {
+            let headings: Vec<&str> = several.iter().map(|name| name.heading.as_str()).collect();
+            Err(format!(
+                "fits {}: rename all but one of them",
+                headings.join(" and ")
+            ))
+        }
     }
-    Ok(best)
 }
 
 /// What to say of a variable that fits nothing.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::environment::{self, Secrets};
 use super::report::{Place, Report, Subject};
 use super::section::{Section, arrange, draw};
-use super::{Config, Mistakes, check, ini, policy, redis, route, server, source};
+use super::{Config, Mistakes, check, ini, policy, redis_settings, route, server, source};
 
 /// Looked for in this order when no file is given.
 const CANDIDATES: [&str; 2] = ["config.ini", "/etc/evenkeel/config.ini"];
@@ -130,7 +130,7 @@ fn build(
     report: &mut Report,
 ) -> Option<Config> {
     let server = draw(&mut sections, &server::SERVER);
-    let redis = draw(&mut sections, &redis::REDIS);
+    let redis = draw(&mut sections, &redis_settings::REDIS);
     let breaker = draw(&mut sections, &policy::BREAKER);
     let subjects = check::Subjects {
         pool_size: redis.subject_of("pool_size"),
@@ -139,7 +139,7 @@ fn build(
         max_head: server.subject_of("max_head"),
     };
     let server = server::server(server, report);
-    let redis = redis::redis(redis, secrets, folder, report);
+    let redis = redis_settings::redis(redis, secrets, folder, report);
     let breaker = policy::breaker(breaker, report);
     let memory = policy::memory(draw(&mut sections, &policy::MEMORY), report);
     let health = policy::health(draw(&mut sections, &policy::HEALTH), report);

@@ -7,7 +7,7 @@ mod section;
 mod setting;
 mod environment;
 mod server;
-mod redis;
+mod redis_settings;
 mod password;
 mod policy;
 mod route;

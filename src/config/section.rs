@@ -5,7 +5,7 @@ use super::ini::Block;
 use super::report::{Place, Report, Subject};
 use super::setting::{Known, Rule, Setting};
 use super::wording::{either, nearest, oddity, quoted, suggestion};
-use super::{policy, redis, route, server, source};
+use super::{policy, redis_settings, route, server, source};
 
 /// A kind of section and all its keys.
 pub(super) struct Kind {
@@ -36,7 +36,7 @@ impl Kind {
 /// Every kind there is.
 pub(super) static KINDS: [&Kind; 8] = [
     &server::SERVER,
-    &redis::REDIS,
+    &redis_settings::REDIS,
     &policy::BREAKER,
     &policy::MEMORY,
     &policy::HEALTH,

@@ -10,7 +10,7 @@ use super::report::Report;
 use super::section::{Kind, Section};
 use super::setting::{Setting, setting};
 use super::span::{Span, hours, ms, secs};
-use super::values::{Choice, Count, FilePath, KIB, MIB, Size};
+use super::values::{Choice, Count, FilePath, KIB, Size};
 use super::{Contract, Log, Server};
 
 /// Everything of `[server]`.
@@ -94,7 +94,7 @@ static HEAD_TIMEOUT: Setting<Span> = setting(
 static MAX_HEAD: Setting<Size> = setting(
     "max_head",
     "16KiB",
-    Size(KIB, MIB),
+    Size(KIB, 64 * KIB),
     "Bytes of a request's head: request line and headers together.",
 );
 /// Percent-encoded it takes up to three times as much of `max_head`.

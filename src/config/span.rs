@@ -249,6 +249,12 @@ mod tests {
     }
 
     #[test]
+    fn both_bounds_are_allowed() {
+        assert_eq!(SPAN.parse("1ms"), Ok(ms(1)));
+        assert_eq!(SPAN.parse("1m"), Ok(secs(60)));
+    }
+
+    #[test]
     fn zero_and_whole_seconds_are_part_of_what_is_allowed() {
         let interval = Span::between(ms(10), secs(60)).or_zero();
         assert_eq!(interval.parse("0"), Ok(Duration::ZERO));

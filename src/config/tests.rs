@@ -228,7 +228,7 @@ fn a_variable_that_fits_nothing_is_told_what_would() {
 }
 
 #[test]
-fn a_variable_that_fits_two_sections_goes_to_the_longer_name_or_is_refused() {
+fn a_variable_that_fits_two_sections_is_refused() {
     let route = |name: &str, path: &str| format!("[route {name}]\npath = /{path}/<key>\n");
     let text = route("a", "1") + &route("a_key", "2");
     let loaded = good_with(&text, &[("EVENKEEL_ROUTE_A_KEY_PREFIX", "p:")]);
@@ -236,7 +236,7 @@ fn a_variable_that_fits_two_sections_goes_to_the_longer_name_or_is_refused() {
     let text = route("a-b", "1") + &route("a_b", "2");
     let why = mistakes_with(&text, &[("EVENKEEL_ROUTE_A_B_TTL", "5s")]);
     assert!(
-        why.contains("fits [route a-b] and [route a_b]: rename one of them"),
+        why.contains("fits [route a-b] and [route a_b]: rename all but one"),
         "{why}"
     );
 }

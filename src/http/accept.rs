@@ -29,7 +29,11 @@ const REST: Duration = Duration::from_millis(20);
 /// # Errors
 /// What bind(2) or listen(2) says.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     // A restart must not wait for the old connections' TIME_WAIT.
     socket.set_reuse_address(true)?;
     // Accepted sockets inherit these on Linux (FACTS).

@@ -100,21 +100,31 @@ impl Connection {
 
     /// A request has been taken from it; `is_awaited`: the front has more to do when it is answered.
     pub fn take_off(&self, is_awaited: bool) {
-        let stage = if is_awaited { IN_FLIGHT_AND_AWAITED } else { IN_FLIGHT };
+        let stage = if is_awaited {
+            IN_FLIGHT_AND_AWAITED
+        } else {
+            IN_FLIGHT
+        };
         self.stage.store(stage, Ordering::Release);
     }
 
     /// Gives the answer to the request in flight: sends what the socket takes, and is done, or
     /// leaves the rest to the front.
     pub fn answer(&self, bytes: Vec<u8>, closes: bool) {
-        self.answered_at.store(self.front.elapsed_ms(clock::now()), Ordering::Relaxed);
+        self.answered_at
+            .store(self.front.elapsed_ms(clock::now()), Ordering::Relaxed);
         let (sent, is_broken) = match self.send(&bytes) {
             Sent::All => (bytes.len(), false),
             Sent::Some(count) => (count, false),
             Sent::Broken => (bytes.len(), true),
         };
         if sent < bytes.len() || closes || is_broken {
-            *self.rest() = Rest { bytes, sent, closes, is_broken };
+            *self.rest() = Rest {
+                bytes,
+                sent,
+                closes,
+                is_broken,
+            };
             self.stage.store(TO_BE_FINISHED, Ordering::Release);
             self.front.post(Message::Answered(self.token));
         } else if self.stage.swap(IDLE, Ordering::AcqRel) == IN_FLIGHT_AND_AWAITED {

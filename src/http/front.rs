@@ -273,7 +273,8 @@ impl Running {
                 self.given.push(exchange);
                 let taken = head.bytes;
                 buffer.drain(..taken);
-                slot.connection.take_off(!buffer.is_empty() || slot.is_readable);
+                slot.connection
+                    .take_off(!buffer.is_empty() || slot.is_readable);
                 slot.buffer = buffer;
                 slot.since = now;
                 if self.library.given_bytes() >= GIVEN_MAX_BYTES {
@@ -288,7 +289,7 @@ impl Running {
     /// their lookups.
     fn take_given(&mut self, now: Instant) {
         for exchange in self.given.drain(..) {
-            let request = match self.library.next() {
+            let request = match self.library.take() {
                 Ok(request) => request,
                 Err(NotTaken::Refused) => {
                     exchange.refuse(Refusal::Malformed);
@@ -369,7 +370,13 @@ impl Running {
             return;
         };
         let is_clean = slot.phase != Phase::Last && slot.buffer.is_empty() && !slot.is_readable;
-        if is_clean || slot.connection.socket().shutdown(std::net::Shutdown::Write).is_err() {
+        if is_clean
+            || slot
+                .connection
+                .socket()
+                .shutdown(std::net::Shutdown::Write)
+                .is_err()
+        {
             return self.close(token);
         }
         slot.phase = Phase::Lingering;

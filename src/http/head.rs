@@ -133,14 +133,24 @@ fn read_head(bytes: &[u8], is_full: bool) -> Result<Option<Head<'_>>, Refusal> {
             return Err(Refusal::TargetTooLong);
         }
         // Not a byte of HTTP: no need to wait for the rest of it.
-        let is_token = bytes.first().is_none_or(|&first| is_token_byte(first) || first == b'\r');
-        return if is_token { Ok(None) } else { Err(Refusal::Malformed) };
+        let is_token = bytes
+            .first()
+            .is_none_or(|&first| is_token_byte(first) || first == b'\r');
+        return if is_token {
+            Ok(None)
+        } else {
+            Err(Refusal::Malformed)
+        };
     };
     let mut fields = Fields::default();
     let mut head = read_request_line(line)?;
     for _ in 0..=FIELDS_MAX {
         let Some((line, after)) = split_line(rest)? else {
-            return if is_full { Err(Refusal::TooLarge) } else { Ok(None) };
+            return if is_full {
+                Err(Refusal::TooLarge)
+            } else {
+                Ok(None)
+            };
         };
         rest = after;
         if line.is_empty() {
@@ -152,9 +162,12 @@ fn read_head(bytes: &[u8], is_full: bool) -> Result<Option<Head<'_>>, Refusal> {
     Err(Refusal::TooLarge)
 }
 
-/// The bytes of the first line and what follows it. A line ends with CRLF and holds no other CR, LF
+/// A line without its end, and what follows it.
+type Lines<'a> = (&'a [u8], &'a [u8]);
+
+/// The first line. A line ends with CRLF and holds no other CR, LF
 /// or NUL (RFC 9112 2.2 allows a bare LF; accepting one is what smuggling lives on).
-fn split_line(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, Refusal> {
+fn split_line(bytes: &[u8]) -> Result<Option<Lines<'_>>, Refusal> {
     let is_end = |&byte: &u8| byte == b'\r' || byte == b'\n' || byte == 0;
     match bytes.iter().position(is_end) {
         None => Ok(None),
@@ -211,13 +224,19 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     fn read(&mut self, line: &'a [u8]) -> Result<(), Refusal> {
         // A line that begins with white space would be folded into the one before (RFC 9112 5.2).
-        let colon = line.iter().position(|&byte| byte == b':').ok_or(Refusal::Malformed)?;
+        let colon = line
+            .iter()
+            .position(|&byte| byte == b':')
+            .ok_or(Refusal::Malformed)?;
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if name.is_empty() || !name.iter().copied().all(is_token_byte) {
             return Err(Refusal::Malformed);
         }
         // Visible characters, spaces, tabs and what older texts call obs-text (RFC 9110 5.5).
-        if value.iter().any(|&byte| (byte < b' ' && byte != b'\t') || byte == 0x7f) {
+        if value
+            .iter()
+            .any(|&byte| (byte < b' ' && byte != b'\t') || byte == 0x7f)
+        {
             return Err(Refusal::Malformed);
         }
         if name.eq_ignore_ascii_case(b"content-length") {
@@ -262,7 +281,9 @@ impl<'a> Fields<'a> {
             (Some(_), Some(_)) => return Err(Refusal::Malformed),
         };
         head.keeps_alive = !self.has_close && (!head.is_http_1_0 || self.has_keep_alive);
-        head.fields = self.read.map(|value| value.map(|value| ascii(value).unwrap_or("")));
+        head.fields = self
+            .read
+            .map(|value| value.map(|value| ascii(value).unwrap_or("")));
         Ok(head)
     }
 }
@@ -297,7 +318,11 @@ fn ends_chunked(codings: &[u8]) -> Result<bool, Refusal> {
             _ => return Err(Refusal::NotImplemented),
         }
     }
-    if ends { Ok(true) } else { Err(Refusal::Malformed) }
+    if ends {
+        Ok(true)
+    } else {
+        Err(Refusal::Malformed)
+    }
 }
 
 fn ascii(bytes: &[u8]) -> Result<&str, Refusal> {
@@ -364,28 +389,51 @@ mod tests {
     #[test]
     fn bodies_are_announced_in_one_way_or_refused() {
         let with = |fields: &str| format!("POST / HTTP/1.1\r\n{fields}\r\n\r\n");
-        for fields in ["Content-Length: 7", "Content-Length: 100000000000000",
-            "Transfer-Encoding: Chunked", "Transfer-Encoding: gzip, chunked"] {
+        for fields in [
+            "Content-Length: 7",
+            "Content-Length: 100000000000000",
+            "Transfer-Encoding: Chunked",
+            "Transfer-Encoding: gzip, chunked",
+        ] {
             assert!(whole(&with(fields)).has_body, "{fields}");
         }
         assert!(!whole(&with("Content-Length: 0")).has_body);
         for fields in [
-            "Content-Length: -1", "Content-Length: +1", "Content-Length: 0x1", "Content-Length: ",
-            "Content-Length: 1, 1", "Content-Length: 18446744073709551616",
-            "Content-Length: 1\r\nContent-Length: 2", "Content-Length: 1\r\nContent-Length: 1",
+            "Content-Length: -1",
+            "Content-Length: +1",
+            "Content-Length: 0x1",
+            "Content-Length: ",
+            "Content-Length: 1, 1",
+            "Content-Length: 18446744073709551616",
+            "Content-Length: 1\r\nContent-Length: 2",
+            "Content-Length: 1\r\nContent-Length: 1",
             "Content-Length: 1\r\nTransfer-Encoding: chunked",
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
-            "Transfer-Encoding : chunked", " Transfer-Encoding: chunked",
-            "A: b\r\n Transfer-Encoding: chunked", "Host: a\r\nHost: b",
+            "Transfer-Encoding : chunked",
+            " Transfer-Encoding: chunked",
+            "A: b\r\n Transfer-Encoding: chunked",
+            "Host: a\r\nHost: b",
         ] {
             assert_eq!(refused(&with(fields)), Refusal::Malformed, "{fields:?}");
         }
-        for fields in ["Transfer-Encoding: xchunked", "Transfer-Encoding: \"chunked\"",
-            "Transfer-Encoding: ", "Transfer-Encoding: chunked;a=b"] {
-            assert_eq!(refused(&with(fields)), Refusal::NotImplemented, "{fields:?}");
+        for fields in [
+            "Transfer-Encoding: xchunked",
+            "Transfer-Encoding: \"chunked\"",
+            "Transfer-Encoding: ",
+            "Transfer-Encoding: chunked;a=b",
+        ] {
+            assert_eq!(
+                refused(&with(fields)),
+                Refusal::NotImplemented,
+                "{fields:?}"
+            );
         }
-        for fields in ["Transfer-Encoding: chunked, identity", "Transfer-Encoding: \u{b}chunked",
-            "Transfer-Encoding: gzip", "Transfer-Encoding: chunked, chunked"] {
+        for fields in [
+            "Transfer-Encoding: chunked, identity",
+            "Transfer-Encoding: \u{b}chunked",
+            "Transfer-Encoding: gzip",
+            "Transfer-Encoding: chunked, chunked",
+        ] {
             assert_eq!(refused(&with(fields)), Refusal::Malformed, "{fields:?}");
         }
         assert_eq!(refused(&with("Expect: 200-ok")), Refusal::ExpectationFailed);
@@ -394,12 +442,23 @@ mod tests {
     #[test]
     fn what_is_not_http_is_refused_at_once() {
         for text in [
-            "nonsense\r\n\r\n", "GET /a b HTTP/1.1\r\n\r\n", "GET  / HTTP/1.1\r\n\r\n",
-            "GET / HTTP/1.1\n\n", "GET / HTTP/1.1\r\nA: b\n\r\n", "GET / HTTP/1.1\r\nA: b\rc\r\n\r\n",
-            "GET /\u{e9} HTTP/1.1\r\n\r\n", "GET /\0 HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nA: \0\r\n\r\n",
-            "GET / HTTP/1.1\r\nno colon\r\n\r\n", "GET / HTTP/1.1\r\n: x\r\n\r\n", "\u{16}\u{3}\u{1}",
-            "GET / http/1.1\r\n\r\n", "GET / HTTP/1.10\r\n\r\n", " GET / HTTP/1.1\r\n\r\n",
-            "GET / HTTP/2.0\r\n\r\n", "GET / HTTP/0.9\r\n\r\n",
+            "nonsense\r\n\r\n",
+            "GET /a b HTTP/1.1\r\n\r\n",
+            "GET  / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\n\n",
+            "GET / HTTP/1.1\r\nA: b\n\r\n",
+            "GET / HTTP/1.1\r\nA: b\rc\r\n\r\n",
+            "GET /\u{e9} HTTP/1.1\r\n\r\n",
+            "GET /\0 HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\nA: \0\r\n\r\n",
+            "GET / HTTP/1.1\r\nno colon\r\n\r\n",
+            "GET / HTTP/1.1\r\n: x\r\n\r\n",
+            "\u{16}\u{3}\u{1}",
+            "GET / http/1.1\r\n\r\n",
+            "GET / HTTP/1.10\r\n\r\n",
+            " GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/2.0\r\n\r\n",
+            "GET / HTTP/0.9\r\n\r\n",
         ] {
             assert_eq!(refused(text), Refusal::Malformed, "{text:?}");
         }

@@ -71,7 +71,7 @@ impl Library {
         })
     }
 
-    /// Adds a head to those that [`Self::next`] returns as requests.
+    /// Adds a head to those that [`Self::take`] returns as requests.
     pub fn give(&mut self, head: &Head<'_>) {
         let outgoing = &mut self.outgoing;
         // The version and what belongs to the connection are the front's business, as they are a
@@ -101,7 +101,7 @@ impl Library {
     ///
     /// # Errors
     /// [`NotTaken`]; the heads after it come back all the same.
-    pub fn next(&mut self) -> Result<Request, NotTaken> {
+    pub fn take(&mut self) -> Result<Request, NotTaken> {
         if !self.is_flushed {
             self.flush();
         }
@@ -157,9 +157,8 @@ fn read(request: tiny_http::Request) -> Request {
 /// A stream between us and the library. Its listener exists for this one connection: a backlog of
 /// zero holds exactly one, so that ours being taken shows that nobody else's is in front of it.
 fn connect() -> io::Result<(OwnedFd, Heads)> {
-    let new_socket = |flags| {
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-    };
+    let new_socket =
+        |flags| rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
     let plain = SslContextWrap::build_ssl_capabilities(None).map_err(io::Error::other)?;
     for _ in 0..100 {
         let listening = new_socket(SocketFlags::CLOEXEC)?;
@@ -199,11 +198,13 @@ mod tests {
         let mut library = Library::open().expect("a stream");
         for round in 0..3 {
             for number in 0..50 {
-                let head = format!("GET /{round}/{number} HTTP/1.0\r\nHost: h\r\nConnection: close\r\nContent-Length: 9\r\n\r\n");
+                let head = format!(
+                    "GET /{round}/{number} HTTP/1.0\r\nHost: h\r\nConnection: close\r\nContent-Length: 9\r\n\r\n"
+                );
                 give(&mut library, &head);
             }
             for number in 0..50 {
-                let request = library.next().expect("a request");
+                let request = library.take().expect("a request");
                 assert_eq!(request.target, format!("/{round}/{number}"));
                 assert_eq!(request.field(Field::Host), Some("h"));
             }
@@ -214,9 +215,15 @@ mod tests {
     fn a_head_as_large_as_may_be_needs_no_waiting() {
         let mut library = Library::open().expect("a stream");
         let target = format!("/{}", "a".repeat(59_000));
-        give(&mut library, &format!("BREW {target} HTTP/1.1\r\nX-Request-Id: 7\r\n\r\n"));
-        let request = library.next().expect("a request");
-        assert_eq!((request.method.as_str(), request.target.len()), ("BREW", 59_001));
+        give(
+            &mut library,
+            &format!("BREW {target} HTTP/1.1\r\nX-Request-Id: 7\r\n\r\n"),
+        );
+        let request = library.take().expect("a request");
+        assert_eq!(
+            (request.method.as_str(), request.target.len()),
+            ("BREW", 59_001)
+        );
         assert_eq!(request.field(Field::RequestId), Some("7"));
     }
 
@@ -228,10 +235,19 @@ mod tests {
         library.outgoing.extend_from_slice(b"GET /2\r\n\r\n");
         library.ends.push_back(library.outgoing.len());
         give(&mut library, "GET /3 HTTP/1.1\r\n\r\n");
-        assert_eq!(library.next().map(|request| request.target), Ok("/1".to_owned()));
-        assert_eq!(library.next(), Err(NotTaken::Refused));
-        assert_eq!(library.next().map(|request| request.target), Ok("/3".to_owned()));
+        assert_eq!(
+            library.take().map(|request| request.target),
+            Ok("/1".to_owned())
+        );
+        assert_eq!(library.take(), Err(NotTaken::Refused));
+        assert_eq!(
+            library.take().map(|request| request.target),
+            Ok("/3".to_owned())
+        );
         give(&mut library, "GET /4 HTTP/1.1\r\n\r\n");
-        assert_eq!(library.next().map(|request| request.target), Ok("/4".to_owned()));
+        assert_eq!(
+            library.take().map(|request| request.target),
+            Ok("/4".to_owned())
+        );
     }
 }

@@ -1,11 +1,15 @@
 //! A response as bytes, built whole before any of it is sent.
 
 use std::borrow::Cow;
-use std::io::Write;
-use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::cell::RefCell;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::clock;
+
+/// Fields beyond those of every response, at most.
+const FIELDS_MAX: usize = 3;
+/// Bytes of most heads.
+const HEAD_USUAL_BYTES: usize = 320;
 
 /// A response to be rendered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +19,7 @@ pub struct Response {
     /// Value of Content-Type; none where the original sends none.
     pub content_type: Option<&'static str>,
     /// Further fields. Values hold nothing from a request that was not checked or encoded.
-    pub fields: Vec<(&'static str, Cow<'static, str>)>,
+    pub fields: [Option<(&'static str, Cow<'static, str>)>; FIELDS_MAX],
     /// The body. To a HEAD only its length is told.
     pub body: Vec<u8>,
 }
@@ -40,8 +44,17 @@ impl Response {
         Self {
             status,
             content_type: Some(content_type),
-            fields: Vec::new(),
+            fields: Default::default(),
             body,
+        }
+    }
+
+    /// Without a body and a media type.
+    #[must_use]
+    pub fn bare(status: u16) -> Self {
+        Self {
+            content_type: None,
+            ..Self::new(status, "", Vec::new())
         }
     }
 
@@ -53,31 +66,45 @@ impl Response {
         if let Cow::Owned(value) = &mut value {
             value.retain(|c| c != '\r' && c != '\n' && c != '\0');
         }
-        self.fields.push((name, value));
+        let free = self.fields.iter_mut().find(|field| field.is_none());
+        debug_assert!(free.is_some(), "no room for {name}");
+        if let Some(free) = free {
+            *free = Some((name, value));
+        }
         self
     }
 
     /// The whole response.
     #[must_use]
     pub fn render(&self, envelope: Envelope<'_>) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(320 + self.body.len());
-        // Writing to a Vec cannot fail.
-        let _ = write!(bytes, "HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
-        let _ = write!(bytes, "Server: evenkeel\r\nDate: {}\r\n", date());
+        let mut bytes = Vec::with_capacity(HEAD_USUAL_BYTES + self.body.len());
+        let mut push = |parts: &[&str]| {
+            for part in parts {
+                bytes.extend_from_slice(part.as_bytes());
+            }
+        };
+        push(&[
+            "HTTP/1.1 ",
+            Decimal::new(self.status.into()).text(),
+            " ",
+            reason(self.status),
+        ]);
+        push(&["\r\nServer: evenkeel\r\nDate: "]);
+        with_date(|date| push(&[date]));
         if let Some(content_type) = self.content_type {
-            let _ = write!(bytes, "Content-Type: {content_type}\r\n");
+            push(&["\r\nContent-Type: ", content_type]);
         }
-        let _ = write!(bytes, "Content-Length: {}\r\n", self.body.len());
-        for (name, value) in &self.fields {
-            let _ = write!(bytes, "{name}: {value}\r\n");
+        push(&["\r\nContent-Length: ", Decimal::new(self.body.len()).text()]);
+        for (name, value) in self.fields.iter().flatten() {
+            push(&["\r\n", name, ": ", value]);
         }
-        let _ = write!(bytes, "X-Request-Id: {}\r\n", envelope.request_id);
+        push(&["\r\nX-Request-Id: ", envelope.request_id, "\r\n"]);
         if envelope.closes {
-            bytes.extend_from_slice(b"Connection: close\r\n");
+            push(&["Connection: close\r\n"]);
         } else if envelope.is_http_1_0 {
-            bytes.extend_from_slice(b"Connection: keep-alive\r\n");
+            push(&["Connection: keep-alive\r\n"]);
         }
-        bytes.extend_from_slice(b"\r\n");
+        push(&["\r\n"]);
         if !envelope.is_head {
             bytes.extend_from_slice(&self.body);
         }
@@ -85,19 +112,46 @@ impl Response {
     }
 }
 
-/// The Date field (RFC 9110 6.6.1), made anew once a second.
-fn date() -> String {
-    /// Guards the text and the second it belongs to.
-    static LAST: Mutex<(u64, String)> = Mutex::new((0, String::new()));
-    let now = clock::wall();
-    let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    if last.0 != second || last.1.is_empty() {
-        // httpdate panics beyond the year 9999.
-        let representable = now.min(UNIX_EPOCH + std::time::Duration::from_secs(253_402_300_799));
-        *last = (second, httpdate::fmt_http_date(representable.max(SystemTime::UNIX_EPOCH)));
+/// A number in decimal, without an allocation.
+struct Decimal([u8; 20], usize);
+
+impl Decimal {
+    fn new(mut number: usize) -> Self {
+        let mut decimal = Self([b'0'; 20], 20);
+        loop {
+            decimal.1 -= 1;
+            decimal.0[decimal.1] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                return decimal;
+            }
+        }
     }
-    last.1.clone()
+
+    fn text(&self) -> &str {
+        // Digits are always UTF-8.
+        std::str::from_utf8(&self.0[self.1..]).unwrap_or_default()
+    }
+}
+
+/// Hands out the value of the Date field (RFC 9110 6.6.1), which a thread makes anew once a second.
+fn with_date(take: impl FnOnce(&str)) {
+    thread_local! {
+        static LAST: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+    }
+    let now = clock::wall();
+    let second = now
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    // httpdate panics beyond the year 9999.
+    let second = second.min(253_402_300_799);
+    LAST.with_borrow_mut(|last| {
+        if last.0 != second || last.1.is_empty() {
+            let shown = UNIX_EPOCH + Duration::from_secs(second);
+            *last = (second, httpdate::fmt_http_date(shown));
+        }
+        take(&last.1);
+    });
 }
 
 /// The reason phrase (RFC 9110 15; free for clients to ignore).
@@ -125,7 +179,12 @@ mod tests {
     use super::*;
 
     fn envelope(is_head: bool, closes: bool, is_http_1_0: bool) -> Envelope<'static> {
-        Envelope { is_head, closes, is_http_1_0, request_id: "id" }
+        Envelope {
+            is_head,
+            closes,
+            is_http_1_0,
+            request_id: "id",
+        }
     }
 
     #[test]
@@ -139,9 +198,17 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_written_in_decimal() {
+        for number in [0, 7, 10, 200, usize::MAX] {
+            assert_eq!(Decimal::new(number).text(), number.to_string());
+        }
+    }
+
+    #[test]
     fn a_value_cannot_begin_a_new_field() {
         let response = Response::new(200, "text/plain", Vec::new())
             .field("Location", "/a\r\nSet-Cookie: b\0".to_owned());
-        assert_eq!(response.fields[0].1, "/aSet-Cookie: b");
+        let (_, value) = response.fields[0].as_ref().expect("a field");
+        assert_eq!(value, "/aSet-Cookie: b");
     }
 }

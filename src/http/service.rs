@@ -51,7 +51,13 @@ impl Service {
         key_max_bytes: usize,
         request_timeout: Duration,
     ) -> Self {
-        Self { contract, health, metrics, key_max_bytes, request_timeout }
+        Self {
+            contract,
+            health,
+            metrics,
+            key_max_bytes,
+            request_timeout,
+        }
     }
 
     /// What is done for `request`, which came in over the connection of `exchange`.
@@ -66,13 +72,22 @@ impl Service {
             Asked::Lookup { key, .. } if key.len() > self.key_max_bytes => {
                 Reaction::Answer(self.contract.key_too_long())
             }
-            Asked::Lookup { route, key } => Reaction::LookUp(Target { route, key: key.into() }),
+            Asked::Lookup { route, key } => Reaction::LookUp(Target {
+                route,
+                key: key.into(),
+            }),
         }
     }
 
     /// The lookup of a request that was whole at `now`.
     #[must_use]
-    pub fn lookup(&self, mut exchange: Exchange, request: Request, target: Target, now: Instant) -> Lookup {
+    pub fn lookup(
+        &self,
+        mut exchange: Exchange,
+        request: Request,
+        target: Target,
+        now: Instant,
+    ) -> Lookup {
         exchange.request_id = request_id(&request);
         Lookup {
             target,
@@ -124,11 +139,13 @@ impl Service {
                     true => "evenkeel; fwd=miss; collapsed",
                     false => "evenkeel; fwd=miss",
                 };
-                contract.value(value, Provenance::Primary).field("Cache-Status", status)
+                contract
+                    .value(value, Provenance::Primary)
+                    .field("Cache-Status", status)
             }
-            Answer::NoSuchThing => {
-                contract.not_found().field("Cache-Status", "evenkeel; fwd=miss")
-            }
+            Answer::NoSuchThing => contract
+                .not_found()
+                .field("Cache-Status", "evenkeel; fwd=miss"),
             Answer::Unavailable => contract
                 .unavailable()
                 .field("Cache-Status", "evenkeel; fwd=miss; detail=source-failed")
@@ -248,5 +265,7 @@ fn request_id(request: &Request) -> Cow<'static, str> {
 }
 
 fn new_request_id() -> Cow<'static, str> {
-    Cow::Owned(format!("{:016x}", fastrand::u64(..)))
+    let number = fastrand::u64(..);
+    let digit = |place: u32| char::from_digit((number >> (place * 4) & 15) as u32, 16);
+    Cow::Owned((0..16).filter_map(digit).collect())
 }

@@ -44,7 +44,10 @@ impl Progress {
     }
 
     fn begin(&self, thread: usize) {
-        let since = clock::now().saturating_duration_since(self.born).as_millis() as u64 + 1;
+        let since = clock::now()
+            .saturating_duration_since(self.born)
+            .as_millis() as u64
+            + 1;
         self.busy_since[thread].store(since, Ordering::Relaxed);
     }
 

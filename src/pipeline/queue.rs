@@ -61,7 +61,10 @@ impl<T> Queue<T> {
                 return false;
             }
             state.takers_waiting += 1;
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .filled
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
             state.takers_waiting -= 1;
         }
         let count = max.min(state.items.len());
@@ -78,7 +81,11 @@ impl<T> Queue<T> {
     #[must_use]
     pub fn take_while(&self, is_overdue: impl Fn(&T) -> bool) -> Vec<T> {
         let mut state = self.lock();
-        let count = state.items.iter().take_while(|item| is_overdue(item)).count();
+        let count = state
+            .items
+            .iter()
+            .take_while(|item| is_overdue(item))
+            .count();
         state.items.drain(..count).collect()
     }
 
@@ -185,7 +192,10 @@ impl<T> Lanes<T> {
                 return None;
             }
             state.takers_waiting += 1;
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .filled
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
             state.takers_waiting -= 1;
         }
     }
@@ -208,7 +218,11 @@ impl<T> Lanes<T> {
         let mut overdue = Vec::new();
         let mut state = self.lock();
         for lane in &mut state.lanes {
-            let count = lane.items.iter().take_while(|item| is_overdue(item)).count();
+            let count = lane
+                .items
+                .iter()
+                .take_while(|item| is_overdue(item))
+                .count();
             overdue.extend(lane.items.drain(..count));
         }
         state.waiting -= overdue.len();
@@ -219,7 +233,10 @@ impl<T> Lanes<T> {
     #[must_use]
     pub fn len(&self) -> (usize, usize) {
         let state = self.lock();
-        (state.waiting, state.lanes.iter().map(|lane| lane.under_way).sum())
+        (
+            state.waiting,
+            state.lanes.iter().map(|lane| lane.under_way).sum(),
+        )
     }
 
     /// Takes no more; who takes gets what is left and then hears of the close.
@@ -259,7 +276,7 @@ mod tests {
     #[test]
     fn a_queue_gives_back_what_does_not_fit() {
         let queue = Queue::new(3);
-        assert_eq!(queue.put(vec![1, 2]), []);
+        assert_eq!(queue.put(vec![1, 2]), Vec::<i32>::new());
         assert_eq!(queue.put(vec![3, 4, 5]), [4, 5]);
         let mut batch = Vec::new();
         assert!(queue.take(2, &mut batch));
@@ -294,7 +311,10 @@ mod tests {
             lanes.put(0, item).expect("room");
             lanes.put(1, item + 10).expect("room");
         }
-        let taken: Vec<_> = (0..6).filter_map(|_| lanes.take()).map(|(lane, _)| lane).collect();
+        let taken: Vec<_> = (0..6)
+            .filter_map(|_| lanes.take())
+            .map(|(lane, _)| lane)
+            .collect();
         assert_eq!(taken, [0, 1, 0, 1, 0, 1]);
     }
 

@@ -35,12 +35,15 @@ impl Resolver for SourceResolver {
         _config: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, Error> {
-        let addresses = self.0.addresses(*timeout.after).map_err(|error| match error {
-            ResolveError::TimedOut => Error::Timeout(Timeout::Resolve),
-            ResolveError::Failed(cause) => {
-                Error::Io(std::io::Error::new(std::io::ErrorKind::NotFound, cause))
-            }
-        })?;
+        let addresses = self
+            .0
+            .addresses(*timeout.after)
+            .map_err(|error| match error {
+                ResolveError::TimedOut => Error::Timeout(Timeout::Resolve),
+                ResolveError::Failed(cause) => {
+                    Error::Io(std::io::Error::new(std::io::ErrorKind::NotFound, cause))
+                }
+            })?;
         let mut resolved = self.empty();
         for address in addresses {
             resolved.push(address);

@@ -20,10 +20,29 @@ const METHODS: &str = "GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE COPY LOCK 
 
 /// What a redirect's path keeps as it is: `%` too, as Starlette does.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'_').remove(b'.').remove(b'-').remove(b'~').remove(b':').remove(b'/').remove(b'%')
-    .remove(b'#').remove(b'?').remove(b'=').remove(b'@').remove(b'[').remove(b']').remove(b'!')
-    .remove(b'$').remove(b'&').remove(b'\'').remove(b'(').remove(b')').remove(b'*').remove(b'+')
-    .remove(b',').remove(b';');
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'-')
+    .remove(b'~')
+    .remove(b':')
+    .remove(b'/')
+    .remove(b'%')
+    .remove(b'#')
+    .remove(b'?')
+    .remove(b'=')
+    .remove(b'@')
+    .remove(b'[')
+    .remove(b']')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';');
 
 /// See [`super::Contract::read`].
 pub fn read(routes: &[Route], request: &Request, origin: &dyn Origin) -> Asked {
@@ -40,7 +59,10 @@ pub fn read(routes: &[Route], request: &Request, origin: &dyn Origin) -> Asked {
     };
     if let Some((route, key)) = find_route(routes, &target.path) {
         return match method {
-            "GET" => Asked::Lookup { route, key: key.to_owned() },
+            "GET" => Asked::Lookup {
+                route,
+                key: key.to_owned(),
+            },
             _ => Asked::Answer(detail(405).field("Allow", "GET")),
         };
     }
@@ -54,19 +76,21 @@ pub fn read(routes: &[Route], request: &Request, origin: &dyn Origin) -> Asked {
 
 /// 307 to the path without its trailing slashes.
 fn redirect(request: &Request, origin: &dyn Origin, path: &str, query: &str) -> Response {
-    let is_https = super::says(request, Field::ForwardedProto, "https")
-        && super::has_trusted_proxy(origin);
+    let is_https =
+        super::says(request, Field::ForwardedProto, "https") && super::has_trusted_proxy(origin);
     let scheme = if is_https { "https" } else { "http" };
     let host = request.field(Field::Host).filter(|host| is_authority(host));
     let host = host.map_or_else(|| super::own_authority(origin), str::to_owned);
-    let path = path.replace('?', "%3F").replace('#', "%23").replace('\\', "%5C");
+    let path = path
+        .replace('?', "%3F")
+        .replace('#', "%23")
+        .replace('\\', "%5C");
     let path = utf8_percent_encode(&path, PATH);
     let query = match query {
         "" => String::new(),
         query => format!("?{}", utf8_percent_encode(query, PATH)),
     };
-    let response = Response { status: 307, content_type: None, fields: Vec::new(), body: Vec::new() };
-    response.field("Location", format!("{scheme}://{host}{path}{query}"))
+    Response::bare(307).field("Location", format!("{scheme}://{host}{path}{query}"))
 }
 
 /// Whether a Host can stand in a URL (RFC 3986 3.2, without userinfo).
@@ -96,11 +120,17 @@ pub fn detail(status: u16) -> Response {
         414 => "URI Too Long",
         _ => "Service unavailable",
     };
-    Response::new(status, JSON, format!("{{\"detail\":\"{detail}\"}}").into_bytes())
+    Response::new(
+        status,
+        JSON,
+        format!("{{\"detail\":\"{detail}\"}}").into_bytes(),
+    )
 }
 
 /// uvicorn's answer to what is not a request.
 pub fn refused(status: u16) -> Response {
+    // It knows no transfer codings to be refused with 501.
+    let status = if status == 501 { 400 } else { status };
     let body = b"Invalid HTTP request received.".to_vec();
     Response::new(status, "text/plain; charset=utf-8", body)
 }

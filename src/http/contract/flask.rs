@@ -14,14 +14,38 @@ const HTML: &str = "text/html; charset=utf-8";
 
 /// What a redirect's path keeps as it is.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'_').remove(b'.').remove(b'-').remove(b'~').remove(b'/').remove(b'!').remove(b'$')
-    .remove(b'&').remove(b'\'').remove(b'(').remove(b')').remove(b'*').remove(b'+').remove(b',')
-    .remove(b':').remove(b';').remove(b'=').remove(b'@');
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'-')
+    .remove(b'~')
+    .remove(b'/')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b':')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b'@');
 
 /// What a redirect's query does not keep; it holds visible ASCII only.
 const QUERY: &AsciiSet = &percent_encoding::CONTROLS
-    .add(b'"').add(b'<').add(b'>').add(b'[').add(b'\\').add(b']').add(b'^').add(b'`').add(b'{')
-    .add(b'|').add(b'}');
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// What a path leads to.
 enum Match<'p> {
@@ -52,7 +76,10 @@ pub fn read(routes: &[Route], request: &Request, origin: &dyn Origin) -> Asked {
             return Asked::Answer(empty.field("Allow", ALLOW));
         }
         (Some(Match::Route(route, key)), true) => {
-            return Asked::Lookup { route: *route, key: (*key).to_owned() };
+            return Asked::Lookup {
+                route: *route,
+                key: (*key).to_owned(),
+            };
         }
         (Some(Match::Static), true) => return Asked::Answer(page(404)),
         _ => {}
@@ -96,11 +123,18 @@ fn redirect(
     path: &str,
     query: &str,
 ) -> Response {
-    let scheme = if is_https(request, origin) { "https" } else { "http" };
+    let scheme = if is_https(request, origin) {
+        "https"
+    } else {
+        "http"
+    };
     let path = utf8_percent_encode(path, PATH);
     let (shown, location) = match query {
         "" => (String::new(), String::new()),
-        query => (format!("?{query}"), format!("?{}", utf8_percent_encode(query, QUERY))),
+        query => (
+            format!("?{query}"),
+            format!("?{}", utf8_percent_encode(query, QUERY)),
+        ),
     };
     let url = format!("{scheme}://{host}{path}");
     let shown = escape_html(&format!("{url}{shown}"));
@@ -125,9 +159,20 @@ fn host(request: &Request, origin: &dyn Origin) -> String {
     let Some(host) = request.field(Field::Host) else {
         return super::own_authority(origin);
     };
-    let usual_port = if is_https(request, origin) { ":443" } else { ":80" };
-    let host = host.strip_suffix(usual_port).unwrap_or(host).to_ascii_lowercase();
-    if is_authority(&host) { host } else { String::new() }
+    let usual_port = if is_https(request, origin) {
+        ":443"
+    } else {
+        ":80"
+    };
+    let host = host
+        .strip_suffix(usual_port)
+        .unwrap_or(host)
+        .to_ascii_lowercase();
+    if is_authority(&host) {
+        host
+    } else {
+        String::new()
+    }
 }
 
 fn is_authority(host: &str) -> bool {
@@ -141,7 +186,9 @@ fn is_authority(host: &str) -> bool {
             };
             let is_address = hex.bytes().all(|b| b.is_ascii_hexdigit())
                 && !more.is_empty()
-                && more.bytes().all(|b| b.is_ascii_hexdigit() || b == b'.' || b == b':');
+                && more
+                    .bytes()
+                    .all(|b| b.is_ascii_hexdigit() || b == b'.' || b == b':');
             (is_address, after)
         }
         None => {
@@ -184,12 +231,18 @@ pub fn page(status: u16) -> Response {
             "Request URI Too Long",
             "The requested URL is longer than this server takes.",
         ),
-        417 => ("Expectation Failed", "The server does not meet what Expect asks for."),
+        417 => (
+            "Expectation Failed",
+            "The server does not meet what Expect asks for.",
+        ),
         431 => (
             "Request Header Fields Too Large",
             "The header fields are larger than this server takes.",
         ),
-        501 => ("Not Implemented", "The server does not know this transfer coding."),
+        501 => (
+            "Not Implemented",
+            "The server does not know this transfer coding.",
+        ),
         _ => (
             "Bad Request",
             "The browser (or proxy) sent a request that this server could not understand.",

@@ -2,19 +2,41 @@
 
 use std::io;
 
-use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 use serde::Serialize as _;
+use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
 /// Appends `text` as a JSON string in ASCII: everything that is not printable ASCII is `\uxxxx`, DEL
 /// among it, and beyond the basic plane a pair of surrogates.
 pub fn push_ascii(json: &mut Vec<u8>, text: &str) {
+    if push_plain(json, text) {
+        return;
+    }
     // Writing a string to a Vec cannot fail.
     let _ = text.serialize(&mut Serializer::with_formatter(json, AsciiFormatter));
 }
 
 /// Appends `text` as a JSON string in UTF-8: only what JSON must escape is escaped.
 pub fn push_utf8(json: &mut Vec<u8>, text: &str) {
+    if push_plain(json, text) {
+        return;
+    }
     let _ = text.serialize(&mut Serializer::with_formatter(json, CompactFormatter));
+}
+
+/// Appends a text in which nothing is to be escaped, as most are; whether it was one. The loop has no
+/// branches, so that the compiler makes it look at many bytes at once: a fifth of the time of a 10 KiB
+/// hit went into looking at one after the other.
+fn push_plain(json: &mut Vec<u8>, text: &str) -> bool {
+    let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) & (byte != b'"') & (byte != b'\\');
+    let plain = text
+        .bytes()
+        .fold(true, |plain, byte| plain & is_plain(byte));
+    if plain {
+        json.push(b'"');
+        json.extend_from_slice(text.as_bytes());
+        json.push(b'"');
+    }
+    plain
 }
 
 struct AsciiFormatter;
@@ -57,8 +79,14 @@ mod tests {
 
     #[test]
     fn jsonify_escapes_everything_but_printable_ascii() {
-        assert_eq!(ascii("a\"\\/\u{8}\u{c}\n\r\t\u{1}\u{1f}"), r#""a\"\\/\b\f\n\r\t\u0001\u001f""#);
-        assert_eq!(ascii("\u{7f}\u{e9}\u{2028}\u{1f600}<&>"), r#""\u007f\u00e9\u2028\ud83d\ude00<&>""#);
+        assert_eq!(
+            ascii("a\"\\/\u{8}\u{c}\n\r\t\u{1}\u{1f}"),
+            r#""a\"\\/\b\f\n\r\t\u0001\u001f""#
+        );
+        assert_eq!(
+            ascii("\u{7f}\u{e9}\u{2028}\u{1f600}<&>"),
+            r#""\u007f\u00e9\u2028\ud83d\ude00<&>""#
+        );
     }
 
     proptest! {

@@ -160,8 +160,14 @@ impl<'a> Target<'a> {
         };
         let target = target.split('#').next().unwrap_or_default();
         let (raw_path, query) = target.split_once('?').unwrap_or((target, ""));
-        let path = percent_decode_str(raw_path).decode_utf8_lossy().into_owned();
-        Some(Self { path, query, raw_path })
+        let path = percent_decode_str(raw_path)
+            .decode_utf8_lossy()
+            .into_owned();
+        Some(Self {
+            path,
+            query,
+            raw_path,
+        })
     }
 }
 
@@ -169,7 +175,9 @@ impl<'a> Target<'a> {
 fn find_route<'p>(routes: &[Route], path: &'p str) -> Option<(usize, &'p str)> {
     let mut places = routes.iter().enumerate();
     places.find_map(|(place, route)| {
-        let key = path.strip_prefix(route.prefix.as_str())?.strip_suffix(route.suffix.as_str())?;
+        let key = path
+            .strip_prefix(route.prefix.as_str())?
+            .strip_suffix(route.suffix.as_str())?;
         (!key.is_empty() && !key.contains('/')).then_some((place, key))
     })
 }

@@ -1,0 +1,294 @@
+//! The real binary with a configuration of its own in a folder of its own, and what can be learned
+//! of its process from outside.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Client, Origin, Redis, SOON, turn, wait_until};
+
+/// A file of this repository.
+pub fn file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The binary with arguments, and nothing of this process's environment that it would read.
+pub fn evenkeel(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_evenkeel"));
+    command.args(arguments).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("EVENKEEL_") || name == "CREDENTIALS_DIRECTORY" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// What a run of the binary that ends by itself comes to.
+#[derive(Debug)]
+pub struct Output {
+    /// The exit code.
+    pub code: Option<i32>,
+    /// What it said.
+    pub out: String,
+    /// What it said of itself.
+    pub err: String,
+}
+
+impl Output {
+    /// Runs `command` to its end; one that does not end in time is killed, and the test fails.
+    pub fn of(command: &mut Command) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (out, err) = (folder.path().join("out"), folder.path().join("err"));
+        let create = |path| std::fs::File::create(path).expect("a file of ours");
+        let process = command.stdout(create(&out)).stderr(create(&err)).spawn();
+        let mut process = Process(process.expect("the binary starts"));
+        let status = process.wait(SOON);
+        let read = |path| std::fs::read_to_string(path).expect("text");
+        Self { code: status.code(), out: read(&out), err: read(&err) }
+    }
+}
+
+/// A configuration in the making.
+#[derive(Default)]
+pub struct Config {
+    sections: Vec<(String, Vec<(String, String)>)>,
+    environment: Vec<(String, String)>,
+    folder: Option<TempDir>,
+}
+
+impl Config {
+    /// `[section] key = value`.
+    pub fn set(mut self, section: &str, key: &str, value: &str) -> Self {
+        let at = self.sections.iter().position(|(title, _)| title == section);
+        let at = at.unwrap_or_else(|| {
+            self.sections.push((section.to_owned(), Vec::new()));
+            self.sections.len() - 1
+        });
+        let keys = &mut self.sections[at].1;
+        keys.retain(|(known, _)| known != key);
+        keys.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A variable of the environment.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Uses this Redis.
+    pub fn redis(self, redis: &Redis) -> Self {
+        self.set("redis", "url", &redis.url())
+    }
+
+    /// Fetches what Redis does not have from this origin.
+    pub fn origin(self, origin: &Origin) -> Self {
+        self.set("route data", "source", "origin")
+            .set("source origin", "kind", "http")
+            .set("source origin", "url", &origin.url())
+    }
+
+    /// Without a memory of its own, as the original services.
+    pub fn without_memory(self) -> Self {
+        self.set("memory", "enabled", "false")
+    }
+
+    /// As text.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for (title, keys) in &self.sections {
+            text.push_str(&format!("[{title}]\n"));
+            keys.iter().for_each(|(key, value)| text.push_str(&format!("{key} = {value}\n")));
+        }
+        text
+    }
+
+    /// The folder of the configuration, for files that it names.
+    pub fn folder(&mut self) -> PathBuf {
+        let create = || tempfile::tempdir().expect("a folder for the app");
+        self.folder.get_or_insert_with(create).path().to_owned()
+    }
+
+    /// Starts the app and waits until it listens.
+    pub fn start(mut self) -> App {
+        turn::share();
+        let folder = self.folder();
+        let path = folder.join("config.ini");
+        if !self.sections.iter().any(|(title, _)| title == "server") {
+            self = self.set("server", "listen", "127.0.0.1:0");
+        } else if !self.text().contains("\nlisten = ") {
+            self = self.set("server", "listen", "127.0.0.1:0");
+        }
+        std::fs::write(&path, self.text()).expect("a file of ours");
+        let path = path.to_string_lossy().into_owned();
+        App::run(&mut evenkeel(&["--config", &path]), &self.environment, self.folder)
+    }
+}
+
+/// A running app. Killed when dropped.
+pub struct App {
+    process: Process,
+    address: SocketAddr,
+    folder: TempDir,
+}
+
+impl App {
+    /// A configuration that listens on a free port of this machine; the rest is default.
+    pub fn configured() -> Config {
+        Config::default()
+    }
+
+    /// Starts it with Redis and origin and nothing else that is not default.
+    pub fn start(redis: &Redis, origin: &Origin) -> Self {
+        Self::configured().redis(redis).origin(origin).start()
+    }
+
+    /// Runs `command` and waits until it says where it listens.
+    pub fn run(
+        command: &mut Command,
+        environment: &[(String, String)],
+        folder: Option<TempDir>,
+    ) -> Self {
+        turn::share();
+        let folder = folder.unwrap_or_else(|| tempfile::tempdir().expect("a folder for the app"));
+        let log = std::fs::File::create(folder.path().join("log")).expect("a file of ours");
+        command.envs(environment.iter().cloned()).stdout(Stdio::null()).stderr(log);
+        let process = Process(command.spawn().expect("the binary starts"));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut app = Self { process, address, folder };
+        wait_until(SOON, "the app listens", || {
+            let log = app.log();
+            assert!(app.process.0.try_wait().expect("a child").is_none(), "it ended: {log}");
+            let said = log.split_once("listens on ").and_then(|(_, after)| after.lines().next());
+            let port = said.and_then(|address| address.rsplit(':').next()?.parse().ok());
+            port.map(|port| app.address.set_port(port)).is_some()
+        });
+        app
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A new connection to it.
+    pub fn client(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// One `GET` over a connection of its own.
+    pub fn get(&self, path: &str) -> super::Response {
+        self.client().get(path)
+    }
+
+    /// The value of a key, and where it came from.
+    #[track_caller]
+    pub fn value(&self, key: &str) -> (String, String) {
+        self.get(&format!("/api/data/{key}")).value()
+    }
+
+    /// What it has said of itself so far.
+    pub fn log(&self) -> String {
+        let read = |name| std::fs::read_to_string(self.folder.path().join(name));
+        // A process that is killed may leave half a character.
+        read("log").unwrap_or_default()
+    }
+
+    /// The lines of the log that hold `text`.
+    pub fn log_lines(&self, text: &str) -> usize {
+        self.log().lines().filter(|line| line.contains(text)).count()
+    }
+
+    /// `/healthz`.
+    pub fn health(&self) -> Value {
+        self.get("/healthz").json()
+    }
+
+    /// A number of `/healthz`, by its JSON pointer.
+    pub fn figure(&self, pointer: &str) -> u64 {
+        let health = self.health();
+        let figure = health.pointer(pointer).and_then(Value::as_u64);
+        figure.unwrap_or_else(|| panic!("no {pointer} in {health}"))
+    }
+
+    /// Whether Redis counts as up.
+    pub fn redis_is_up(&self) -> bool {
+        self.health()["redis"]["status"] == "up"
+    }
+
+    /// Waits until Redis counts as up.
+    pub fn wait_for_redis(&self) {
+        wait_until(SOON, "redis is up for the app", || self.redis_is_up());
+    }
+
+    /// Waits until Redis counts as down.
+    pub fn wait_for_outage(&self) {
+        wait_until(SOON, "redis is down for the app", || !self.redis_is_up());
+    }
+
+    /// Threads of the process.
+    pub fn threads(&self) -> usize {
+        self.entries("task")
+    }
+
+    /// Open file descriptors of the process.
+    pub fn descriptors(&self) -> usize {
+        self.entries("fd")
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(self.proc("status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.expect("a figure in kB") * 1024
+    }
+
+    /// Asks it to end, as systemd does.
+    pub fn terminate(&self) {
+        kill_process(Pid::from_child(&self.process.0), Signal::TERM).expect("a process of ours");
+    }
+
+    /// Waits for its end, and how long that took.
+    pub fn wait_for_end(&mut self, limit: Duration) -> (ExitStatus, Duration) {
+        let began = Instant::now();
+        let status = self.process.wait(limit);
+        (status, began.elapsed())
+    }
+
+    fn entries(&self, folder: &str) -> usize {
+        std::fs::read_dir(self.proc(folder)).expect("it runs").count()
+    }
+
+    fn proc(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/{name}", self.process.0.id()))
+    }
+}
+
+/// A child that does not outlive its owner.
+struct Process(Child);
+
+impl Process {
+    fn wait(&mut self, limit: Duration) -> ExitStatus {
+        let mut status = None;
+        wait_until(limit, "the process ends", || {
+            status = self.0.try_wait().expect("a child of ours");
+            status.is_some()
+        });
+        status.expect("it has ended")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

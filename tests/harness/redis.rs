@@ -1,0 +1,153 @@
+//! A real `redis-server` of a test's own, and what can happen to one.
+
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use redis::FromRedisValue;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::{SOON, free_address, wait_until};
+
+/// A server on a port of its own, which it keeps over restarts. Killed when dropped.
+pub struct Redis {
+    address: SocketAddr,
+    arguments: Vec<String>,
+    folder: TempDir,
+    process: Option<Child>,
+}
+
+impl Redis {
+    /// One that runs, empty.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// One that runs with further arguments, as in `["--requirepass", "secret"]`.
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let mut redis = Self::not_started();
+        redis.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        redis.start_again();
+        redis
+    }
+
+    /// A port on which nobody listens, until [`Self::start_again`].
+    pub fn not_started() -> Self {
+        Self {
+            address: free_address(),
+            arguments: Vec::new(),
+            folder: tempfile::tempdir().expect("a folder for redis"),
+            process: None,
+        }
+    }
+
+    /// Starts it on its port, with an empty data set.
+    pub fn start_again(&mut self) {
+        assert!(self.process.is_none(), "it runs");
+        let port = self.address.port().to_string();
+        let process = Command::new("redis-server")
+            .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(["--dir".as_ref(), self.folder.path().as_os_str()])
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed (tests/run does that)");
+        self.process = Some(process);
+        wait_until(SOON, "redis-server answers", || {
+            let reply = self.try_query::<String>(&["PING"]);
+            reply.is_ok() || reply.is_err_and(|error| error.code() == Some("NOAUTH"))
+        });
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().expect("a process of ours");
+            process.wait().expect("a child of ours");
+        }
+    }
+
+    /// Ends it and starts it again, empty.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.start_again();
+    }
+
+    /// It hangs, as after `kill -STOP`: connections are still accepted by the kernel.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// It goes on where it was frozen.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// For `[redis] url`.
+    pub fn url(&self) -> String {
+        format!("redis://{}/0", self.address)
+    }
+
+    /// One command over a connection of its own.
+    pub fn query<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        self.try_query(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    /// A value as it is there, if there is one.
+    pub fn value(&self, key: &str) -> Option<String> {
+        self.query(&["GET", key])
+    }
+
+    /// Puts a value there.
+    pub fn set(&self, key: &str, value: &str) {
+        self.query::<()>(&["SET", key, value]);
+    }
+
+    /// Calls that it has counted of a command, as in `"get"`, since its start.
+    pub fn calls(&self, command: &str) -> u64 {
+        let info: String = self.query(&["INFO", "commandstats"]);
+        let begin = format!("cmdstat_{command}:calls=");
+        let line = info.lines().find_map(|line| line.strip_prefix(&begin));
+        line.and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)
+    }
+
+    /// Keys that it was asked for, hit or missed, since its start: lookups of the app.
+    pub fn lookups(&self) -> u64 {
+        let info: String = self.query(&["INFO", "stats"]);
+        let lines = info.lines().filter(|line| line.starts_with("keyspace_"));
+        lines.filter_map(|line| line.split_once(':')?.1.parse::<u64>().ok()).sum()
+    }
+
+    fn try_query<T: FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
+        let mut address = redis::parse_redis_url(&self.url()).expect("a URL of ours");
+        if let Some(at) = self.arguments.iter().position(|word| word == "--requirepass") {
+            address.set_password(Some(&self.arguments[at + 1])).expect("a password");
+        }
+        let limit = Duration::from_secs(5);
+        let mut connection = redis::Client::open(address)?.get_connection_with_timeout(limit)?;
+        connection.set_read_timeout(Some(limit))?;
+        let mut command = redis::Cmd::new();
+        words.iter().for_each(|word| {
+            command.arg(word);
+        });
+        command.query(&mut connection)
+    }
+
+    fn signal(&self, signal: Signal) {
+        let process = self.process.as_ref().expect("it runs");
+        kill_process(Pid::from_child(process), signal).expect("a process of ours");
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
