@@ -2,8 +2,17 @@
 //! real Redis that is killed, started again, stopped and continued, and a real HTTP source of 50 ms.
 //! `cargo bench --bench drill` prints what the clients saw and fails where a promise is broken.
 
-#![allow(clippy::print_stdout, clippy::expect_used, reason = "a program for a person to look at")]
-#![allow(missing_docs, dead_code, unused_imports, reason = "shares the harness of the tests")]
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "a program for a person to look at"
+)]
+#![allow(
+    missing_docs,
+    dead_code,
+    unused_imports,
+    reason = "shares the harness of the tests"
+)]
 
 #[path = "../tests/harness/mod.rs"]
 mod harness;
@@ -47,8 +56,12 @@ fn main() -> ExitCode {
     let report = load.stop();
 
     let slow = report.slower_than(SLOW);
-    println!("{} answers, {} other than 200, {} of another key", report.answers.len(),
-        report.failures.len(), report.wrong.len());
+    println!(
+        "{} answers, {} other than 200, {} of another key",
+        report.answers.len(),
+        report.failures.len(),
+        report.wrong.len()
+    );
     println!("{slow} answers slower than {SLOW:?} in all (at most 64)");
     let mut sound = report.failures.is_empty() && report.wrong.is_empty() && slow <= 64;
     for outage in [killed, stopped] {
@@ -63,7 +76,11 @@ fn main() -> ExitCode {
     }
     println!("{}", app.log());
     println!("{}", if sound { "sound" } else { "NOT SOUND" });
-    if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if sound {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn outage(
@@ -81,8 +98,16 @@ fn outage(
     end(redis);
     let hits = || app.figure("/answers/redis");
     let before = hits();
-    wait_until(Duration::from_secs(10), "redis is used again", || hits() > before);
+    wait_until(Duration::from_secs(10), "redis is used again", || {
+        hits() > before
+    });
     let back_after = ended.elapsed();
     let log_lines = app.log().lines().count() - lines_before;
-    Outage { name, began, ended, back_after, log_lines }
+    Outage {
+        name,
+        began,
+        ended,
+        back_after,
+        log_lines,
+    }
 }

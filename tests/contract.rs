@@ -52,7 +52,11 @@ fn run(contract: &str, vectors: &str) {
         }
     }
     let count = mismatches.len();
-    assert!(mismatches.is_empty(), "{count} vectors differ:\n{}", mismatches.join("\n"));
+    assert!(
+        mismatches.is_empty(),
+        "{count} vectors differ:\n{}",
+        mismatches.join("\n")
+    );
 }
 
 fn read(name: &str) -> String {
@@ -89,10 +93,14 @@ fn check(app: &App, vector: &Value) -> Result<(), String> {
     let mut client = app.client();
     // A server that has refused already may have closed.
     let _ = client.try_send(&request);
-    let mut methods = request.split(|&byte| byte == b'\n').filter(|line| line.ends_with(b" HTTP/1.1\r"));
+    let mut methods = request
+        .split(|&byte| byte == b'\n')
+        .filter(|line| line.ends_with(b" HTTP/1.1\r"));
     let mut first = None;
     for number in 0..wanted {
-        let is_head = methods.next().is_some_and(|line| line.starts_with(b"HEAD "));
+        let is_head = methods
+            .next()
+            .is_some_and(|line| line.starts_with(b"HEAD "));
         match client.response(is_head) {
             Ok(response) => drop(first.get_or_insert(response)),
             Err(why) => return Err(format!("no response {number}: {why:?} {}", shown(&request))),
@@ -103,17 +111,28 @@ fn check(app: &App, vector: &Value) -> Result<(), String> {
         Err(NoResponse::TimedOut) => vec!["the connection does not end".to_owned()],
         more => vec![format!("more than {wanted} responses: {more:?}")],
     };
-    differences.extend(first.map(|response| compare(&response, vector)).unwrap_or_default());
+    differences.extend(
+        first
+            .map(|response| compare(&response, vector))
+            .unwrap_or_default(),
+    );
     if differences.is_empty() {
         return Ok(());
     }
-    Err(format!("{}\n    {}", shown(&request), differences.join("\n    ")))
+    Err(format!(
+        "{}\n    {}",
+        shown(&request),
+        differences.join("\n    ")
+    ))
 }
 
 fn compare(response: &Response, vector: &Value) -> Vec<String> {
     let mut differences = Vec::new();
     if vector["status"] != response.status {
-        differences.push(format!("status {}, wanted {}", response.status, vector["status"]));
+        differences.push(format!(
+            "status {}, wanted {}",
+            response.status, vector["status"]
+        ));
     }
     for (name, wanted) in vector["headers"].as_object().expect("an object") {
         let (value, wanted) = (response.field(name), wanted.as_str());
@@ -142,7 +161,10 @@ fn is_body(body: &[u8], wanted: &[u8]) -> bool {
     };
     let form = b"dddd-dd-dd dd:dd:dd.dddddd";
     let (before, after) = (&wanted[..at], &wanted[at + NOW.len()..]);
-    let Some(time) = body.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)) else {
+    let Some(time) = body
+        .strip_prefix(before)
+        .and_then(|rest| rest.strip_suffix(after))
+    else {
         return false;
     };
     let is_like = |(&byte, &form): (&u8, &u8)| match form {
@@ -159,7 +181,9 @@ fn sorted(list: &str) -> Vec<&str> {
 }
 
 fn latin1(text: &str) -> Vec<u8> {
-    text.chars().map(|c| u8::try_from(c).expect("latin-1")).collect()
+    text.chars()
+        .map(|c| u8::try_from(c).expect("latin-1"))
+        .collect()
 }
 
 fn shown(bytes: &[u8]) -> String {

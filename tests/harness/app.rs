@@ -51,7 +51,11 @@ impl Output {
         let mut process = Process(process.expect("the binary starts"));
         let status = process.wait(SOON);
         let read = |path| std::fs::read_to_string(path).expect("text");
-        Self { code: status.code(), out: read(&out), err: read(&err) }
+        Self {
+            code: status.code(),
+            out: read(&out),
+            err: read(&err),
+        }
     }
 }
 
@@ -105,7 +109,8 @@ impl Config {
         let mut text = String::new();
         for (title, keys) in &self.sections {
             text.push_str(&format!("[{title}]\n"));
-            keys.iter().for_each(|(key, value)| text.push_str(&format!("{key} = {value}\n")));
+            keys.iter()
+                .for_each(|(key, value)| text.push_str(&format!("{key} = {value}\n")));
         }
         text
     }
@@ -128,7 +133,11 @@ impl Config {
         }
         std::fs::write(&path, self.text()).expect("a file of ours");
         let path = path.to_string_lossy().into_owned();
-        App::run(&mut evenkeel(&["--config", &path]), &self.environment, self.folder)
+        App::run(
+            &mut evenkeel(&["--config", &path]),
+            &self.environment,
+            self.folder,
+        )
     }
 }
 
@@ -159,14 +168,26 @@ impl App {
         turn::share();
         let folder = folder.unwrap_or_else(|| tempfile::tempdir().expect("a folder for the app"));
         let log = std::fs::File::create(folder.path().join("log")).expect("a file of ours");
-        command.envs(environment.iter().cloned()).stdout(Stdio::null()).stderr(log);
+        command
+            .envs(environment.iter().cloned())
+            .stdout(Stdio::null())
+            .stderr(log);
         let process = Process(command.spawn().expect("the binary starts"));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut app = Self { process, address, folder };
+        let mut app = Self {
+            process,
+            address,
+            folder,
+        };
         wait_until(SOON, "the app listens", || {
             let log = app.log();
-            assert!(app.process.0.try_wait().expect("a child").is_none(), "it ended: {log}");
-            let said = log.split_once("listens on ").and_then(|(_, after)| after.lines().next());
+            assert!(
+                app.process.0.try_wait().expect("a child").is_none(),
+                "it ended: {log}"
+            );
+            let said = log
+                .split_once("listens on ")
+                .and_then(|(_, after)| after.lines().next());
             let port = said.and_then(|address| address.rsplit(':').next()?.parse().ok());
             port.map(|port| app.address.set_port(port)).is_some()
         });
@@ -203,7 +224,10 @@ impl App {
 
     /// The lines of the log that hold `text`.
     pub fn log_lines(&self, text: &str) -> usize {
-        self.log().lines().filter(|line| line.contains(text)).count()
+        self.log()
+            .lines()
+            .filter(|line| line.contains(text))
+            .count()
     }
 
     /// `/healthz`.
@@ -264,7 +288,9 @@ impl App {
     }
 
     fn entries(&self, folder: &str) -> usize {
-        std::fs::read_dir(self.proc(folder)).expect("it runs").count()
+        std::fs::read_dir(self.proc(folder))
+            .expect("it runs")
+            .count()
     }
 
     fn proc(&self, name: &str) -> PathBuf {

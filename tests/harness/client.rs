@@ -45,7 +45,11 @@ impl Client {
         let stream = TcpStream::connect_timeout(&address, SOON)?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(SOON))?;
-        Ok(Self { stream, received: Vec::new(), patience: SOON })
+        Ok(Self {
+            stream,
+            received: Vec::new(),
+            patience: SOON,
+        })
     }
 
     /// How long it waits for a response.
@@ -71,7 +75,9 @@ impl Client {
 
     /// A request with further header lines, each with its line break, and the response.
     pub fn ask(&mut self, method: &str, path: &str, fields: &str) -> Response {
-        self.send(format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{fields}\r\n"));
+        self.send(format!(
+            "{method} {path} HTTP/1.1\r\nHost: test\r\n{fields}\r\n"
+        ));
         let response = self.response(method == "HEAD");
         response.unwrap_or_else(|why| panic!("{method} {path}: {why:?}"))
     }
@@ -110,7 +116,9 @@ impl Client {
         if left.is_zero() {
             return Err(NoResponse::TimedOut);
         }
-        self.stream.set_read_timeout(Some(left)).expect("a socket of ours");
+        self.stream
+            .set_read_timeout(Some(left))
+            .expect("a socket of ours");
         let mut buffer = [0; 16 * 1024];
         match self.stream.read(&mut buffer) {
             Ok(0) => Ok(false),
@@ -130,7 +138,11 @@ impl Response {
     pub fn field(&self, name: &str) -> Option<&str> {
         let mut fields = self.fields.iter().filter(|(known, _)| known == name);
         let field = fields.next();
-        assert!(fields.next().is_none(), "two fields {name}: {:?}", self.fields);
+        assert!(
+            fields.next().is_none(),
+            "two fields {name}: {:?}",
+            self.fields
+        );
         field.map(|(_, value)| value.as_str())
     }
 
@@ -173,5 +185,12 @@ fn parse(bytes: &[u8], is_head: bool) -> Option<(Response, usize)> {
     };
     let end = head_end + length;
     let body = bytes.get(head_end..end)?.to_vec();
-    Some((Response { status, fields, body }, end))
+    Some((
+        Response {
+            status,
+            fields,
+            body,
+        },
+        end,
+    ))
 }

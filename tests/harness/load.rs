@@ -78,20 +78,34 @@ impl Report {
     /// Fails unless every answer was 200 and belonged to its key.
     #[track_caller]
     pub fn assert_sound(&self) {
-        assert!(self.answers.len() > 100, "{} answers: no load", self.answers.len());
+        assert!(
+            self.answers.len() > 100,
+            "{} answers: no load",
+            self.answers.len()
+        );
         let failures = &self.failures[..self.failures.len().min(5)];
-        assert!(failures.is_empty(), "{} failures, as {failures:?}", self.failures.len());
+        assert!(
+            failures.is_empty(),
+            "{} failures, as {failures:?}",
+            self.failures.len()
+        );
         assert!(self.wrong.is_empty(), "wrong answers: {:?}", self.wrong);
     }
 
     /// Answers that took longer than `limit`.
     pub fn slower_than(&self, limit: Duration) -> usize {
-        self.answers.iter().filter(|(_, took)| *took > limit).count()
+        self.answers
+            .iter()
+            .filter(|(_, took)| *took > limit)
+            .count()
     }
 
     /// The slowest answer to a request sent from `begin` up to `end`.
     pub fn slowest_between(&self, begin: Instant, end: Instant) -> Duration {
-        let answers = self.answers.iter().filter(|(at, _)| (begin..end).contains(at));
+        let answers = self
+            .answers
+            .iter()
+            .filter(|(at, _)| (begin..end).contains(at));
         answers.map(|(_, took)| *took).max().unwrap_or_default()
     }
 }

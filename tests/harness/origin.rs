@@ -62,7 +62,11 @@ impl Origin {
         let state = Arc::new(State::default());
         let accepted = Arc::clone(&state);
         let accepting = std::thread::spawn(move || accept(&listener, &accepted));
-        Self { address, state, accepting: Some(accepting) }
+        Self {
+            address,
+            state,
+            accepting: Some(accepting),
+        }
     }
 
     /// The same with latency.
@@ -107,7 +111,12 @@ impl Origin {
     /// Requests so far for a key that needs no encoding.
     pub fn calls_of(&self, key: &str) -> usize {
         let target = format!("/items/{key}");
-        self.state.lock().targets.iter().filter(|known| **known == target).count()
+        self.state
+            .lock()
+            .targets
+            .iter()
+            .filter(|known| **known == target)
+            .count()
     }
 
     /// Request targets as they came over the wire.
@@ -161,7 +170,9 @@ impl State {
                 return Some(Fault::Closes);
             }
             inner = if inner.fault == Some(Fault::Hangs) {
-                self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner)
+                self.changed
+                    .wait(inner)
+                    .unwrap_or_else(PoisonError::into_inner)
             } else if left.is_zero() {
                 return inner.fault;
             } else {
@@ -192,7 +203,11 @@ fn serve(stream: TcpStream, state: &State) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     while let Some(request) = lines.next().transpose()? {
-        while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
+        while lines
+            .next()
+            .transpose()?
+            .is_some_and(|line| !line.is_empty())
+        {}
         let target = request.split(' ').nth(1).unwrap_or_default().to_owned();
         let mut inner = state.lock();
         inner.targets.push(target.clone());
@@ -213,7 +228,9 @@ fn serve(stream: TcpStream, state: &State) -> std::io::Result<()> {
 fn answer(target: &str, fault: Option<Fault>, state: &State) -> Vec<u8> {
     let (status, body) = match fault {
         Some(Fault::Closes) => return Vec::new(),
-        Some(Fault::BreaksOff) => return b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf".to_vec(),
+        Some(Fault::BreaksOff) => {
+            return b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf".to_vec();
+        }
         Some(Fault::Status(status)) => (status, b"no value".to_vec()),
         Some(Fault::Large(bytes)) => (200, vec![b'x'; bytes]),
         Some(Fault::NotUtf8) => (200, b"\xff\xfe".to_vec()),
@@ -221,13 +238,17 @@ fn answer(target: &str, fault: Option<Fault>, state: &State) -> Vec<u8> {
             Some(segment) => {
                 let key = percent_encoding::percent_decode_str(segment).decode_utf8_lossy();
                 let body = state.lock().bodies.get(&*key).cloned();
-                (200, body.unwrap_or_else(|| Origin::value_of(&key).into_bytes()))
+                (
+                    200,
+                    body.unwrap_or_else(|| Origin::value_of(&key).into_bytes()),
+                )
             }
             None => (404, b"not here".to_vec()),
         },
     };
     let length = body.len();
-    let mut answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n\r\n").into_bytes();
+    let mut answer =
+        format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n\r\n").into_bytes();
     answer.extend_from_slice(&body);
     answer
 }

@@ -64,9 +64,16 @@ impl Proxy {
             open: Vec::new(),
             threads: Vec::new(),
         };
-        let state = State { server, inner: Mutex::new(inner), changed: Condvar::new() };
-        let mut proxy =
-            Self { address: free_address(), state: Arc::new(state), accepting: None };
+        let state = State {
+            server,
+            inner: Mutex::new(inner),
+            changed: Condvar::new(),
+        };
+        let mut proxy = Self {
+            address: free_address(),
+            state: Arc::new(state),
+            accepting: None,
+        };
         proxy.listen();
         proxy
     }
@@ -167,15 +174,21 @@ fn accept(listener: &TcpListener, state: &Arc<State>) {
         if inner.fault == Fault::ClosesAtOnce {
             continue;
         }
-        let Ok(server) = TcpStream::connect(state.server) else { continue };
+        let Ok(server) = TcpStream::connect(state.server) else {
+            continue;
+        };
         for stream in [&client, &server] {
             stream.set_nodelay(true).expect("a socket of ours");
             inner.open.push(stream.try_clone().expect("a descriptor"));
         }
         let from_server = (server.try_clone(), client.try_clone());
-        let (Ok(server_reader), Ok(client_writer)) = from_server else { continue };
+        let (Ok(server_reader), Ok(client_writer)) = from_server else {
+            continue;
+        };
         let (asks, replies) = (Arc::clone(state), Arc::clone(state));
-        inner.threads.push(std::thread::spawn(move || pass_requests(client, server, &asks)));
+        inner.threads.push(std::thread::spawn(move || {
+            pass_requests(client, server, &asks)
+        }));
         inner.threads.push(std::thread::spawn(move || {
             pass_replies(server_reader, client_writer, &replies);
         }));
@@ -209,7 +222,9 @@ fn pass_replies(mut redis: TcpStream, mut app: TcpStream, state: &State) {
         let fault = state.lock().fault;
         let passed = match fault {
             _ if count == 0 => break,
-            Fault::None | Fault::Refuses | Fault::Resets | Fault::ClosesAtOnce => app.write_all(reply),
+            Fault::None | Fault::Refuses | Fault::Resets | Fault::ClosesAtOnce => {
+                app.write_all(reply)
+            }
             Fault::Hangs => {
                 state.wait(fault, Duration::from_secs(600));
                 break;

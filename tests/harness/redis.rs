@@ -27,7 +27,10 @@ impl Redis {
     /// One that runs with further arguments, as in `["--requirepass", "secret"]`.
     pub fn start_with(arguments: &[&str]) -> Self {
         let mut redis = Self::not_started();
-        redis.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        redis.arguments = arguments
+            .iter()
+            .map(|&argument| argument.to_owned())
+            .collect();
         redis.start_again();
         redis
     }
@@ -47,7 +50,16 @@ impl Redis {
         assert!(self.process.is_none(), "it runs");
         let port = self.address.port().to_string();
         let process = Command::new("redis-server")
-            .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args([
+                "--port",
+                &port,
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+            ])
             .args(["--dir".as_ref(), self.folder.path().as_os_str()])
             .args(&self.arguments)
             .stdin(Stdio::null())
@@ -97,7 +109,8 @@ impl Redis {
 
     /// One command over a connection of its own.
     pub fn query<T: FromRedisValue>(&self, words: &[&str]) -> T {
-        self.try_query(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+        self.try_query(words)
+            .unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
     /// A value as it is there, if there is one.
@@ -115,20 +128,29 @@ impl Redis {
         let info: String = self.query(&["INFO", "commandstats"]);
         let begin = format!("cmdstat_{command}:calls=");
         let line = info.lines().find_map(|line| line.strip_prefix(&begin));
-        line.and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)
+        line.and_then(|rest| rest.split(',').next()?.parse().ok())
+            .unwrap_or(0)
     }
 
     /// Keys that it was asked for, hit or missed, since its start: lookups of the app.
     pub fn lookups(&self) -> u64 {
         let info: String = self.query(&["INFO", "stats"]);
         let lines = info.lines().filter(|line| line.starts_with("keyspace_"));
-        lines.filter_map(|line| line.split_once(':')?.1.parse::<u64>().ok()).sum()
+        lines
+            .filter_map(|line| line.split_once(':')?.1.parse::<u64>().ok())
+            .sum()
     }
 
     fn try_query<T: FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
         let mut address = redis::parse_redis_url(&self.url()).expect("a URL of ours");
-        if let Some(at) = self.arguments.iter().position(|word| word == "--requirepass") {
-            address.set_password(Some(&self.arguments[at + 1])).expect("a password");
+        if let Some(at) = self
+            .arguments
+            .iter()
+            .position(|word| word == "--requirepass")
+        {
+            address
+                .set_password(Some(&self.arguments[at + 1]))
+                .expect("a password");
         }
         let limit = Duration::from_secs(5);
         let mut connection = redis::Client::open(address)?.get_connection_with_timeout(limit)?;

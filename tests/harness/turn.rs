@@ -11,7 +11,11 @@ struct Turns {
     waiting: usize,
 }
 
-static TURNS: Mutex<Turns> = Mutex::new(Turns { shared: 0, is_taken: false, waiting: 0 });
+static TURNS: Mutex<Turns> = Mutex::new(Turns {
+    shared: 0,
+    is_taken: false,
+    waiting: 0,
+});
 static CHANGED: Condvar = Condvar::new();
 
 /// A turn; ends when dropped, which is when the thread of its test ends.
@@ -32,8 +36,9 @@ pub fn alone() {
         let mut turns = lock();
         turns.waiting += 1;
         let free = |turns: &mut Turns| turns.is_taken || turns.shared > 0;
-        let mut turns =
-            CHANGED.wait_while(turns, free).unwrap_or_else(PoisonError::into_inner);
+        let mut turns = CHANGED
+            .wait_while(turns, free)
+            .unwrap_or_else(PoisonError::into_inner);
         turns.waiting -= 1;
         turns.is_taken = true;
         *mine = Some(Turn::Alone);

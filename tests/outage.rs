@@ -1,0 +1,269 @@
+//! Redis dies, hangs, refuses, lies or was never there: no client sees it, and the log says it in a
+//! handful of lines.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{
+    App, Load, NetworkFault, Origin, Proxy, Redis, Report, SOON, alone, let_pass, wait_until,
+};
+
+/// Latency of the source in these tests.
+const SOURCE: Duration = Duration::from_millis(50);
+/// What a request may take once an outage is known.
+const SLOW: Duration = Duration::from_millis(200);
+/// How long a new outage may cost anybody time.
+const ONSET: Duration = Duration::from_millis(1500);
+/// By when Redis is used again.
+const RECOVERY: Duration = Duration::from_millis(2500);
+
+#[test]
+fn a_killed_redis_costs_no_client_an_error() {
+    outage(Redis::kill, Redis::start_again);
+}
+
+#[test]
+fn a_frozen_redis_costs_no_client_an_error() {
+    outage(|redis| redis.freeze(), |redis| redis.thaw());
+}
+
+/// 32 clients, half of whose keys are new, before, during and after an outage.
+fn outage(begin: impl Fn(&mut Redis), end: impl Fn(&mut Redis)) {
+    alone();
+    let (mut redis, origin) = (Redis::start(), Origin::slow(SOURCE));
+    let app = App::start(&redis, &origin);
+    app.wait_for_redis();
+    let load = Load::half_new(app.address());
+    wait_until(SOON, "keys come from redis", || {
+        app.figure("/answers/redis") > 200
+    });
+    let lines = app.log().lines().count();
+    let began = Instant::now();
+    begin(&mut redis);
+    let_pass(ONSET * 2);
+    let ended = Instant::now();
+    assert!(!app.redis_is_up(), "it noticed: {}", app.log());
+    end(&mut redis);
+    let before = redis.lookups();
+    wait_until(RECOVERY, "redis is used again", || {
+        redis.lookups() > before + 100
+    });
+    let_pass(Duration::from_millis(500));
+    let report = load.stop();
+    report.assert_sound();
+    let slow = report.slower_than(SLOW);
+    assert!(slow <= 64, "{slow} slow answers");
+    assert_quick(&report, began + ONSET, ended + RECOVERY);
+    let said = app.log().lines().count() - lines;
+    assert!((1..30).contains(&said), "{said} lines: {}", app.log());
+}
+
+#[track_caller]
+fn assert_quick(report: &Report, begin: Instant, end: Instant) {
+    let slowest = report.slowest_between(begin, end);
+    assert!(slowest <= SLOW, "{slowest:?} in an outage that was known");
+    assert!(
+        slowest >= SOURCE / 2,
+        "nothing was asked of the source: {slowest:?}"
+    );
+}
+
+#[test]
+fn a_redis_that_was_never_there_costs_nothing_and_is_used_when_it_comes() {
+    let (mut redis, origin) = (Redis::not_started(), Origin::start());
+    let app = App::start(&redis, &origin);
+    let began = Instant::now();
+    assert_eq!(app.value("a"), ("value of a".into(), "primary".into()));
+    assert_eq!(app.value("a"), ("value of a".into(), "cache".into()));
+    assert!(began.elapsed() < SOON / 2);
+    app.wait_for_outage();
+    redis.start_again();
+    let before = redis.lookups();
+    wait_until(RECOVERY, "redis is used", || {
+        assert_eq!(app.value("b").0, "value of b");
+        redis.lookups() > before + 1
+    });
+    wait_until(SOON, "values are written to it", || {
+        app.value("c");
+        redis.value("c").is_some()
+    });
+}
+
+#[test]
+fn no_fault_of_the_network_costs_a_client_an_error() {
+    alone();
+    let (redis, origin) = (Redis::start(), Origin::slow(SOURCE));
+    let mut proxy = Proxy::start(redis.address());
+    let app = App::configured()
+        .set("redis", "url", &proxy.url())
+        .set("breaker", "probe_interval", "200ms")
+        .origin(&origin)
+        .start();
+    app.wait_for_redis();
+    for fault in [
+        NetworkFault::Refuses,
+        NetworkFault::Hangs,
+        NetworkFault::Slow(Duration::from_secs(2)),
+        NetworkFault::Resets,
+        NetworkFault::Garbage,
+        NetworkFault::Truncates,
+        NetworkFault::ClosesAtOnce,
+    ] {
+        let load = Load::half_new(app.address());
+        let used = redis.lookups();
+        wait_until(SOON, "redis is used", || redis.lookups() > used + 100);
+        let lines = app.log().lines().count();
+        let began = Instant::now();
+        proxy.set_fault(fault);
+        let opens = fault != NetworkFault::ClosesAtOnce;
+        wait_until(ONSET, "the outage is known", || {
+            !opens || !app.redis_is_up()
+        });
+        let_pass(ONSET.saturating_sub(began.elapsed()) + SOURCE * 10);
+        let ended = Instant::now();
+        proxy.set_fault(NetworkFault::None);
+        let before = redis.lookups();
+        wait_until(RECOVERY, "redis is used again", || {
+            redis.lookups() > before + 100
+        });
+        let report = load.stop();
+        report.assert_sound();
+        let slow = report.slower_than(SLOW);
+        assert!(slow <= 64, "{fault:?}: {slow} slow answers");
+        assert_quick(&report, began + ONSET, ended + RECOVERY);
+        let said = app.log().lines().count() - lines;
+        assert!(said < 30, "{fault:?}: {said} lines: {}", app.log());
+    }
+}
+
+/// Slow in small pieces is not a fault as long as it stays within the budget.
+#[test]
+fn a_reply_that_comes_byte_by_byte_is_a_reply() {
+    let (redis, origin) = (Redis::start(), Origin::start());
+    redis.set("a", "in pieces");
+    let mut proxy = Proxy::start(redis.address());
+    let app = App::configured()
+        .set("redis", "url", &proxy.url())
+        .origin(&origin)
+        .start();
+    app.wait_for_redis();
+    proxy.set_fault(NetworkFault::Drips);
+    assert_eq!(app.value("a"), ("in pieces".into(), "cache".into()));
+    assert_eq!(origin.calls(), 0);
+}
+
+#[test]
+fn a_dead_redis_is_not_dialled_by_every_request() {
+    let (redis, origin) = (Redis::start(), Origin::start());
+    let mut proxy = Proxy::start(redis.address());
+    let app = App::configured()
+        .set("redis", "url", &proxy.url())
+        .origin(&origin)
+        .start();
+    app.wait_for_redis();
+    proxy.set_fault(NetworkFault::Hangs);
+    let mut client = app.client();
+    let known = |n: usize| format!("/api/data/k{n}");
+    wait_until(SOON, "the outage is known", || {
+        client.get(&known(0));
+        !app.redis_is_up()
+    });
+    let before = proxy.connects();
+    (1..500).for_each(|n| assert_eq!(client.get(&known(n)).value().1, "primary"));
+    let dialled = proxy.connects() - before;
+    assert!(
+        dialled <= 5,
+        "{dialled} connects: the prober alone may knock"
+    );
+}
+
+#[test]
+fn a_wrong_password_is_said_once_and_costs_no_client_an_error() {
+    let (redis, origin) = (
+        Redis::start_with(&["--requirepass", "correct"]),
+        Origin::start(),
+    );
+    let wrong = redis.url().replace("redis://", "redis://:mistaken@");
+    for url in [redis.url(), wrong] {
+        let app = App::configured()
+            .set("redis", "url", &url)
+            .set("breaker", "probe_interval", "20ms")
+            .origin(&origin)
+            .start();
+        app.wait_for_outage();
+        let_pass(Duration::from_millis(500));
+        for key in (0..50).map(|n| format!("k{n}")) {
+            assert_eq!(app.value(&key).0, Origin::value_of(&key));
+        }
+        assert_eq!(app.log_lines("refuses us"), 1, "{}", app.log());
+        assert!(app.log().lines().count() < 10, "{}", app.log());
+        assert!(!app.log().contains("mistaken"));
+    }
+}
+
+#[test]
+fn a_password_set_while_it_runs_is_an_outage_and_taken_back_ends_it() {
+    let (redis, origin) = (Redis::start(), Origin::start());
+    let app = App::start(&redis, &origin);
+    app.wait_for_redis();
+    assert_eq!(app.value("a").1, "primary");
+    let admin = redis.query::<String>(&["CONFIG", "SET", "requirepass", "sudden"]);
+    assert_eq!(admin, "OK");
+    redis.with_password("sudden", |redis| {
+        // Whoever was connected before stays so: the app has to be thrown out.
+        redis.query::<()>(&["CLIENT", "KILL", "TYPE", "normal"]);
+        wait_until(SOON, "the outage is known", || {
+            assert_eq!(app.value("a").0, "value of a");
+            !app.redis_is_up()
+        });
+        assert_eq!(app.log_lines("refuses us"), 1, "{}", app.log());
+        redis.query::<()>(&["CONFIG", "SET", "requirepass", ""]);
+    });
+    app.wait_for_redis();
+}
+
+#[test]
+fn a_read_only_redis_keeps_serving_hits() {
+    refused_writes(
+        &["REPLICAOF", "127.0.0.1", "1"],
+        &["REPLICAOF", "NO", "ONE"],
+    );
+}
+
+#[test]
+fn a_full_redis_keeps_serving_hits() {
+    let full = ["CONFIG", "SET", "maxmemory", "1"];
+    refused_writes(&full, &["CONFIG", "SET", "maxmemory", "0"]);
+}
+
+/// Writes are refused, reads are well: hits go on from Redis, and the log says it once.
+fn refused_writes(begin: &[&str], end: &[&str]) {
+    let (redis, origin) = (Redis::start(), Origin::start());
+    (0..50).for_each(|n| redis.set(&format!("k{n}"), &format!("v{n}")));
+    let app = App::start(&redis, &origin);
+    app.wait_for_redis();
+    redis.query::<()>(begin);
+    let mut client = app.client();
+    for n in 0..50 {
+        let new = client.get(&format!("/api/data/new{n}"));
+        assert_eq!(new.value(), (format!("value of new{n}"), "primary".into()));
+        let hit = client.get(&format!("/api/data/k{n}"));
+        assert_eq!(hit.value(), (format!("v{n}"), "cache".into()));
+        assert_eq!(
+            hit.field("cache-status"),
+            Some("evenkeel; hit; detail=redis"),
+            "{n}"
+        );
+    }
+    wait_until(SOON, "it is said", || app.log().contains("takes no writes"));
+    assert_eq!(app.log_lines("takes no writes"), 1, "{}", app.log());
+    assert!(app.redis_is_up());
+    assert_eq!(redis.value("new0"), None);
+    redis.query::<()>(end);
+    let mut n = 0;
+    wait_until(SOON, "values are written again", || {
+        n += 1;
+        client.get(&format!("/api/data/later{n}"));
+        redis.value(&format!("later{n}")).is_some()
+    });
+    assert_eq!(app.log_lines("takes writes again"), 1, "{}", app.log());
+}
