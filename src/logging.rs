@@ -46,10 +46,10 @@ pub fn start(settings: &config::Log) -> io::Result<()> {
 /// From now on a panic is one log line, not several on stderr.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let text = panic
-            .payload_as_str()
-            .unwrap_or("no message")
-            .escape_debug();
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let text = text.unwrap_or("no message").escape_debug();
         match panic.location() {
             Some(location) => log::error!("panic at {location}: {text}"),
             None => log::error!("panic: {text}"),

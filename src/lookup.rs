@@ -14,93 +14,21 @@ use crate::cache::write::Entry;
 use crate::cache::{Cache, Unusable};
 use crate::clock::{self, Deadline};
 use crate::config::{Config, Route};
-use crate::flight::{Flights, Joined, Landed, Target, Waiter};
+use crate::flight::{Flights, Joined, Landed, Target};
 use crate::logging::Seldom;
 use crate::memory::{Memory, Remembered};
-use crate::metrics::{Metrics, Outcome};
+use crate::metrics::Metrics;
 use crate::pipeline::queue::{Lanes, Queue};
 use crate::source::{Fetched, Source, SourceError};
 
+mod answer;
 #[cfg(test)]
 mod tests;
 
+pub use answer::{Answer, Client, Copied, Lookup};
+
 /// Values that wait to be written to Redis, at most.
 const WRITES_MAX: usize = 1024;
-
-/// One request for one key, and who wants to know.
-pub struct Lookup {
-    /// What is looked up.
-    pub target: Target,
-    /// When the request was whole.
-    pub arrived: Instant,
-    /// By when it must be answered, whatever happens.
-    pub deadline: Deadline,
-    /// Who gets the answer. Dropped without one, it answers for itself that something broke.
-    pub client: Box<dyn Client>,
-}
-
-/// Who wants an answer.
-pub trait Client: Send {
-    /// Gives it, without waiting for anybody.
-    fn answer(self: Box<Self>, answer: &Answer<'_>);
-}
-
-impl Waiter for Lookup {
-    fn deadline(&self) -> Deadline {
-        self.deadline
-    }
-}
-
-/// The answer to a lookup.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer<'a> {
-    /// From Redis; how old it is nobody knows.
-    Redis(&'a str),
-    /// From this process, within its ttl.
-    Memory(Copied<'a>),
-    /// From this process, past its ttl, since nothing better was to be had.
-    Stale(Copied<'a>),
-    /// From the primary source, just now; `joined`: fetched for another request.
-    Primary {
-        /// The value.
-        value: &'a str,
-        /// Whether the fetch was another request's.
-        joined: bool,
-    },
-    /// The source says that there is no such thing.
-    NoSuchThing,
-    /// Nothing to be had: the source failed.
-    Unavailable,
-    /// No room or no time: try again in a moment.
-    Shed,
-}
-
-/// A value from memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Copied<'a> {
-    /// The value.
-    pub value: &'a str,
-    /// Since it was fetched.
-    pub age: Duration,
-    /// Its life.
-    pub ttl: Duration,
-}
-
-impl Answer<'_> {
-    /// How it is counted.
-    #[must_use]
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            Self::Redis(_) => Outcome::Redis,
-            Self::Memory(_) => Outcome::MemoryFresh,
-            Self::Stale(_) => Outcome::MemoryStale,
-            Self::Primary { .. } => Outcome::Source,
-            Self::NoSuchThing => Outcome::NoSuchThing,
-            Self::Unavailable => Outcome::Unavailable,
-            Self::Shed => Outcome::Shed,
-        }
-    }
-}
 
 /// A fetch that waits for a filler.
 #[derive(Debug)]
