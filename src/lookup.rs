@@ -82,7 +82,7 @@ impl Lookups {
         memory: Memory,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let lanes: Vec<_> = lane_limits(config);
+        let lanes = lane_limits(config);
         Self {
             routes: config.routes.clone(),
             sources,
@@ -93,7 +93,7 @@ impl Lookups {
             flights: Flights::default(),
             metrics,
             reads: Queue::new(config.server.queue),
-            fills: Lanes::new(config.server.queue, &lanes),
+            fills: Lanes::new(config.server.queue, config.server.queue_timeout, &lanes),
             writes: Queue::new(WRITES_MAX),
         }
     }

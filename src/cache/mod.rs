@@ -226,11 +226,14 @@ impl Cache {
             return;
         }
         let now = clock::now();
-        self.report().last_fault = Some(fault.to_string());
         let transition = match fault.is_misconfiguration() {
             true => self.breaker.trip(now),
             false => permit.failed(now),
         };
+        // A call that was given up when the breaker opened is no news.
+        if transition.is_some() || self.breaker.state().0 == State::Closed {
+            self.report().last_fault = Some(fault.to_string());
+        }
         if let Some(transition) = transition {
             self.announce(transition, &fault.to_string());
         }

@@ -40,7 +40,6 @@ fn worst_case(config: &Config, route: &Route, draft: &Draft, report: &mut Report
     let source_title = format!("source {}", source.name);
     let route_title = format!("route {}", route.name);
     let unsure = [
-        ("server", "queue_timeout"),
         ("server", "request_timeout"),
         ("redis", "timeout"),
         (source_title.as_str(), "kind"),
@@ -53,11 +52,9 @@ fn worst_case(config: &Config, route: &Route, draft: &Draft, report: &mut Report
     let (worst, allowed) = (config.worst_case(route), config.server.request_timeout);
     if worst > allowed {
         let text = format!(
-            "a request can take {}: [server] queue_timeout {} + [redis] timeout {} + \
-             [{source_title}] {} {}; that is more than [server] request_timeout {}: raise it to \
-             {} or more, or lower one of the three",
+            "a request can take {}: [redis] timeout {} + [{source_title}] {} {}; that is more \
+             than [server] request_timeout {}: raise it to {} or more, or lower one of the two",
             written(worst),
-            written(config.server.queue_timeout),
             written(config.redis.timeout),
             limit(source),
             written(source.timeout()),

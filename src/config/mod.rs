@@ -73,7 +73,7 @@ pub struct Server {
     pub fronts: usize,
     /// Requests that may wait for a reader, and as many for a filler.
     pub queue: usize,
-    /// How long a request may wait for a filler before it is shed.
+    /// How long a request may wait for a filler. Who would have to wait longer is shed at once.
     pub queue_timeout: Duration,
     /// Shape of the answers.
     pub contract: Contract,
@@ -268,8 +268,9 @@ pub struct HttpSource {
 }
 
 impl Config {
-    /// The longest one request of `route` may take: in the queue, at Redis and at the source. The
-    /// check of the configuration holds it within [`Server::request_timeout`].
+    /// The longest one request of `route` may take at Redis and at the source. The check of the
+    /// configuration holds it within [`Server::request_timeout`], which bounds the wait for a
+    /// thread as well: who has waited is given what is left.
     ///
     /// A route of another configuration, whose source is unknown here, counts without a source.
     #[must_use]
@@ -278,10 +279,7 @@ impl Config {
             .sources
             .get(route.source)
             .map_or(Duration::ZERO, Source::timeout);
-        self.server
-            .queue_timeout
-            .saturating_add(self.redis.timeout)
-            .saturating_add(source)
+        self.redis.timeout.saturating_add(source)
     }
 }
 

@@ -63,12 +63,12 @@ static QUEUE: Setting<Count<usize>> = setting(
     Count(1, 1_000_000),
     "Requests that may wait for a thread at each stage; the next one is shed with 503.",
 );
-/// Part of the worst case of a request (`check.rs`).
+/// Long enough for a burst, far below what a person waits for.
 static QUEUE_TIMEOUT: Setting<Span> = setting(
     "queue_timeout",
     "1s",
     Span::between(ms(1), secs(60)),
-    "A request that has waited this long for a thread is shed with 503.",
+    "A request that would wait longer than this for a fetch to begin is shed with 503, at once.",
 );
 /// The two originals whose answers are known byte for byte.
 static CONTRACT: Setting<Choice<Contract>> = setting(

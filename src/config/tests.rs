@@ -316,12 +316,12 @@ fn keys_of_another_kind_of_source_are_refused() {
 #[test]
 fn a_request_that_could_outlast_its_limit_is_refused_with_the_sum() {
     let text = "[source api]\nkind = http\nurl = http://h/<key>\ntimeout = 9s\n[route data]\n";
-    let expected = "config.ini:5: [route data]: a request can take 10.5s: [server] queue_timeout 1s \
+    let expected = "config.ini:5: [route data]: a request can take 10.5s: \
                     + [redis] timeout 500ms + [source api] timeout 9s; that is more than [server] \
                     request_timeout 10s: raise it to 10.5s or more, or lower one of the three";
     assert_eq!(mistakes(text), expected);
-    good(&text.replace("9s", "8.5s"));
-    let why = mistakes(&text.replace("9s", "9"));
+    good(&text.replace("10s", "9.5s"));
+    let why = mistakes(&text.replace("10s", "9"));
     assert_eq!(
         why.lines().count(),
         1,

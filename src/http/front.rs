@@ -30,6 +30,8 @@ const EVENTS_MAX: usize = 512;
 const GIVEN_MAX_BYTES: usize = 32 * 1024;
 /// Bytes received at once.
 const RECEIVE_BYTES: usize = 16 * 1024;
+/// Bytes of buffer that a connection keeps between requests.
+const BUFFER_KEPT_BYTES: usize = 1024;
 /// Token of the mailbox's bell; connections never have it.
 const BELL: u64 = u64::MAX;
 
@@ -251,7 +253,7 @@ impl Running {
                 false
             }
             Verdict::Refused(refusal) => {
-                slot.phase = Phase::Last;
+                slot.has_unread = true;
                 let connection = Arc::clone(&slot.connection);
                 self.refuse(&connection, refusal);
                 true
@@ -259,9 +261,7 @@ impl Running {
             Verdict::Whole(head) => {
                 // Whoever sends a body gets an answer and then the end: it is never read.
                 let closes = !head.keeps_alive || head.has_body;
-                if head.has_body {
-                    slot.phase = Phase::Last;
-                }
+                slot.has_unread |= head.has_body;
                 let exchange = Exchange::begin(
                     &slot.connection,
                     &self.service,
@@ -275,6 +275,8 @@ impl Running {
                 buffer.drain(..taken);
                 slot.connection
                     .take_off(!buffer.is_empty() || slot.is_readable);
+                // An idle connection keeps no more than a usual head takes.
+                buffer.shrink_to(BUFFER_KEPT_BYTES);
                 slot.buffer = buffer;
                 slot.since = now;
                 if self.library.given_bytes() >= GIVEN_MAX_BYTES {
@@ -344,9 +346,7 @@ impl Running {
             }
             Sent::Some(count) => {
                 rest.sent += count;
-                if slot.phase == Phase::Open {
-                    slot.phase = Phase::Writing;
-                }
+                slot.phase = Phase::Writing;
             }
             Sent::All if rest.closes => {
                 drop(rest);
@@ -355,9 +355,7 @@ impl Running {
             Sent::All => {
                 drop(rest);
                 connection.finish();
-                if slot.phase == Phase::Writing {
-                    slot.phase = Phase::Open;
-                }
+                slot.phase = Phase::Open;
                 self.serve(token, now);
             }
         }
@@ -369,7 +367,7 @@ impl Running {
         let Some(slot) = self.slots.find(token) else {
             return;
         };
-        let is_clean = slot.phase != Phase::Last && slot.buffer.is_empty() && !slot.is_readable;
+        let is_clean = !slot.has_unread && slot.buffer.is_empty() && !slot.is_readable;
         if is_clean
             || slot
                 .connection

@@ -9,6 +9,9 @@ use super::front::Limits;
 
 /// How long a connection lingers after its last answer.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long a connection has to be idle to be closed when the process ends: a busy client gets one
+/// more answer, which tells it to go.
+const DRAIN_IDLE: Duration = Duration::from_millis(250);
 /// The slowest a client may accept a long answer, beyond the write time-out: a modem's rate.
 const WRITE_MIN_BYTES_PER_S: usize = 8 * 1024;
 
@@ -19,8 +22,6 @@ pub enum Phase {
     Open,
     /// Part of an answer waits for the client to accept it.
     Writing,
-    /// Its last answer has been asked for, and more may come in that is not read.
-    Last,
     /// Its last answer has been sent; it ends when the client does, or soon.
     Lingering,
 }
@@ -38,6 +39,8 @@ pub struct Slot {
     pub has_ended: bool,
     /// Where it stands.
     pub phase: Phase,
+    /// More may come in after its last request that nobody reads: a body, or what was refused.
+    pub has_unread: bool,
     /// When what it is at began: a head, a request, a rest, the lingering.
     pub since: Instant,
 }
@@ -52,6 +55,7 @@ impl Slot {
             is_readable: true,
             has_ended: false,
             phase: Phase::Open,
+            has_unread: false,
             since: now,
         }
     }
@@ -87,7 +91,14 @@ impl Slot {
             }
             _ if !self.connection.is_idle() => false,
             _ if !self.buffer.is_empty() => since >= limits.head_timeout,
-            _ => drains || self.idle_for(mailbox, now) >= limits.idle_timeout,
+            _ => {
+                let limit = if drains {
+                    DRAIN_IDLE
+                } else {
+                    limits.idle_timeout
+                };
+                self.idle_for(mailbox, now) >= limit
+            }
         }
     }
 }

@@ -123,7 +123,7 @@ impl Stage {
     fn fetch_next(&self) {
         let (lane, fill) = self.lookups.fills.take().expect("a fetch that waits");
         self.lookups.fetch(fill);
-        self.lookups.fills.done(lane);
+        self.lookups.fills.done(lane, Duration::ZERO);
     }
 
     fn remember(&self, key: &str, value: &str, ttl: Duration, age: Duration) {

@@ -107,6 +107,7 @@ impl Pipeline {
                     let Some((lane, fill)) = lookups.fills.take() else {
                         return false;
                     };
+                    let began = clock::now();
                     let target = fill.target().clone();
                     let mut fill = Some(fill);
                     let finished = work(&mut || {
@@ -117,7 +118,9 @@ impl Pipeline {
                     if !finished {
                         work(&mut || lookups.abandon(&target));
                     }
-                    lookups.fills.done(lane);
+                    lookups
+                        .fills
+                        .done(lane, clock::now().saturating_duration_since(began));
                     true
                 })?;
             }

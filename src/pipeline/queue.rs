@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// First in, first out, taken in batches.
 #[derive(Debug)]
@@ -113,13 +114,16 @@ impl<T> Queue<T> {
 }
 
 /// A queue with a lane for each source. A lane has a limit of items under way, so that a source
-/// that hangs takes its own share of the takers and never those of another.
+/// that hangs takes its own share of the takers and never those of another. An item that would wait
+/// too long, by how long the last ones took, is not taken in at all: whoever is to be turned away is
+/// better told at once.
 #[derive(Debug)]
 pub struct Lanes<T> {
     /// Guards the lanes.
     state: Mutex<LanesState<T>>,
     filled: Condvar,
     items_max: usize,
+    wait_max: Duration,
 }
 
 #[derive(Debug)]
@@ -137,16 +141,20 @@ struct Lane<T> {
     items: VecDeque<T>,
     under_way: usize,
     under_way_max: usize,
+    /// How long the last ones were under way, later ones counting more; none: nothing is known.
+    usual: Option<Duration>,
 }
 
 impl<T> Lanes<T> {
-    /// For at most `items_max` waiting items; one lane for each of `under_way_max`.
+    /// For at most `items_max` waiting items, none of which is to wait longer than `wait_max`; one
+    /// lane for each of `under_way_max`.
     #[must_use]
-    pub fn new(items_max: usize, under_way_max: &[usize]) -> Self {
+    pub fn new(items_max: usize, wait_max: Duration, under_way_max: &[usize]) -> Self {
         let lanes = under_way_max.iter().map(|&under_way_max| Lane {
             items: VecDeque::new(),
             under_way: 0,
             under_way_max,
+            usual: None,
         });
         Self {
             state: Mutex::new(LanesState {
@@ -158,16 +166,18 @@ impl<T> Lanes<T> {
             }),
             filled: Condvar::new(),
             items_max,
+            wait_max,
         }
     }
 
     /// Puts one item into `lane`.
     ///
     /// # Errors
-    /// The item itself when there is no room, or after the close.
+    /// The item itself when there is no room, when it would wait too long, or after the close.
     pub fn put(&self, lane: usize, item: T) -> Result<(), T> {
         let mut state = self.lock();
-        if state.closed || state.waiting >= self.items_max {
+        let is_full = state.waiting >= self.items_max;
+        if state.closed || is_full || state.lanes[lane].expected_wait() > self.wait_max {
             return Err(item);
         }
         state.waiting += 1;
@@ -200,11 +210,15 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// What was taken from `lane` is done.
-    pub fn done(&self, lane: usize) {
+    /// What was taken from `lane` is done; it was under way for `took`.
+    pub fn done(&self, lane: usize, took: Duration) {
         let mut state = self.lock();
         let lane = &mut state.lanes[lane];
         lane.under_way = lane.under_way.saturating_sub(1);
+        lane.usual = Some(match lane.usual {
+            None => took,
+            Some(usual) => (usual * 7 + took) / 8,
+        });
         let wake = (!lane.items.is_empty() || state.closed) && state.takers_waiting > 0;
         drop(state);
         if wake {
@@ -250,6 +264,20 @@ impl<T> Lanes<T> {
     }
 }
 
+impl<T> Lane<T> {
+    /// How long the next item would wait.
+    fn expected_wait(&self) -> Duration {
+        let ahead = self.items.len() + self.under_way;
+        match self.usual {
+            Some(usual) if ahead >= self.under_way_max => {
+                let turns = (ahead - self.under_way_max + 1) as f64 / self.under_way_max as f64;
+                usual.mul_f64(turns)
+            }
+            _ => Duration::ZERO,
+        }
+    }
+}
+
 impl<T> LanesState<T> {
     fn take(&mut self) -> Option<(usize, T)> {
         let count = self.lanes.len();
@@ -273,6 +301,26 @@ impl<T> LanesState<T> {
 mod tests {
     use super::*;
 
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn who_would_wait_too_long_is_not_taken_in() {
+        let second = Duration::from_secs(1);
+        let lanes = Lanes::new(100, second * 2, &[2]);
+        for item in 0..3 {
+            assert_eq!(lanes.put(0, item), Ok(()), "nothing is known yet");
+        }
+        assert_eq!(lanes.take(), Some((0, 0)));
+        assert_eq!(lanes.take(), Some((0, 1)));
+        lanes.done(0, second);
+        assert_eq!(lanes.take(), Some((0, 2)));
+        // Two under way, a second each: the first to wait does so for half a second.
+        for item in 3..7 {
+            assert_eq!(lanes.put(0, item), Ok(()));
+        }
+        assert_eq!(lanes.put(0, 7), Err(7), "two seconds and a half");
+    }
+
     #[test]
     fn a_queue_gives_back_what_does_not_fit() {
         let queue = Queue::new(3);
@@ -289,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_lane_at_its_limit_leaves_the_takers_to_the_others() {
-        let lanes = Lanes::new(10, &[1, 1]);
+        let lanes = Lanes::new(10, LONG, &[1, 1]);
         for item in ["a1", "a2"] {
             lanes.put(0, item).expect("room");
         }
@@ -297,7 +345,7 @@ mod tests {
         assert_eq!(lanes.take(), Some((0, "a1")));
         assert_eq!(lanes.take(), Some((1, "b1")));
         assert_eq!(lanes.len(), (1, 2));
-        lanes.done(0);
+        lanes.done(0, Duration::ZERO);
         assert_eq!(lanes.take(), Some((0, "a2")));
         lanes.close();
         assert_eq!(lanes.take(), None);
@@ -306,7 +354,7 @@ mod tests {
 
     #[test]
     fn lanes_take_turns() {
-        let lanes = Lanes::new(10, &[9, 9]);
+        let lanes = Lanes::new(10, LONG, &[9, 9]);
         for item in 0..3 {
             lanes.put(0, item).expect("room");
             lanes.put(1, item + 10).expect("room");
@@ -320,7 +368,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_counts_all_lanes_together() {
-        let lanes = Lanes::new(2, &[1, 1]);
+        let lanes = Lanes::new(2, LONG, &[1, 1]);
         assert_eq!(lanes.put(0, 1), Ok(()));
         assert_eq!(lanes.put(1, 2), Ok(()));
         assert_eq!(lanes.put(1, 3), Err(3));
