@@ -1,10 +1,9 @@
--- wrk: GETs of keys key:0 to key:9999 in a different order on every connection.
+-- wrk: GETs of 10,000 keys as redis-benchmark -r names them, in a random order.
 local requests, at = {}, 0
-function init(args)
+function init()
   math.randomseed(os.time())
-  local prefix = args[1] or "/api/data/key:"
   for i = 1, 10000 do
-    requests[i] = wrk.format("GET", prefix .. math.random(0, 9999))
+    requests[i] = wrk.format("GET", string.format("/api/data/key:%012d", math.random(0, 9999)))
   end
 end
 function request()
