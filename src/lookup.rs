@@ -362,6 +362,12 @@ impl Lookups {
         &self.memory
     }
 
+    /// Whether there is anything that [`Self::watch`] would have to look at soon.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        !self.reads.is_empty() || self.flights.count() > 0 || self.cache.is_calling()
+    }
+
     /// How many keys are being fetched or written.
     #[must_use]
     pub fn in_flight(&self) -> usize {

@@ -56,15 +56,6 @@ impl Calls {
             .sum()
     }
 
-    /// How long the oldest call has been in flight.
-    #[must_use]
-    pub fn oldest(&self, now: Instant) -> Option<Duration> {
-        let places = self.places.iter();
-        places
-            .filter_map(|place| Some(now.saturating_duration_since(lock(place).as_ref()?.since)))
-            .max()
-    }
-
     /// Ends every call in flight: its thread meets a closed connection at once.
     pub fn give_up_all(&self) {
         for place in &self.places {
@@ -120,7 +111,6 @@ mod tests {
         let later = now + Duration::from_millis(250);
         let limit = Duration::from_millis(250);
         assert_eq!(calls.stalled(limit, later), 5);
-        assert_eq!(calls.oldest(later), Some(limit));
         drop(first);
         assert_eq!(calls.stalled(limit, later), 0);
     }

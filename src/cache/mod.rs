@@ -266,10 +266,10 @@ impl Cache {
         }
     }
 
-    /// How long the oldest call has been in flight, for the health check.
+    /// Whether a call is in flight.
     #[must_use]
-    pub fn oldest_call(&self, now: Instant) -> Option<Duration> {
-        self.calls.oldest(now)
+    pub fn is_calling(&self) -> bool {
+        self.calls.stalled(Duration::ZERO, clock::now()) > 0
     }
 
     /// `count` lookups were answered without Redis.

@@ -55,7 +55,7 @@ pub struct Front {
 }
 
 impl Front {
-    /// Starts one. `watches`: it also looks at what time does to the lookups; one front does.
+    /// Starts one.
     ///
     /// # Errors
     /// When the system lacks descriptors or threads.
@@ -83,10 +83,9 @@ impl Front {
             received: vec![0; RECEIVE_BYTES],
             given: Vec::new(),
             batch: Vec::new(),
-            watches: number == 0,
             watched_at: now,
             swept_at: now,
-            submitted_at: None,
+            is_busy: false,
             drains: false,
         };
         let thread = thread::Builder::new()
@@ -134,10 +133,10 @@ struct Running {
     given: Vec<Exchange>,
     /// Lookups for the pipeline, collected over one turn of the loop.
     batch: Vec<Lookup>,
-    watches: bool,
     watched_at: Instant,
     swept_at: Instant,
-    submitted_at: Option<Instant>,
+    /// Whether lookups were under way when time was last looked at, or have been handed over since.
+    is_busy: bool,
     drains: bool,
 }
 
@@ -146,7 +145,11 @@ impl Running {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         loop {
             events.clear();
-            let limit = self.patience(clock::now());
+            let limit = if self.is_busy || self.drains {
+                TICK
+            } else {
+                SWEEP
+            };
             let limit = rustix::event::Timespec {
                 tv_sec: limit.as_secs() as i64,
                 tv_nsec: i64::from(limit.subsec_nanos()),
@@ -166,21 +169,11 @@ impl Running {
                 return;
             }
             self.take_given(now);
-            self.submit(now);
+            self.submit();
             self.look_at_the_time(now);
             if self.drains && self.slots.is_empty() {
                 return;
             }
-        }
-    }
-
-    /// How long the front may sleep.
-    fn patience(&self, now: Instant) -> Duration {
-        let is_recent = |at| now.saturating_duration_since(at) < Duration::from_secs(15);
-        if self.drains || (self.watches && self.submitted_at.is_some_and(is_recent)) {
-            TICK
-        } else {
-            SWEEP
         }
     }
 
@@ -310,9 +303,9 @@ impl Running {
         }
     }
 
-    fn submit(&mut self, now: Instant) {
+    fn submit(&mut self) {
         if !self.batch.is_empty() {
-            self.submitted_at = Some(now);
+            self.is_busy = true;
             self.lookups.submit(std::mem::take(&mut self.batch));
         }
     }
@@ -455,9 +448,10 @@ impl Running {
     }
 
     fn look_at_the_time(&mut self, now: Instant) {
-        if self.watches && now.saturating_duration_since(self.watched_at) >= TICK {
+        if now.saturating_duration_since(self.watched_at) >= TICK {
             self.watched_at = now;
             self.lookups.watch(now);
+            self.is_busy = self.lookups.is_under_way();
         }
         let shortest = self.limits.head_timeout.min(self.limits.idle_timeout);
         let pause = SWEEP.min(shortest / 4);
