@@ -2,8 +2,17 @@
 //! same run, with the server's CPU per request; hits while every filler hangs; what running it costs.
 //! `cargo bench --bench figures` prints them as tables. Needs `redis-server`, `redis-benchmark`, `wrk`.
 
-#![allow(clippy::print_stdout, clippy::expect_used, reason = "a program for a person to look at")]
-#![allow(missing_docs, dead_code, unused_imports, reason = "shares the harness of the tests")]
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "a program for a person to look at"
+)]
+#![allow(
+    missing_docs,
+    dead_code,
+    unused_imports,
+    reason = "shares the harness of the tests"
+)]
 
 #[path = "../tests/harness/mod.rs"]
 mod harness;
@@ -31,7 +40,9 @@ fn hits() {
     let app = App::configured().redis(&redis).start();
     app.wait_for_redis();
     println!("hits through Redis, {ROUNDS} rounds of {SECONDS} s, medians\n");
-    println!("| clients | value | keys | redis-benchmark /s | evenkeel /s | ratio | CPU us/request |");
+    println!(
+        "| clients | value | keys | redis-benchmark /s | evenkeel /s | ratio | CPU us/request |"
+    );
     println!("|---|---|---|---|---|---|---|");
     for (bytes, name) in [(100, "100 B"), (10_240, "10 KiB")] {
         for key in 0..10_000 {
@@ -40,7 +51,15 @@ fn hits() {
         for clients in [32, 256, 1000] {
             compare(&redis, &app, clients, name, "one", &["-t", "get"], None);
             let many = ["-r", "10000", "-t", "get"];
-            compare(&redis, &app, clients, name, "10,000", &many, Some("benches/keys.lua"));
+            compare(
+                &redis,
+                &app,
+                clients,
+                name,
+                "10,000",
+                &many,
+                Some("benches/keys.lua"),
+            );
         }
     }
 }
@@ -92,7 +111,9 @@ fn hits_while_fillers_hang() {
         let mut number = 0;
         for client in &mut held {
             number += 1;
-            client.send(format!("GET /api/data/new-{free}-{number} HTTP/1.1\r\n\r\n"));
+            client.send(format!(
+                "GET /api/data/new-{free}-{number} HTTP/1.1\r\n\r\n"
+            ));
         }
         rounds.push((free, wrk(&app, 32, None).0));
     }
@@ -116,14 +137,19 @@ fn cost() {
     println!("\n| what | measured | wanted |\n|---|---|---|");
     println!("| resident, idle | {idle:.1} MiB | 8 MB |");
     println!("| resident, after 256 busy clients | {busy:.1} MiB | 16 MB |");
-    println!("| start to first answer, median of 11 | {:.1?} | 100 ms |", starts[5]);
+    println!(
+        "| start to first answer, median of 11 | {:.1?} | 100 ms |",
+        starts[5]
+    );
     println!("| stripped binary | {:.1} MiB | 6 MB |", mib(binary.len()));
     println!("| threads | {} | fixed |", app.threads());
 }
 
 fn start_to_first_answer(redis: &Redis) -> Duration {
     let address = harness::free_address();
-    let config = App::configured().redis(redis).set("server", "listen", &address.to_string());
+    let config = App::configured()
+        .redis(redis)
+        .set("server", "listen", &address.to_string());
     let began = Instant::now();
     let _app = config.start();
     let mut client = Client::connect(address);
@@ -134,10 +160,26 @@ fn start_to_first_answer(redis: &Redis) -> Duration {
 fn redis_benchmark(redis: &Redis, clients: usize, arguments: &[&str]) -> f64 {
     let port = redis.address().port().to_string();
     let mut command = Command::new("redis-benchmark");
-    command.args(["-h", "127.0.0.1", "-p", &port, "-c", &clients.to_string(), "-n", "400000"]);
-    let output = command.args(arguments).args(["--csv"]).output().expect("redis-benchmark runs");
+    command.args([
+        "-h",
+        "127.0.0.1",
+        "-p",
+        &port,
+        "-c",
+        &clients.to_string(),
+        "-n",
+        "400000",
+    ]);
+    let output = command
+        .args(arguments)
+        .args(["--csv"])
+        .output()
+        .expect("redis-benchmark runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let line = text.lines().find(|line| line.starts_with("\"GET\"")).expect("a line for GET");
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("\"GET\""))
+        .expect("a line for GET");
     let figure = line.split(',').nth(1).expect("requests per second");
     figure.trim_matches('"').parse().expect("a number")
 }
@@ -154,9 +196,16 @@ fn wrk(app: &App, clients: usize, script: Option<&str>) -> (f64, f64) {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(!text.contains("Non-2xx"), "{text}");
     let figure = |name: &str| {
-        let line = text.lines().find(|line| line.contains(name)).expect("wrk says it");
+        let line = text
+            .lines()
+            .find(|line| line.contains(name))
+            .expect("wrk says it");
         let words = line.replace(name, " ");
-        words.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a number")
+        words
+            .split_whitespace()
+            .next()
+            .and_then(|word| word.parse().ok())
+            .expect("a number")
     };
     (figure("Requests/sec:"), figure(" requests in"))
 }

@@ -8,3 +8,13 @@
 mod harness;
 
 mod contract;
+mod cache_aside;
+mod source;
+mod flight;
+mod memory_and_stale;
+mod outage;
+mod front;
+mod health;
+mod shutdown;
+mod configuration;
+mod packaging;

@@ -38,13 +38,16 @@ impl Rule for HttpUrlRule {
         };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
-        if authority.contains('@') {
-            return Err("has a user or password before its host: that is not supported".to_owned());
-        }
         if authority.contains("<key>") {
             return Err("has its <key> in the host".to_owned());
         }
-        if host_and_port(authority)?.1 == Some(0) {
+        // A user and password are sent as Basic credentials (RFC 7617).
+        let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+        if user.contains(['@', '/', '?']) {
+            return Err("has an @, / or ? in its user or password: write %40, %2F, %3F".to_owned());
+        }
+        characters(user)?;
+        if host_and_port(host)?.1 == Some(0) {
             return Err("has port 0".to_owned());
         }
         let Some((before, after)) = path.split_once("<key>") else {
@@ -100,6 +103,7 @@ mod tests {
             ("http://h/items/<key>", "http://h/items/", ""),
             ("http://h:81/<key>/raw?x=1", "http://h:81/", "/raw?x=1"),
             ("http://[::1]:81/q?id=<key>", "http://[::1]:81/q?id=", ""),
+            ("http://me:p%40@h/<key>", "http://me:p%40@h/", ""),
         ] {
             let expected = KeyedUrl {
                 prefix: prefix.into(),
@@ -115,7 +119,7 @@ mod tests {
             ("", "is empty"),
             ("hunter2/<key>", "must begin with http://"),
             ("https://h/<key>", "TLS is not supported yet"),
-            ("http://me:hunter2@h/<key>", "user or password"),
+            ("http://me:hun@ter2@h/<key>", "%40"),
             ("http://h/hunter2", "no <key>"),
             ("http://h/<key>/<key>", "more than one <key>"),
             ("http://<key>/", "in the host"),

@@ -252,9 +252,9 @@ pub struct Simulated {
 }
 
 /// `kind = http`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HttpSource {
-    /// URL before `<key>`.
+    /// URL before `<key>`; may hold credentials.
     pub url_prefix: String,
     /// URL after `<key>`.
     pub url_suffix: String,
@@ -265,6 +265,16 @@ pub struct HttpSource {
     pub max_body: u64,
     /// Fetches at once.
     pub max_concurrent: usize,
+}
+
+impl std::fmt::Debug for HttpSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpSource")
+            .field("timeout", &self.timeout)
+            .field("max_body", &self.max_body)
+            .field("max_concurrent", &self.max_concurrent)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Config {

@@ -293,7 +293,8 @@ impl App {
             .count()
     }
 
-    fn proc(&self, name: &str) -> PathBuf {
+    /// One of its files in `/proc`.
+    pub fn proc(&self, name: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/{name}", self.process.0.id()))
     }
 }

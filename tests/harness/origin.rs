@@ -124,6 +124,16 @@ impl Origin {
         self.state.lock().targets.clone()
     }
 
+    /// Counts from zero again.
+    pub fn forget_calls(&self) {
+        self.change(|inner| inner.targets.clear());
+    }
+
+    /// Connections that were accepted so far.
+    pub fn connections(&self) -> usize {
+        self.state.lock().open.len()
+    }
+
     /// The most requests that were under way at the same time.
     pub fn most_at_once(&self) -> usize {
         self.state.lock().most_at_once

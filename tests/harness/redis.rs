@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::FromRedisValue;
+use redis::{FromRedisValue, IntoConnectionInfo};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -13,24 +14,16 @@ use super::{SOON, free_address, wait_until};
 /// A server on a port of its own, which it keeps over restarts. Killed when dropped.
 pub struct Redis {
     address: SocketAddr,
-    arguments: Vec<String>,
     folder: TempDir,
     process: Option<Child>,
+    /// Guards what [`Self::set_password`] has set; empty: none.
+    password: Mutex<String>,
 }
 
 impl Redis {
     /// One that runs, empty.
     pub fn start() -> Self {
-        Self::start_with(&[])
-    }
-
-    /// One that runs with further arguments, as in `["--requirepass", "secret"]`.
-    pub fn start_with(arguments: &[&str]) -> Self {
         let mut redis = Self::not_started();
-        redis.arguments = arguments
-            .iter()
-            .map(|&argument| argument.to_owned())
-            .collect();
         redis.start_again();
         redis
     }
@@ -39,37 +32,28 @@ impl Redis {
     pub fn not_started() -> Self {
         Self {
             address: free_address(),
-            arguments: Vec::new(),
             folder: tempfile::tempdir().expect("a folder for redis"),
             process: None,
+            password: Mutex::default(),
         }
     }
 
-    /// Starts it on its port, with an empty data set.
+    /// Starts it on its port, with an empty data set and without a password.
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it runs");
+        self.password().clear();
         let port = self.address.port().to_string();
         let process = Command::new("redis-server")
-            .args([
-                "--port",
-                &port,
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-            ])
+            .args(["--port", &port, "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "no"])
             .args(["--dir".as_ref(), self.folder.path().as_os_str()])
-            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is installed (tests/run does that)");
         self.process = Some(process);
         wait_until(SOON, "redis-server answers", || {
-            let reply = self.try_query::<String>(&["PING"]);
-            reply.is_ok() || reply.is_err_and(|error| error.code() == Some("NOAUTH"))
+            self.try_query::<String>(&["PING"]).is_ok()
         });
     }
 
@@ -79,12 +63,6 @@ impl Redis {
             process.kill().expect("a process of ours");
             process.wait().expect("a child of ours");
         }
-    }
-
-    /// Ends it and starts it again, empty.
-    pub fn restart(&mut self) {
-        self.kill();
-        self.start_again();
     }
 
     /// It hangs, as after `kill -STOP`: connections are still accepted by the kernel.
@@ -108,12 +86,14 @@ impl Redis {
     }
 
     /// One command over a connection of its own.
+    #[track_caller]
     pub fn query<T: FromRedisValue>(&self, words: &[&str]) -> T {
         self.try_query(words)
             .unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
     /// A value as it is there, if there is one.
+    #[track_caller]
     pub fn value(&self, key: &str) -> Option<String> {
         self.query(&["GET", key])
     }
@@ -121,6 +101,12 @@ impl Redis {
     /// Puts a value there.
     pub fn set(&self, key: &str, value: &str) {
         self.query::<()>(&["SET", key, value]);
+    }
+
+    /// From now on it wants this password; an empty one: none.
+    pub fn set_password(&self, password: &str) {
+        self.query::<()>(&["CONFIG", "SET", "requirepass", password]);
+        *self.password() = password.to_owned();
     }
 
     /// Calls that it has counted of a command, as in `"get"`, since its start.
@@ -142,29 +128,29 @@ impl Redis {
     }
 
     fn try_query<T: FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
-        let mut address = redis::parse_redis_url(&self.url()).expect("a URL of ours");
-        if let Some(at) = self
-            .arguments
-            .iter()
-            .position(|word| word == "--requirepass")
-        {
-            address
-                .set_password(Some(&self.arguments[at + 1]))
-                .expect("a password");
+        let mut server = self.url().into_connection_info()?;
+        let password = self.password().clone();
+        if !password.is_empty() {
+            let settings = server.redis_settings().clone().set_password(password);
+            server = server.set_redis_settings(settings);
         }
         let limit = Duration::from_secs(5);
-        let mut connection = redis::Client::open(address)?.get_connection_with_timeout(limit)?;
+        let mut connection = redis::Client::open(server)?.get_connection_with_timeout(limit)?;
         connection.set_read_timeout(Some(limit))?;
         let mut command = redis::Cmd::new();
-        words.iter().for_each(|word| {
+        for word in words {
             command.arg(word);
-        });
+        }
         command.query(&mut connection)
     }
 
     fn signal(&self, signal: Signal) {
         let process = self.process.as_ref().expect("it runs");
         kill_process(Pid::from_child(process), signal).expect("a process of ours");
+    }
+
+    fn password(&self) -> MutexGuard<'_, String> {
+        self.password.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
