@@ -200,7 +200,8 @@ fn lookups_that_wait_together_are_asked_for_in_one_call() {
     let app = App::configured()
         .redis(&redis)
         .origin(&origin)
-        .set("redis", "timeout", "4s")
+        .set("server", "request_timeout", "60s")
+        .set("redis", "timeout", "40s")
         .set("redis", "readers", "1")
         .start();
     app.wait_for_redis();

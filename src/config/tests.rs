@@ -257,7 +257,7 @@ fn a_secret_is_shown_nowhere() {
         ),
         ("[server]\nlisten = redis://alice:hunter2@h:6379\n", vec![]),
         (
-            "[source a]\nkind = http\nurl = http://alice:hunter2@h/<key>\n",
+            "[source a]\nkind = http\nurl = http://alice:hunter2@h:x/<key>\n",
             vec![],
         ),
         (
@@ -281,7 +281,10 @@ fn a_secret_is_shown_nowhere() {
     let text = "[redis]\nurl = redis://alice:hunter2@h # 1\n";
     assert!(!mistakes(text).contains("hunter2"));
     let set = [("EVENKEEL_REDIS_PASSWORD", "hunter2")];
-    let loaded = good_with("[redis]\nurl = redis://alice:hunter2@h\n", &set);
+    let loaded = good_with(
+        "[redis]\nurl = redis://alice:hunter2@h\n[source a]\nkind = http\nurl = http://alice:hunter2@h/<key>\n",
+        &set,
+    );
     assert_eq!(loaded.config.redis.url.password.as_deref(), Some("hunter2"));
     let shown = format!("{loaded:?}");
     assert!(

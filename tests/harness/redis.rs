@@ -92,10 +92,11 @@ impl Redis {
             .unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
-    /// A value as it is there, if there is one.
+    /// A value as it is there, if there is one; what is not UTF-8 in it is replaced.
     #[track_caller]
     pub fn value(&self, key: &str) -> Option<String> {
-        self.query(&["GET", key])
+        let bytes: Option<Vec<u8>> = self.query(&["GET", key]);
+        bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Puts a value there.
