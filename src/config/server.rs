@@ -54,7 +54,7 @@ static FRONTS: Setting<Count<usize>> = setting(
     "fronts",
     "1",
     Count(1, 64),
-    "Threads that read requests. One serves some 50,000 requests a second.",
+    "Threads that read requests. One serves some 100,000 requests a second.",
 );
 /// At 50,000 requests a second 1024 of them are gone in 20 ms; a longer queue only adds waiting.
 static QUEUE: Setting<Count<usize>> = setting(
@@ -82,7 +82,7 @@ static MAX_CONNECTIONS: Setting<Count<usize>> = setting(
     "max_connections",
     "4096",
     Count(1, 1_000_000),
-    "Client connections at once; each takes three file descriptors (LimitNOFILE).",
+    "Client connections at once; each takes a file descriptor (LimitNOFILE).",
 );
 static HEAD_TIMEOUT: Setting<Span> = setting(
     "head_timeout",

@@ -126,9 +126,7 @@ impl Config {
         turn::share();
         let folder = self.folder();
         let path = folder.join("config.ini");
-        if !self.sections.iter().any(|(title, _)| title == "server") {
-            self = self.set("server", "listen", "127.0.0.1:0");
-        } else if !self.text().contains("\nlisten = ") {
+        if !self.text().contains("\nlisten = ") {
             self = self.set("server", "listen", "127.0.0.1:0");
         }
         std::fs::write(&path, self.text()).expect("a file of ours");
