@@ -28,6 +28,9 @@ use crate::source;
 /// Descriptors for everything but clients: Redis, sources, the library, logs.
 const DESCRIPTORS_RESERVED: u64 = 64;
 
+/// How long the last values may take to be written to Redis when the drain time-out is over.
+const LAST_WRITES: Duration = Duration::from_millis(500);
+
 /// Why the service could not start.
 #[derive(Debug)]
 pub enum StartError {
@@ -159,7 +162,8 @@ impl App {
         }
         let (left, _) = self.room.taken();
         drop(self.fronts);
-        drop(self.pipeline);
+        // What was fetched for the last answers still goes to Redis.
+        self.pipeline.end(limit.max(clock::now() + LAST_WRITES));
         drop(self.prober);
         farewell(&self.metrics, left, began);
     }

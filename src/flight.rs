@@ -45,9 +45,14 @@ pub struct Flights<W> {
 enum Flight<W> {
     /// Being fetched for these. Their number is bounded by the number of connections.
     Fetching(Vec<W>),
-    /// Fetched, and not yet written to Redis: who missed there in between is answered with it, so
-    /// that an answer from the source is never followed by another one of the same moment.
-    Landed(Landed),
+    /// Fetched, and on its way to Redis, or written there a moment ago: who missed there before the
+    /// write was done is answered with it, so that an answer from the source is never followed by
+    /// another one of the same moment.
+    Landed {
+        landed: Landed,
+        /// When Redis had it, or it was given up.
+        written_at: Option<Instant>,
+    },
 }
 
 /// What became of a lookup that came to the flights.
@@ -70,20 +75,30 @@ impl<W> Default for Flights<W> {
 }
 
 impl<W: Waiter> Flights<W> {
-    /// Takes `waiter` aboard the flight of `target`.
-    pub fn join(&self, target: &Target, waiter: W) -> Joined<W> {
-        match self.lock().entry(target.clone()) {
+    /// Takes `waiter` aboard the flight of `target`. `missed`: when it came, if Redis was asked since
+    /// then and did not have the value; `None`: Redis was not asked.
+    pub fn join(&self, target: &Target, waiter: W, missed: Option<Instant>) -> Joined<W> {
+        let mut flights = self.lock();
+        let mut flight = match flights.entry(target.clone()) {
             Entry::Vacant(vacant) => {
                 vacant.insert(Flight::Fetching(vec![waiter]));
+                return Joined::Leads;
+            }
+            Entry::Occupied(occupied) => occupied,
+        };
+        match flight.get_mut() {
+            Flight::Fetching(waiters) => {
+                waiters.push(waiter);
+                Joined::Waits
+            }
+            Flight::Landed { landed, written_at } => {
+                let is_due_to_the_write = |missed| written_at.is_none_or(|at| missed <= at);
+                if missed.is_some_and(is_due_to_the_write) {
+                    return Joined::Has(waiter, landed.clone());
+                }
+                flight.insert(Flight::Fetching(vec![waiter]));
                 Joined::Leads
             }
-            Entry::Occupied(mut occupied) => match occupied.get_mut() {
-                Flight::Fetching(waiters) => {
-                    waiters.push(waiter);
-                    Joined::Waits
-                }
-                Flight::Landed(landed) => Joined::Has(waiter, landed.clone()),
-            },
         }
     }
 
@@ -97,13 +112,16 @@ impl<W: Waiter> Flights<W> {
         }
     }
 
-    /// The fetch has brought `landed`; returns who waited for it. While `is_being_written`, later
-    /// lookups get it too, until [`Self::written`].
+    /// The fetch has brought `landed`; returns who waited for it. With `is_being_written`, lookups that
+    /// miss it in Redis until [`Self::written`] get it too.
     #[must_use]
     pub fn land(&self, target: &Target, landed: Landed, is_being_written: bool) -> Vec<W> {
         let mut flights = self.lock();
         let before = match is_being_written {
-            true => flights.insert(target.clone(), Flight::Landed(landed)),
+            true => {
+                let written_at = None;
+                flights.insert(target.clone(), Flight::Landed { landed, written_at })
+            }
             false => flights.remove(target),
         };
         drop(flights);
@@ -117,12 +135,20 @@ impl<W: Waiter> Flights<W> {
         waiters(before)
     }
 
-    /// The value of `target` has been written to Redis, or never will be.
-    pub fn written(&self, target: &Target) {
-        let mut flights = self.lock();
-        if matches!(flights.get(target), Some(Flight::Landed(_))) {
-            flights.remove(target);
+    /// At `now` the value of `target` was in Redis, or given up. It is kept for those who had missed
+    /// it there before, until [`Self::forget_written`].
+    pub fn written(&self, target: &Target, now: Instant) {
+        if let Some(Flight::Landed { written_at, .. }) = self.lock().get_mut(target) {
+            *written_at = Some(now);
         }
+    }
+
+    /// Forgets the values that were written before `limit`: nobody who missed them is left.
+    pub fn forget_written(&self, limit: Instant) {
+        self.lock().retain(|_, flight| match flight {
+            Flight::Landed { written_at, .. } => written_at.is_none_or(|at| at >= limit),
+            Flight::Fetching(_) => true,
+        });
     }
 
     /// Takes out everyone whose deadline has passed; the fetches go on for the others.
@@ -151,7 +177,7 @@ impl<W: Waiter> Flights<W> {
 fn waiters<W>(flight: Option<Flight<W>>) -> Vec<W> {
     match flight {
         Some(Flight::Fetching(waiters)) => waiters,
-        Some(Flight::Landed(_)) | None => Vec::new(),
+        Some(Flight::Landed { .. }) | None => Vec::new(),
     }
 }
 
@@ -193,15 +219,15 @@ mod tests {
         let now = clock::now();
         let flights = Flights::default();
         assert!(matches!(
-            flights.join(&target("a"), client(1, now, 10)),
+            flights.join(&target("a"), client(1, now, 10), None),
             Joined::Leads
         ));
         assert!(matches!(
-            flights.join(&target("a"), client(2, now, 30)),
+            flights.join(&target("a"), client(2, now, 30), None),
             Joined::Waits
         ));
         assert!(matches!(
-            flights.join(&target("b"), client(3, now, 10)),
+            flights.join(&target("b"), client(3, now, 10), None),
             Joined::Leads
         ));
         let last = Deadline::after(now, Duration::from_millis(30));
@@ -212,30 +238,52 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_while_the_value_is_being_written_has_it_at_once() {
+    fn who_missed_before_the_write_was_done_has_the_value_at_once() {
+        let now = clock::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        let flights = Flights::default();
+        let join = |missed| flights.join(&target("a"), client(1, now, 10), missed);
+        let _ = join(None);
+        let _ = flights.land(&target("a"), landed(now), true);
+        assert!(
+            matches!(join(Some(at(5))), Joined::Has(..)),
+            "the write is under way"
+        );
+        flights.written(&target("a"), at(10));
+        assert!(
+            matches!(join(Some(at(9))), Joined::Has(..)),
+            "it had come before"
+        );
+        flights.forget_written(at(10));
+        assert_eq!(flights.count(), 1);
+        assert!(
+            matches!(join(Some(at(11))), Joined::Leads),
+            "redis has lost it since"
+        );
+        flights.written(&target("a"), at(12));
+        flights.forget_written(at(1000));
+        assert_eq!(flights.count(), 1, "a fetch under way is not forgotten");
+    }
+
+    #[test]
+    fn who_has_not_asked_redis_does_not_get_what_is_on_its_way_there() {
         let now = clock::now();
         let flights = Flights::default();
-        let _ = flights.join(&target("a"), client(1, now, 10));
+        let join = || flights.join(&target("a"), client(1, now, 10), None);
+        let _ = join();
         let _ = flights.land(&target("a"), landed(now), true);
-        assert!(matches!(
-            flights.join(&target("a"), client(2, now, 10)),
-            Joined::Has(..)
-        ));
-        flights.written(&target("a"));
-        assert!(matches!(
-            flights.join(&target("a"), client(3, now, 10)),
-            Joined::Leads
-        ));
-        flights.written(&target("a"));
-        assert_eq!(flights.count(), 1, "a fetch under way is not forgotten");
+        assert!(matches!(join(), Joined::Leads));
+        flights.written(&target("a"), now);
+        flights.forget_written(now + Duration::from_secs(1));
+        assert_eq!(flights.count(), 1);
     }
 
     #[test]
     fn who_is_overdue_leaves_and_the_fetch_goes_on_for_the_others() {
         let now = clock::now();
         let flights = Flights::default();
-        let _ = flights.join(&target("a"), client(1, now, 10));
-        let _ = flights.join(&target("a"), client(2, now, 30));
+        let _ = flights.join(&target("a"), client(1, now, 10), None);
+        let _ = flights.join(&target("a"), client(2, now, 30), None);
         let overdue = flights.overdue(now + Duration::from_millis(20));
         assert_eq!(overdue.iter().map(|c| c.0).collect::<Vec<_>>(), [1]);
         assert_eq!(flights.fail(&target("a")).len(), 1);

@@ -137,7 +137,7 @@ impl Lookups {
                 for (lookup, place) in batch.drain(..).zip(places) {
                     match &values[place] {
                         Some(value) => self.hit(lookup, value, now),
-                        None => self.fill(lookup),
+                        None => self.fill(lookup, true),
                     }
                 }
             }
@@ -164,7 +164,7 @@ impl Lookups {
                 Some(copy) if self.fresh_while_redis_is_down && copy.is_fresh(now) => {
                     self.answer(lookup, &Answer::Memory(copied(&copy, now)));
                 }
-                _ => self.fill(lookup),
+                _ => self.fill(lookup, false),
             }
         }
         if count > 0 {
@@ -173,10 +173,11 @@ impl Lookups {
     }
 
     /// Step 4: one fetch per key. The first to come puts it in the queue, the others wait for it
-    /// without holding anything but their place.
-    fn fill(&self, lookup: Lookup) {
+    /// without holding anything but their place. `missed`: Redis was asked and does not have it.
+    fn fill(&self, lookup: Lookup, missed: bool) {
         let target = lookup.target.clone();
-        match self.flights.join(&target, lookup) {
+        let missed = missed.then_some(lookup.arrived);
+        match self.flights.join(&target, lookup, missed) {
             Joined::Waits => self.metrics.joined.increment(),
             Joined::Has(lookup, landed) => {
                 let copy = Copied {
@@ -313,15 +314,17 @@ impl Lookups {
         self.metrics.not_written.add((batch.len() - written) as u64);
         drop(entries);
         drop(keys);
+        let now = clock::now();
         for write in batch.drain(..) {
-            self.flights.written(&write.target);
+            self.flights.written(&write.target, now);
         }
     }
 
     fn not_written(&self, refused: &[WriteBack]) {
         self.metrics.not_written.add(refused.len() as u64);
+        let now = clock::now();
         for write in refused {
-            self.flights.written(&write.target);
+            self.flights.written(&write.target, now);
         }
     }
 
@@ -343,6 +346,9 @@ impl Lookups {
             self.turn_away(self.flights.fail(&fill.target), &Answer::Shed);
         }
         self.turn_away(self.flights.overdue(now), &Answer::Unavailable);
+        if let Some(limit) = now.checked_sub(self.cache.timeout() * 2) {
+            self.flights.forget_written(limit);
+        }
     }
 
     /// A filler broke off: who waited for its fetch is not left behind.

@@ -173,12 +173,28 @@ impl Pipeline {
     }
 }
 
-impl Drop for Pipeline {
-    /// Closes the queues and waits for the threads to finish what they have.
-    fn drop(&mut self) {
+impl Pipeline {
+    /// Takes no more work and waits for what is under way, but not beyond `limit`: a thread that a
+    /// source holds is left to the end of the process.
+    pub fn end(mut self, limit: Instant) {
+        self.close();
+        while clock::now() < limit && self.threads.iter().any(|thread| !thread.is_finished()) {
+            thread::park_timeout(Duration::from_millis(5));
+        }
+        self.threads.retain(|thread| thread.is_finished());
+    }
+
+    fn close(&self) {
         self.lookups.reads.close();
         self.lookups.fills.close();
         self.lookups.writes.close();
+    }
+}
+
+impl Drop for Pipeline {
+    /// Closes the queues and waits for the threads to finish what they have.
+    fn drop(&mut self) {
+        self.close();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
