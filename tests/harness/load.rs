@@ -9,9 +9,16 @@ use std::time::{Duration, Instant};
 
 use super::{Client, Origin};
 
+/// Between two looks of the ruler.
+const RULE: Duration = Duration::from_millis(5);
+/// Threads that an answer has to wake one after the other, at most: client, front, reader, filler,
+/// source, filler.
+const WAKE_UPS: u32 = 6;
+
 /// Clients that are asking. They stop when it is dropped.
 pub struct Load {
     stop: Arc<AtomicBool>,
+    ruler: Option<JoinHandle<Vec<(Instant, Duration)>>>,
     clients: Vec<JoinHandle<Report>>,
 }
 
@@ -24,6 +31,9 @@ pub struct Report {
     pub failures: Vec<String>,
     /// Values that belong to another key.
     pub wrong: Vec<String>,
+    /// When this machine let a thread that had nothing to do wait, and for how long: what a busy
+    /// machine costs everybody is not the app's doing.
+    delays: Vec<(Instant, Duration)>,
 }
 
 impl Load {
@@ -40,7 +50,13 @@ impl Load {
             std::thread::spawn(move || ask(address, &stop, |n| key(number, n)))
         };
         let clients = (0..clients).map(client).collect();
-        Self { stop, clients }
+        let ruled = Arc::clone(&stop);
+        let ruler = Some(std::thread::spawn(move || rule(&ruled)));
+        Self {
+            stop,
+            ruler,
+            clients,
+        }
     }
 
     /// 32 clients, half of whose keys were never asked for before.
@@ -55,6 +71,9 @@ impl Load {
     pub fn stop(mut self) -> Report {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Report::default();
+        if let Some(ruler) = self.ruler.take() {
+            all.delays = ruler.join().expect("a ruler does not panic");
+        }
         for client in self.clients.drain(..) {
             let seen = client.join().expect("a client does not panic");
             all.answers.extend(seen.answers);
@@ -70,6 +89,9 @@ impl Drop for Load {
         self.stop.store(true, Ordering::Relaxed);
         for client in self.clients.drain(..) {
             let _ = client.join();
+        }
+        if let Some(ruler) = self.ruler.take() {
+            let _ = ruler.join();
         }
     }
 }
@@ -92,22 +114,45 @@ impl Report {
         assert!(self.wrong.is_empty(), "wrong answers: {:?}", self.wrong);
     }
 
-    /// Answers that took longer than `limit`.
+    /// Answers that took longer than `limit`, and not for the machine's sake.
     pub fn slower_than(&self, limit: Duration) -> usize {
-        self.answers
-            .iter()
-            .filter(|(_, took)| *took > limit)
+        let slow = self.answers.iter().filter(|(_, took)| *took > limit);
+        slow.filter(|(at, took)| self.without_delays(*at, *took) > limit)
             .count()
     }
 
-    /// The slowest answer to a request sent from `begin` up to `end`.
-    pub fn slowest_between(&self, begin: Instant, end: Instant) -> Duration {
+    /// The slowest answer to a request sent from `begin` up to `end`, and how long after `begin`
+    /// that was.
+    pub fn slowest_between(&self, begin: Instant, end: Instant) -> (Duration, Duration) {
         let answers = self
             .answers
             .iter()
             .filter(|(at, _)| (begin..end).contains(at));
-        answers.map(|(_, took)| *took).max().unwrap_or_default()
+        let own = answers.map(|(at, took)| (self.without_delays(*at, *took), *at - begin));
+        own.max().unwrap_or_default()
     }
+
+    /// How long an answer took, less what the machine added.
+    fn without_delays(&self, at: Instant, took: Duration) -> Duration {
+        let overlaps = |&(from, delay): &(Instant, Duration)| from < at + took && from + delay > at;
+        let delays = self.delays.iter().copied().filter(overlaps);
+        let worst = delays.map(|(_, delay)| delay).max().unwrap_or_default();
+        took.saturating_sub(worst * WAKE_UPS)
+    }
+}
+
+/// Looks every few milliseconds whether it is let.
+fn rule(stop: &AtomicBool) -> Vec<(Instant, Duration)> {
+    let mut delays = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        std::thread::park_timeout(RULE);
+        let delay = began.elapsed().saturating_sub(RULE);
+        if delay > RULE {
+            delays.push((began, delay));
+        }
+    }
+    delays
 }
 
 fn ask(address: SocketAddr, stop: &AtomicBool, key: impl Fn(usize) -> String) -> Report {

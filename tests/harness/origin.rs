@@ -124,11 +124,6 @@ impl Origin {
         self.state.lock().targets.clone()
     }
 
-    /// Counts from zero again.
-    pub fn forget_calls(&self) {
-        self.change(|inner| inner.targets.clear());
-    }
-
     /// Connections that were accepted so far.
     pub fn connections(&self) -> usize {
         self.state.lock().open.len()
