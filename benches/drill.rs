@@ -65,8 +65,8 @@ fn main() -> ExitCode {
     println!("{slow} answers slower than {SLOW:?} in all (at most 64)");
     let mut sound = report.failures.is_empty() && report.wrong.is_empty() && slow <= 64;
     for outage in [killed, stopped] {
-        let late = report.slowest_between(outage.began + ONSET, outage.ended);
-        let all = report.slowest_between(outage.began, outage.ended);
+        let late = report.slowest_between(outage.began + ONSET, outage.ended).0;
+        let all = report.slowest_between(outage.began, outage.ended).0;
         println!(
             "{}: slowest {all:?}, after {ONSET:?} {late:?} (under {SLOW:?}); redis used again after \
              {:?} (under {BACK:?}); {} log lines (under 30)",

@@ -18,3 +18,4 @@ mod health;
 mod shutdown;
 mod configuration;
 mod packaging;
+mod hostile;

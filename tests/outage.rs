@@ -32,6 +32,7 @@ fn outage(begin: impl Fn(&mut Redis), end: impl Fn(&mut Redis)) {
     let (mut redis, origin) = (Redis::start(), Origin::slow(SOURCE));
     let app = App::start(&redis, &origin);
     app.wait_for_redis();
+    let undisturbed = Undisturbed::start(&origin);
     let load = Load::half_new(app.address());
     wait_until(SOON, "keys come from redis", || {
         app.figure("/answers/redis") > 200
@@ -48,13 +49,40 @@ fn outage(begin: impl Fn(&mut Redis), end: impl Fn(&mut Redis)) {
         redis.lookups() > before + 100
     });
     let_pass(Duration::from_millis(500));
-    let report = load.stop();
+    let report = load.stop().beside(&undisturbed.stop(), SOURCE);
     report.assert_sound();
     let slow = report.slower_than(SLOW);
     assert!(slow <= 64, "{slow} slow answers");
     assert_quick("redis", &report, began + ONSET, ended, &app.log());
     let said = app.log().lines().count() - lines;
     assert!((1..30).contains(&said), "{said} lines: {}", app.log());
+}
+
+/// An app beside the one under test, on the same machine and of the same source, for which nothing
+/// changes: its Redis was never there.
+struct Undisturbed {
+    app: App,
+    load: Load,
+}
+
+impl Undisturbed {
+    fn start(origin: &Origin) -> Self {
+        let app = App::configured()
+            .redis(&Redis::not_started())
+            .origin(origin)
+            .start();
+        app.wait_for_outage();
+        let load = Load::start(app.address(), 4, |client, n| format!("beside-{client}-{n}"));
+        Self { app, load }
+    }
+
+    /// What it saw.
+    fn stop(self) -> Report {
+        let report = self.load.stop();
+        assert!(report.failures.is_empty(), "{:?}", report.failures);
+        assert!(!self.app.redis_is_up());
+        report
+    }
 }
 
 /// From `begin`, when the outage was known, until Redis is used again.
@@ -113,6 +141,7 @@ fn no_fault_of_the_network_costs_a_client_an_error() {
         NetworkFault::Truncates,
         NetworkFault::ClosesAtOnce,
     ] {
+        let undisturbed = Undisturbed::start(&origin);
         let load = Load::half_new(app.address());
         let used = redis.lookups();
         wait_until(SOON, "redis is used", || redis.lookups() > used + 100);
@@ -130,7 +159,7 @@ fn no_fault_of_the_network_costs_a_client_an_error() {
         wait_until(RECOVERY, "redis is used again", || {
             redis.lookups() > before + 100
         });
-        let report = load.stop();
+        let report = load.stop().beside(&undisturbed.stop(), SOURCE);
         report.assert_sound();
         let slow = report.slower_than(SLOW);
         assert!(slow <= 64, "{fault:?}: {slow} slow answers");

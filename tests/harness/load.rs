@@ -9,16 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::{Client, Origin};
 
-/// Between two looks of the ruler.
-const RULE: Duration = Duration::from_millis(5);
-/// Threads that an answer has to wake one after the other, at most: client, front, reader, filler,
-/// source, filler.
-const WAKE_UPS: u32 = 6;
-
 /// Clients that are asking. They stop when it is dropped.
 pub struct Load {
     stop: Arc<AtomicBool>,
-    ruler: Option<JoinHandle<Vec<(Instant, Duration)>>>,
     clients: Vec<JoinHandle<Report>>,
 }
 
@@ -31,9 +24,8 @@ pub struct Report {
     pub failures: Vec<String>,
     /// Values that belong to another key.
     pub wrong: Vec<String>,
-    /// When this machine let a thread that had nothing to do wait, and for how long: what a busy
-    /// machine costs everybody is not the app's doing.
-    delays: Vec<(Instant, Duration)>,
+    /// When an undisturbed app was asked, how long it took, and how much of it was too long.
+    delays: Vec<(Instant, Duration, Duration)>,
 }
 
 impl Load {
@@ -50,13 +42,7 @@ impl Load {
             std::thread::spawn(move || ask(address, &stop, |n| key(number, n)))
         };
         let clients = (0..clients).map(client).collect();
-        let ruled = Arc::clone(&stop);
-        let ruler = Some(std::thread::spawn(move || rule(&ruled)));
-        Self {
-            stop,
-            ruler,
-            clients,
-        }
+        Self { stop, clients }
     }
 
     /// 32 clients, half of whose keys were never asked for before.
@@ -71,9 +57,6 @@ impl Load {
     pub fn stop(mut self) -> Report {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Report::default();
-        if let Some(ruler) = self.ruler.take() {
-            all.delays = ruler.join().expect("a ruler does not panic");
-        }
         for client in self.clients.drain(..) {
             let seen = client.join().expect("a client does not panic");
             all.answers.extend(seen.answers);
@@ -89,9 +72,6 @@ impl Drop for Load {
         self.stop.store(true, Ordering::Relaxed);
         for client in self.clients.drain(..) {
             let _ = client.join();
-        }
-        if let Some(ruler) = self.ruler.take() {
-            let _ = ruler.join();
         }
     }
 }
@@ -114,6 +94,18 @@ impl Report {
         assert!(self.wrong.is_empty(), "wrong answers: {:?}", self.wrong);
     }
 
+    /// Holds it against what an undisturbed app showed meanwhile on the same machine, where an
+    /// answer should take `usual`: what it took beyond that is the machine's doing, and is taken
+    /// off every answer that was under way at the time.
+    #[must_use]
+    pub fn beside(mut self, undisturbed: &Self, usual: Duration) -> Self {
+        let delays = undisturbed.answers.iter();
+        self.delays = delays
+            .map(|(at, took)| (*at, *took, took.saturating_sub(usual)))
+            .collect();
+        self
+    }
+
     /// Answers that took longer than `limit`, and not for the machine's sake.
     pub fn slower_than(&self, limit: Duration) -> usize {
         let slow = self.answers.iter().filter(|(_, took)| *took > limit);
@@ -134,25 +126,13 @@ impl Report {
 
     /// How long an answer took, less what the machine added.
     fn without_delays(&self, at: Instant, took: Duration) -> Duration {
-        let overlaps = |&(from, delay): &(Instant, Duration)| from < at + took && from + delay > at;
-        let delays = self.delays.iter().copied().filter(overlaps);
-        let worst = delays.map(|(_, delay)| delay).max().unwrap_or_default();
-        took.saturating_sub(worst * WAKE_UPS)
+        let overlaps = |(from, span, _): &&(Instant, Duration, Duration)| {
+            *from < at + took && *from + *span > at
+        };
+        let delays = self.delays.iter().filter(overlaps);
+        let worst = delays.map(|(.., delay)| *delay).max().unwrap_or_default();
+        took.saturating_sub(worst)
     }
-}
-
-/// Looks every few milliseconds whether it is let.
-fn rule(stop: &AtomicBool) -> Vec<(Instant, Duration)> {
-    let mut delays = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
-        let began = Instant::now();
-        std::thread::park_timeout(RULE);
-        let delay = began.elapsed().saturating_sub(RULE);
-        if delay > RULE {
-            delays.push((began, delay));
-        }
-    }
-    delays
 }
 
 fn ask(address: SocketAddr, stop: &AtomicBool, key: impl Fn(usize) -> String) -> Report {

@@ -13,7 +13,7 @@ mod proxy;
 mod redis;
 mod turn;
 
-pub use app::{App, Output, evenkeel, file};
+pub use app::{App, Config, Output, evenkeel, file};
 pub use client::{Client, NoResponse, Response};
 pub use load::{Load, Report};
 pub use origin::{Fault as SourceFault, Origin};
@@ -46,7 +46,7 @@ pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let begin = (std::process::id() % 150) as u16 * 100;
+        let begin = (std::process::id() % 60) as u16 * 300;
         let port = 12_000 + begin.wrapping_add(step) % 18_000;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         if TcpListener::bind(address).is_ok() {
