@@ -201,6 +201,7 @@ fn lookups_that_wait_together_are_asked_for_in_one_call() {
         .redis(&redis)
         .origin(&origin)
         .set("server", "request_timeout", "60s")
+        .set("server", "queue_timeout", "60s")
         .set("redis", "timeout", "40s")
         .set("redis", "readers", "1")
         .start();
