@@ -118,6 +118,7 @@ impl App {
             room: Arc::clone(&room),
             metrics: Arc::clone(&metrics),
             draining: Arc::clone(&draining),
+            self_check: Arc::default(),
         };
         let service = Arc::new(Service::new(
             Contract::new(config.server.contract, config.routes.clone()),
