@@ -25,6 +25,7 @@ use crate::metrics::{Metrics, Outcome};
 use crate::pipeline::Pipeline;
 use crate::source;
 use crate::systemd::activation::{self, NotServable};
+use crate::systemd::watchdog::{Watchdog, Watched};
 
 /// Descriptors for everything but clients: Redis, sources, the library, logs.
 const DESCRIPTORS_RESERVED: u64 = 64;
@@ -69,6 +70,7 @@ pub struct App {
     fronts: Vec<Front>,
     pipeline: Pipeline,
     prober: Prober,
+    watchdog: Option<Watchdog>,
     draining: Arc<Draining>,
     room: Arc<Room>,
     metrics: Arc<Metrics>,
@@ -120,6 +122,7 @@ impl App {
             draining: Arc::clone(&draining),
             self_check: Arc::default(),
         };
+        let watched = Watched::of(&health, local, config.server.request_timeout);
         let service = Arc::new(Service::new(
             Contract::new(config.server.contract, config.routes.clone()),
             health,
@@ -134,11 +137,13 @@ impl App {
             .collect();
         let acceptor = Acceptor::start(door, Arc::clone(&room), mailboxes, Arc::clone(&metrics))?;
         info!("evenkeel {} listens on {local}", env!("CARGO_PKG_VERSION"));
+        let watchdog = Watchdog::start(watched)?;
         Ok(Self {
             acceptor,
             fronts,
             pipeline,
             prober,
+            watchdog,
             draining,
             room,
             metrics,
@@ -156,6 +161,9 @@ impl App {
             self.drain_timeout.as_secs()
         );
         self.draining.begin();
+        if let Some(watchdog) = &self.watchdog {
+            watchdog.tell_stopping(&format!("draining: {connections} connections"));
+        }
         self.acceptor.stop();
         for front in &self.fronts {
             front.mailbox().post(Message::Drain);
@@ -169,6 +177,7 @@ impl App {
         // What was fetched for the last answers still goes to Redis.
         self.pipeline.end(limit.max(clock::now() + LAST_WRITES));
         drop(self.prober);
+        drop(self.watchdog);
         farewell(&self.metrics, left, began);
     }
 }
