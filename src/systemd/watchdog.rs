@@ -18,7 +18,7 @@ use crate::cache::Cache;
 use crate::clock::{self, Deadline};
 use crate::health::{Draining, Health, SelfCheck};
 use crate::logging::Seldom;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Outcome};
 use crate::pipeline::Progress;
 
 /// Self-requests within the limit of the watchdog: three have to fail in a row before it bites. Each
@@ -66,6 +66,7 @@ impl Watchdog {
         let status = watched.status();
         notifier.tell(&format!("READY=1\nSTATUS={status}"));
         let feeding = Feeding {
+            seen: watched.signs(),
             watched,
             notifier: Arc::clone(&notifier),
             interval: limit.map(|limit| limit / ASKED_PER_LIMIT),
@@ -102,6 +103,8 @@ struct Feeding {
     notifier: Arc<Notifier>,
     /// Between two self-requests; none: there is no watchdog.
     interval: Option<Duration>,
+    /// After the last self-request.
+    seen: Signs,
     status: String,
     said: Seldom,
 }
@@ -130,17 +133,17 @@ impl Feeding {
 
     /// One self-request; feeds the watchdog if it shows that the service serves. A service on its way
     /// out has closed its door: its time is bounded by `drain_timeout` and `TimeoutStopSec=`.
-    fn feed(&self, deadline: Deadline) {
+    fn feed(&mut self, deadline: Deadline) {
         let Watched {
             address,
             self_check,
             draining,
             ..
         } = &self.watched;
-        let before = self.watched.signs();
         let is_wanted = || !draining.has_begun();
         let answer = self_request::ask(*address, self_check.target(), deadline, &is_wanted);
-        if draining.has_begun() || is_well(&answer, before, self.watched.signs()) {
+        let before = std::mem::replace(&mut self.seen, self.watched.signs());
+        if draining.has_begun() || is_well(&answer, before, self.seen) {
             self.notifier.tell("WATCHDOG=1");
         } else if let Some(more) = self.said.say("self-request", clock::now()) {
             let answer = answer.map(|answer| answer.lines().next().unwrap_or_default().to_owned());
@@ -162,12 +165,15 @@ impl Feeding {
 /// What can be seen of the service's threads without asking them.
 #[derive(Debug, Clone, Copy)]
 struct Signs {
+    /// How often the accept loop had no room.
     short_of_room: u64,
-    finished: u64,
+    /// What workers have finished, and values that were given: the front gives them from memory while
+    /// Redis is down, and the workers are at rest.
+    served: u64,
 }
 
 /// Whether the service serves. A request that gets no answer is excused in one case: the accept loop
-/// lives and has no room for it, and the workers finish other people's requests meanwhile. That is
+/// lives and has no room for it, and other people's requests are served meanwhile. That is
 /// overload, and what is served then would be lost with the process.
 fn is_well(answer: &io::Result<String>, before: Signs, after: Signs) -> bool {
     let has_no_room = match answer {
@@ -177,7 +183,7 @@ fn is_well(answer: &io::Result<String>, before: Signs, after: Signs) -> bool {
         Err(error) => is_shortage(error),
     };
     let has_no_room = has_no_room || after.short_of_room > before.short_of_room;
-    has_no_room && after.finished > before.finished
+    has_no_room && after.served > before.served
 }
 
 /// Whether we ourselves have no descriptor or port for the request.
@@ -209,9 +215,12 @@ impl Watched {
     }
 
     fn signs(&self) -> Signs {
+        use Outcome::{MemoryFresh, MemoryStale, NoSuchThing, Redis, Source};
+        let values = [Redis, MemoryFresh, MemoryStale, Source, NoSuchThing];
+        let values = values.iter().map(|&o| self.metrics.answers(o)).sum::<u64>();
         Signs {
             short_of_room: self.metrics.short_of_room.value(),
-            finished: self.progress.finished(),
+            served: self.progress.finished() + values,
         }
     }
 
@@ -238,13 +247,13 @@ mod tests {
 
     const BEFORE: Signs = Signs {
         short_of_room: 3,
-        finished: 7,
+        served: 7,
     };
 
-    fn after(short_of_room: u64, finished: u64) -> Signs {
+    fn after(short_of_room: u64, served: u64) -> Signs {
         Signs {
             short_of_room,
-            finished,
+            served,
         }
     }
 
@@ -283,7 +292,7 @@ mod tests {
         );
         assert!(
             !is_well(&times_out(), BEFORE, after(4, 7)),
-            "nothing was finished"
+            "nobody was served"
         );
         let refused = Err(ErrorKind::ConnectionRefused.into());
         assert!(!is_well(&refused, BEFORE, after(3, 8)));
