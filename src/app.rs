@@ -13,7 +13,7 @@ use crate::cache::prober::Prober;
 use crate::clock;
 use crate::config::Config;
 use crate::health::{Draining, Health};
-use crate::http::accept::{self, Acceptor, Room};
+use crate::http::accept::{Acceptor, Door, Room};
 use crate::http::connection::Message;
 use crate::http::contract::Contract;
 use crate::http::front::{Front, Limits};
@@ -24,6 +24,8 @@ use crate::memory::Memory;
 use crate::metrics::{Metrics, Outcome};
 use crate::pipeline::Pipeline;
 use crate::source;
+use crate::systemd::activation::{self, NotServable};
+use crate::systemd::watchdog::{Watchdog, Watched};
 
 /// Descriptors for everything but clients: Redis, sources, the library, logs.
 const DESCRIPTORS_RESERVED: u64 = 64;
@@ -36,6 +38,8 @@ const LAST_WRITES: Duration = Duration::from_millis(500);
 pub enum StartError {
     /// The configured address cannot be listened on.
     Bind(std::net::SocketAddr, io::Error),
+    /// What systemd passed cannot be listened on.
+    Passed(NotServable),
     /// The system lacks threads, descriptors or memory.
     System(io::Error),
 }
@@ -46,6 +50,7 @@ impl fmt::Display for StartError {
             Self::Bind(address, error) => {
                 write!(f, "cannot listen on {address} ([server] listen): {error}")
             }
+            Self::Passed(error) => write!(f, "cannot listen: {error}"),
             Self::System(error) => write!(f, "the system does not let it start: {error}"),
         }
     }
@@ -65,6 +70,7 @@ pub struct App {
     fronts: Vec<Front>,
     pipeline: Pipeline,
     prober: Prober,
+    watchdog: Option<Watchdog>,
     draining: Arc<Draining>,
     room: Arc<Room>,
     metrics: Arc<Metrics>,
@@ -72,14 +78,14 @@ pub struct App {
 }
 
 impl App {
-    /// Listens and starts every thread. Redis need not be there.
+    /// Listens, on the socket that systemd passes if it does, and starts every thread. Redis need
+    /// not be there.
     ///
     /// # Errors
     /// [`StartError`]
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        let listener = accept::listen(config.server.listen)
-            .map_err(|error| StartError::Bind(config.server.listen, error))?;
-        let local = listener.local_addr()?;
+        let door = open(config)?;
+        let local = door.address()?;
         let metrics = Arc::new(Metrics::default());
         let draining = Arc::new(Draining::default());
         let room = Arc::new(Room::new(affordable_connections(config)));
@@ -114,7 +120,9 @@ impl App {
             room: Arc::clone(&room),
             metrics: Arc::clone(&metrics),
             draining: Arc::clone(&draining),
+            self_check: Arc::default(),
         };
+        let watched = Watched::of(&health, local, config.server.request_timeout);
         let service = Arc::new(Service::new(
             Contract::new(config.server.contract, config.routes.clone()),
             health,
@@ -127,14 +135,15 @@ impl App {
             .iter()
             .map(|front| Arc::clone(front.mailbox()))
             .collect();
-        let acceptor =
-            Acceptor::start(listener, Arc::clone(&room), mailboxes, Arc::clone(&metrics))?;
+        let acceptor = Acceptor::start(door, Arc::clone(&room), mailboxes, Arc::clone(&metrics))?;
         info!("evenkeel {} listens on {local}", env!("CARGO_PKG_VERSION"));
+        let watchdog = Watchdog::start(watched)?;
         Ok(Self {
             acceptor,
             fronts,
             pipeline,
             prober,
+            watchdog,
             draining,
             room,
             metrics,
@@ -152,6 +161,9 @@ impl App {
             self.drain_timeout.as_secs()
         );
         self.draining.begin();
+        if let Some(watchdog) = &self.watchdog {
+            watchdog.tell_stopping(&format!("draining: {connections} connections"));
+        }
         self.acceptor.stop();
         for front in &self.fronts {
             front.mailbox().post(Message::Drain);
@@ -165,7 +177,19 @@ impl App {
         // What was fetched for the last answers still goes to Redis.
         self.pipeline.end(limit.max(clock::now() + LAST_WRITES));
         drop(self.prober);
+        drop(self.watchdog);
         farewell(&self.metrics, left, began);
+    }
+}
+
+fn open(config: &Config) -> Result<Door, StartError> {
+    let address = config.server.listen;
+    match activation::passed_listener().map_err(StartError::Passed)? {
+        Some(listener) => {
+            info!("the socket that systemd passed is used, not [server] listen = {address}");
+            Ok(Door::passed(listener)?)
+        }
+        None => Door::bind(address).map_err(|error| StartError::Bind(address, error)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the health endpoints say, from known state and never from a live call: an answer about Redis
 //! must not wait for Redis.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -75,6 +76,47 @@ pub struct Health {
     pub metrics: Arc<Metrics>,
     /// Whether it is on its way out.
     pub draining: Arc<Draining>,
+    /// What the process asks itself.
+    pub self_check: Arc<SelfCheck>,
+}
+
+/// The request by which the process finds out whether it serves: `/livez`, answered by a worker. It
+/// has a secret, since nobody else is to occupy the workers from outside their queues.
+#[derive(Debug)]
+pub struct SelfCheck {
+    target: String,
+}
+
+impl Default for SelfCheck {
+    /// With a new secret of 128 bits. `RandomState` has keys from the system and SipHash does not
+    /// give them away.
+    fn default() -> Self {
+        let half = || RandomState::new().hash_one("self-check");
+        let target = format!("/livez?worker={:016x}{:016x}", half(), half());
+        Self { target }
+    }
+}
+
+impl SelfCheck {
+    /// What is asked for.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// The answer to it, on a worker: that of `/livez`, and who gives it.
+    #[must_use]
+    pub fn answer(health: &Health) -> (u16, Value) {
+        let (status, mut json) = health.look(Endpoint::Live);
+        json["worker"] = std::thread::current().name().into();
+        (status, json)
+    }
+
+    /// Whether `response` is the answer of a worker that all is well.
+    #[must_use]
+    pub fn is_sound(response: &str) -> bool {
+        response.starts_with("HTTP/1.1 200 ") && response.contains("\"worker\":\"")
+    }
 }
 
 impl Health {

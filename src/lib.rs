@@ -21,5 +21,6 @@ pub mod resolver;
 pub mod metrics;
 pub mod health;
 pub mod shutdown;
+pub mod systemd;
 pub mod clock;
 pub mod logging;

@@ -114,7 +114,7 @@ fn start(config: &Config) -> Result<App, Exit> {
             say_to_stderr(&format!("evenkeel: {error}\n"));
         }
         match error {
-            StartError::Bind(..) => Exit::Unavailable,
+            StartError::Bind(..) | StartError::Passed(_) => Exit::Unavailable,
             StartError::System(_) => Exit::Internal,
         }
     })

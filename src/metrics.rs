@@ -67,6 +67,8 @@ pub struct Metrics {
     pub panics: Counter,
     /// Connections that were accepted.
     pub accepted: Counter,
+    /// Times that there was no place or no descriptor for a connection.
+    pub short_of_room: Counter,
     /// Requests that were refused before they were looked at as a lookup.
     pub refused: Counter,
     /// Idle connections closed to make room for new ones.

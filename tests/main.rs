@@ -19,3 +19,4 @@ mod shutdown;
 mod configuration;
 mod packaging;
 mod hostile;
+mod systemd;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use log::warn;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::connection::{Mailbox, Message};
 use crate::clock;
@@ -24,25 +24,60 @@ const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 /// Between two looks for room when there is none.
 const REST: Duration = Duration::from_millis(20);
 
-/// Binds and listens.
-///
-/// # Errors
-/// What bind(2) or listen(2) says.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    // A restart must not wait for the old connections' TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    // Accepted sockets inherit these on Linux (FACTS).
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
+/// Where the connections come from.
+#[derive(Debug)]
+pub struct Door {
+    listener: TcpListener,
+    /// Another process holds the socket too and stays when this one ends.
+    is_shared: bool,
+}
+
+impl Door {
+    /// Binds and listens.
+    ///
+    /// # Errors
+    /// What bind(2) or listen(2) says.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        // A restart must not wait for the old connections' TIME_WAIT.
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        Self::prepare(socket.into(), false)
+    }
+
+    /// Around a socket that systemd listens on and keeps.
+    ///
+    /// # Errors
+    /// What setsockopt(2) or listen(2) says.
+    pub fn passed(listener: TcpListener) -> io::Result<Self> {
+        Self::prepare(listener, true)
+    }
+
+    fn prepare(listener: TcpListener, is_shared: bool) -> io::Result<Self> {
+        let socket = SockRef::from(&listener);
+        // Accepted sockets inherit these on Linux (FACTS).
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))?;
+        // Again for a socket that is listened on: an older systemd gives it 128 places.
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            listener,
+            is_shared,
+        })
+    }
+
+    /// Where it is.
+    ///
+    /// # Errors
+    /// What getsockname(2) says.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
 }
 
 /// How many connections there are, and how many there may be.
@@ -106,19 +141,19 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// Starts to accept from `listener` for `fronts`.
+    /// Starts to accept from `door` for `fronts`.
     ///
     /// # Errors
     /// When there is no thread or eventfd to be had.
     pub fn start(
-        listener: TcpListener,
+        door: Door,
         room: Arc<Room>,
         fronts: Vec<Arc<Mailbox>>,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         let stop = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?);
         let accepting = Accepting {
-            listener,
+            door,
             room,
             fronts,
             metrics,
@@ -134,7 +169,8 @@ impl Acceptor {
         })
     }
 
-    /// Takes what the kernel has accepted already, and then no more: the port is closed.
+    /// Takes what the kernel has accepted already, and then no more: the port is closed. A shared
+    /// door stays open, and what the kernel has accepted there waits for the next process.
     pub fn stop(&mut self) {
         let _ = rustix::io::write(&self.stop, &1_u64.to_ne_bytes());
         if let Some(thread) = self.thread.take() {
@@ -150,7 +186,7 @@ impl Drop for Acceptor {
 }
 
 struct Accepting {
-    listener: TcpListener,
+    door: Door,
     room: Arc<Room>,
     fronts: Vec<Arc<Mailbox>>,
     metrics: Arc<Metrics>,
@@ -169,12 +205,12 @@ impl Accepting {
             }
             self.accept();
         }
-        while self.room.take() && self.accept() {}
+        while !self.door.is_shared && self.room.take() && self.accept() {}
     }
 
     /// Accepts one connection into the place that was taken for it; whether there was one.
     fn accept(&mut self) -> bool {
-        match self.listener.accept() {
+        match self.door.listener.accept() {
             Ok((socket, _)) => {
                 self.metrics.accepted.increment();
                 self.next_front = (self.next_front + 1) % self.fronts.len();
@@ -203,6 +239,7 @@ impl Accepting {
     }
 
     fn evict(&mut self) {
+        self.metrics.short_of_room.increment();
         self.next_front = (self.next_front + 1) % self.fronts.len();
         self.fronts[self.next_front].post(Message::Evict);
     }
@@ -210,7 +247,7 @@ impl Accepting {
     /// Waits for a connection, or with a limit just for that long; whether to stop.
     fn wait(&self, limit: Option<Duration>) -> bool {
         let stop = PollFd::new(&self.stop, PollFlags::IN);
-        let incoming = PollFd::new(&self.listener, PollFlags::IN);
+        let incoming = PollFd::new(&self.door.listener, PollFlags::IN);
         let timeout = limit.map(|limit| Timespec {
             tv_sec: 0,
             tv_nsec: i64::from(limit.subsec_nanos()),

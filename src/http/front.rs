@@ -19,6 +19,7 @@ use super::service::{Exchange, Reaction, Service};
 use super::slots::{Phase, Slot, Slots};
 use crate::clock;
 use crate::lookup::{Lookup, Lookups};
+use crate::pipeline::errand;
 
 /// Between two looks at what time does, while lookups are under way.
 const TICK: Duration = Duration::from_millis(10);
@@ -298,6 +299,10 @@ impl Running {
                 Reaction::LookUp(target) => {
                     let lookup = self.service.lookup(exchange, request, target, now);
                     self.batch.push(lookup);
+                }
+                Reaction::SelfCheck => {
+                    let errand = self.service.self_check(exchange, request);
+                    errand::send(&self.lookups, errand);
                 }
             }
         }

@@ -13,9 +13,10 @@ use super::library::Request;
 use super::response::{Envelope, Response};
 use crate::clock::Deadline;
 use crate::flight::Target;
-use crate::health::{Endpoint, Health};
+use crate::health::{Endpoint, Health, SelfCheck};
 use crate::lookup::{Answer, Client, Copied, Lookup};
 use crate::metrics::Metrics;
+use crate::pipeline::errand::Errand;
 
 /// Seconds after which a client that was shed may try again.
 const RETRY_AFTER_SHED_S: &str = "1";
@@ -39,6 +40,8 @@ pub enum Reaction {
     Answer(Response),
     /// A key is looked up.
     LookUp(Target),
+    /// The process asks itself: a worker is to answer.
+    SelfCheck,
 }
 
 impl Service {
@@ -65,6 +68,9 @@ impl Service {
     pub fn react(&self, request: &Request, exchange: &Exchange) -> Reaction {
         let path = request.target.split(['?', '#']).next().unwrap_or_default();
         if let Some(endpoint) = Endpoint::find(path) {
+            if request.target == self.health.self_check.target() {
+                return Reaction::SelfCheck;
+            }
             return Reaction::Answer(self.health(endpoint, &request.method));
         }
         match self.contract.read(request, exchange) {
@@ -95,6 +101,16 @@ impl Service {
             deadline: Deadline::after(now, self.request_timeout),
             client: Box::new(exchange),
         }
+    }
+
+    /// The errand that answers a self-check.
+    #[must_use]
+    pub fn self_check(&self, exchange: Exchange, request: Request) -> Errand {
+        Errand::new(move || {
+            let (status, json) = SelfCheck::answer(&exchange.service.health);
+            let response = Response::new(status, "application/json", json.to_string().into_bytes());
+            exchange.respond(&request, &response);
+        })
     }
 
     /// The counters.

@@ -15,6 +15,7 @@ use crate::clock;
 use crate::lookup::Lookups;
 use crate::metrics::Metrics;
 
+pub mod errand;
 pub mod queue;
 
 /// Values of one write to Redis, at most.
@@ -33,6 +34,8 @@ pub struct Progress {
     born: Instant,
     /// Milliseconds since `born` at which the work began, plus one; 0: at rest.
     busy_since: Box<[AtomicU64]>,
+    /// Pieces of work that all threads together have finished.
+    finished: AtomicU64,
 }
 
 impl Progress {
@@ -40,6 +43,7 @@ impl Progress {
         Self {
             born: clock::now(),
             busy_since: (0..threads).map(|_| AtomicU64::new(0)).collect(),
+            finished: AtomicU64::new(0),
         }
     }
 
@@ -53,6 +57,13 @@ impl Progress {
 
     fn end(&self, thread: usize) {
         self.busy_since[thread].store(0, Ordering::Relaxed);
+        self.finished.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many pieces of work the threads have finished so far.
+    #[must_use]
+    pub fn finished(&self) -> u64 {
+        self.finished.load(Ordering::Relaxed)
     }
 
     /// How long the thread that has been busy the longest has been so.

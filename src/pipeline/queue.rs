@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::errand::Errand;
+
 /// First in, first out, taken in batches.
 #[derive(Debug)]
 pub struct Queue<T> {
@@ -17,6 +19,7 @@ pub struct Queue<T> {
 #[derive(Debug)]
 struct QueueState<T> {
     items: VecDeque<T>,
+    errand: Option<Errand>,
     takers_waiting: usize,
     closed: bool,
 }
@@ -28,6 +31,7 @@ impl<T> Queue<T> {
         Self {
             state: Mutex::new(QueueState {
                 items: VecDeque::new(),
+                errand: None,
                 takers_waiting: 0,
                 closed: false,
             }),
@@ -54,10 +58,34 @@ impl<T> Queue<T> {
         refused
     }
 
+    /// Has the next taker run `errand`, before it takes any item.
+    ///
+    /// # Errors
+    /// The errand itself when another one waits, or after the close.
+    pub fn send(&self, errand: Errand) -> Result<(), Errand> {
+        let mut state = self.lock();
+        if state.closed || state.errand.is_some() {
+            return Err(errand);
+        }
+        state.errand = Some(errand);
+        drop(state);
+        self.filled.notify_one();
+        Ok(())
+    }
+
     /// Takes up to `max` items into `batch`, waiting for the first; false when closed and empty.
     pub fn take(&self, max: usize, batch: &mut Vec<T>) -> bool {
         let mut state = self.lock();
-        while state.items.is_empty() {
+        loop {
+            if let Some(errand) = state.errand.take() {
+                drop(state);
+                errand.run();
+                state = self.lock();
+                continue;
+            }
+            if !state.items.is_empty() {
+                break;
+            }
             if state.closed {
                 return false;
             }
@@ -132,6 +160,7 @@ struct LanesState<T> {
     /// Where the next search begins: lanes take turns.
     next: usize,
     waiting: usize,
+    errand: Option<Errand>,
     takers_waiting: usize,
     closed: bool,
 }
@@ -161,6 +190,7 @@ impl<T> Lanes<T> {
                 lanes: lanes.collect(),
                 next: 0,
                 waiting: 0,
+                errand: None,
                 takers_waiting: 0,
                 closed: false,
             }),
@@ -190,11 +220,32 @@ impl<T> Lanes<T> {
         Ok(())
     }
 
+    /// Has a taker that is at rest run `errand`.
+    ///
+    /// # Errors
+    /// The errand itself when none is, when another one waits, or after the close.
+    pub fn send(&self, errand: Errand) -> Result<(), Errand> {
+        let mut state = self.lock();
+        if state.closed || state.takers_waiting == 0 || state.errand.is_some() {
+            return Err(errand);
+        }
+        state.errand = Some(errand);
+        drop(state);
+        self.filled.notify_one();
+        Ok(())
+    }
+
     /// Takes the next item of a lane that is under its limit, waiting for one; `None` when closed
     /// and empty. [`Self::done`] must follow.
     pub fn take(&self) -> Option<(usize, T)> {
         let mut state = self.lock();
         loop {
+            if let Some(errand) = state.errand.take() {
+                drop(state);
+                errand.run();
+                state = self.lock();
+                continue;
+            }
             if let Some(taken) = state.take() {
                 return Some(taken);
             }
@@ -350,6 +401,45 @@ mod tests {
         lanes.close();
         assert_eq!(lanes.take(), None);
         assert_eq!(lanes.put(0, "a3"), Err("a3"));
+    }
+
+    #[test]
+    fn an_errand_is_run_before_what_waits() {
+        let (told, hears) = std::sync::mpsc::channel();
+        let errand = |told: &std::sync::mpsc::Sender<_>| {
+            let told = told.clone();
+            Errand::new(move || told.send(()).expect("somebody hears"))
+        };
+        let queue = Queue::new(3);
+        assert_eq!(queue.put(vec![1]), Vec::<i32>::new());
+        queue.send(errand(&told)).expect("the first");
+        queue.send(errand(&told)).expect_err("one at a time");
+        assert!(hears.try_recv().is_err());
+        assert!(queue.take(1, &mut Vec::new()));
+        assert!(hears.try_recv().is_ok());
+        queue.close();
+        queue.send(errand(&told)).expect_err("closed");
+    }
+
+    #[test]
+    fn an_errand_for_lanes_does_not_wait_for_a_busy_taker() {
+        let lanes = std::sync::Arc::new(Lanes::<i32>::new(2, LONG, &[1]));
+        lanes
+            .send(Errand::new(|| {}))
+            .expect_err("nobody is at rest");
+        let resting = std::sync::Arc::clone(&lanes);
+        let taker = std::thread::spawn(move || resting.take());
+        let (told, hears) = std::sync::mpsc::channel();
+        let run = || {
+            let told = told.clone();
+            lanes.send(Errand::new(move || told.send(()).expect("somebody hears")))
+        };
+        while run().is_err() {
+            std::thread::yield_now();
+        }
+        hears.recv_timeout(LONG).expect("it is run");
+        lanes.close();
+        assert_eq!(taker.join().expect("no panic"), None);
     }
 
     #[test]
