@@ -70,7 +70,8 @@ impl Front {
         let mailbox = Arc::new(Mailbox::new()?);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let data = epoll::EventData::new_u64(BELL);
-        epoll::add(&epoll, mailbox.bell(), data, epoll::EventFlags::IN)?;
+        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&epoll, mailbox.bell(), data, edge)?;
         let now = clock::now();
         let running = Running {
             epoll,
@@ -325,8 +326,12 @@ impl Running {
         let Some(slot) = self.slots.find(token) else {
             return;
         };
+        if slot.phase == Phase::Lingering {
+            return self.linger(token);
+        }
         let connection = Arc::clone(&slot.connection);
         if !connection.has_rest() {
+            slot.since = now;
             return self.serve(token, now);
         }
         let mut rest = connection.rest();
@@ -354,6 +359,7 @@ impl Running {
                 drop(rest);
                 connection.finish();
                 slot.phase = Phase::Open;
+                slot.since = now;
                 self.serve(token, now);
             }
         }
@@ -427,6 +433,7 @@ impl Running {
         }
         let connection = Connection::new(socket, token, Arc::clone(&self.mailbox));
         self.slots.fill(token, Slot::new(Arc::new(connection), now));
+        self.serve(token, now);
     }
 
     fn close(&mut self, token: u64) {
@@ -444,11 +451,27 @@ impl Running {
 
     /// The connection that has been idle or in its head for the longest gives way to a new one.
     fn evict(&mut self, now: Instant) {
-        let idle = self.slots.iter().filter(|slot| slot.is_idle());
-        let oldest = idle.max_by_key(|slot| slot.idle_for(&self.mailbox, now));
-        if let Some(token) = oldest.map(|slot| slot.connection.token()) {
-            self.service.metrics().evicted.increment();
-            self.close(token);
+        loop {
+            let idle = self.slots.iter().filter(|slot| slot.is_idle());
+            let oldest = idle.max_by_key(|slot| slot.idle_for(&self.mailbox, now));
+            let Some(token) = oldest.map(|slot| slot.connection.token()) else {
+                return;
+            };
+            // It may have a request that nobody has looked at yet.
+            if let Some(slot) = self.slots.find(token)
+                && slot.phase == Phase::Open
+            {
+                slot.is_readable = true;
+                self.serve(token, now);
+            }
+            match self.slots.find(token) {
+                Some(slot) if !slot.is_idle() => continue,
+                Some(_) => {
+                    self.service.metrics().evicted.increment();
+                    return self.close(token);
+                }
+                None => return,
+            }
         }
     }
 
