@@ -66,7 +66,7 @@ static QUEUE: Setting<Count<usize>> = setting(
 /// Long enough for a burst, far below what a person waits for.
 static QUEUE_TIMEOUT: Setting<Span> = setting(
     "queue_timeout",
-    "1s",
+    "500ms",
     Span::between(ms(1), secs(60)),
     "A request that would wait longer than this for a fetch to begin is shed with 503, at once.",
 );

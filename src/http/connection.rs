@@ -236,15 +236,16 @@ impl Mailbox {
     /// Leaves a message and wakes the front.
     pub fn post(&self, message: Message) {
         self.lock().push(message);
-        if !self.is_rung.swap(true, Ordering::AcqRel) {
-            // It can only fail when the counter is full, and then the front is awake.
+        if !self.is_rung.swap(true, Ordering::SeqCst) {
+            // It can only fail when the counter is full: after 2^64 rings.
             let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
         }
     }
 
     /// Takes all messages.
     pub fn empty(&self) -> Vec<Message> {
-        self.is_rung.swap(false, Ordering::AcqRel);
+        // The bell is watched for edges and never read: reading it could swallow a ring in between.
+        self.is_rung.store(false, Ordering::SeqCst);
         std::mem::take(&mut *self.lock())
     }
 

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::TcpStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use log::error;
 use rustix::event::epoll;
 
 use super::accept::Room;
-use super::connection::{Connection, Mailbox, Message, Sent};
+use super::connection::{Connection, Mailbox, Message, Rest, Sent};
 use super::head::{self, Refusal, Verdict};
 use super::library::{Library, NotTaken};
 use super::service::{Exchange, Reaction, Service};
@@ -33,6 +34,8 @@ const GIVEN_MAX_BYTES: usize = 32 * 1024;
 const RECEIVE_BYTES: usize = 16 * 1024;
 /// Bytes of buffer that a connection keeps between requests.
 const BUFFER_KEPT_BYTES: usize = 1024;
+/// Bytes of memory that answers which clients do not take may hold in one front.
+const RESTS_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Token of the mailbox's bell; connections never have it.
 const BELL: u64 = u64::MAX;
 
@@ -82,6 +85,7 @@ impl Front {
             lookups,
             room,
             slots: Slots::default(),
+            rest_bytes: 0,
             received: vec![0; RECEIVE_BYTES],
             given: Vec::new(),
             batch: Vec::new(),
@@ -130,6 +134,8 @@ struct Running {
     lookups: Arc<Lookups>,
     room: Arc<Room>,
     slots: Slots,
+    /// Of all connections together.
+    rest_bytes: usize,
     received: Vec<u8>,
     /// The exchanges whose heads have been given to the library, in their order.
     given: Vec<Exchange>,
@@ -146,37 +152,54 @@ impl Running {
     fn run(mut self) {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         loop {
-            events.clear();
-            let limit = if self.is_busy || self.drains {
-                TICK
-            } else {
-                SWEEP
-            };
-            let limit = rustix::event::Timespec {
-                tv_sec: limit.as_secs() as i64,
-                tv_nsec: i64::from(limit.subsec_nanos()),
-            };
-            let buffer = rustix::buffer::spare_capacity(&mut events);
-            match epoll::wait(&self.epoll, buffer, Some(&limit)) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(errno) => return error!("a front has ended: epoll: {errno}"),
-            }
-            let now = clock::now();
-            for event in &events {
-                if event.data.u64() != BELL {
-                    self.has_event(event.data.u64(), event.flags, now);
+            let turn = AssertUnwindSafe(|| self.turn(&mut events));
+            match catch_unwind(turn) {
+                Ok(true) => {}
+                Ok(false) => return,
+                // Who was being served gets 503 by being dropped; the heads that the library still
+                // has go with its stream.
+                Err(_) => {
+                    self.service.metrics().panics.increment();
+                    self.given.clear();
+                    self.library = Library::default();
                 }
             }
-            if !self.read_mail(now) {
-                return;
-            }
-            self.take_given(now);
-            self.submit();
-            self.look_at_the_time(now);
-            if self.drains && self.slots.is_empty() {
-                return;
+        }
+    }
+
+    /// One turn of the main loop; false: the front has ended.
+    fn turn(&mut self, events: &mut Vec<epoll::Event>) -> bool {
+        events.clear();
+        let limit = if self.is_busy || self.drains {
+            TICK
+        } else {
+            SWEEP
+        };
+        let limit = rustix::event::Timespec {
+            tv_sec: limit.as_secs() as i64,
+            tv_nsec: i64::from(limit.subsec_nanos()),
+        };
+        let buffer = rustix::buffer::spare_capacity(events);
+        match epoll::wait(&self.epoll, buffer, Some(&limit)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => {
+                error!("a front has ended: epoll: {errno}");
+                return false;
             }
         }
+        let now = clock::now();
+        for event in events.iter() {
+            if event.data.u64() != BELL {
+                self.has_event(event.data.u64(), event.flags, now);
+            }
+        }
+        if !self.read_mail(now) {
+            return false;
+        }
+        self.take_given(now);
+        self.submit();
+        self.look_at_the_time(now);
+        !(self.drains && self.slots.is_empty())
     }
 
     fn has_event(&mut self, token: u64, flags: epoll::EventFlags, now: Instant) {
@@ -335,8 +358,11 @@ impl Running {
             return self.serve(token, now);
         }
         let mut rest = connection.rest();
-        if slot.phase != Phase::Writing && rest.sent < rest.bytes.len() {
-            slot.since = now;
+        if slot.phase != Phase::Writing {
+            slot.phase = Phase::Writing;
+            (slot.since, slot.rest_since) = (now, now);
+            slot.rest_bytes = rest.bytes.len();
+            self.rest_bytes += slot.rest_bytes;
         }
         let sent = match rest.is_broken {
             true => Sent::Broken,
@@ -349,19 +375,42 @@ impl Running {
             }
             Sent::Some(count) => {
                 rest.sent += count;
-                slot.phase = Phase::Writing;
-            }
-            Sent::All if rest.closes => {
+                if count > 0 {
+                    slot.since = now;
+                }
                 drop(rest);
-                self.end(token, now);
+                self.bound_rests(now);
             }
             Sent::All => {
+                let closes = rest.closes;
                 drop(rest);
-                connection.finish();
+                self.rest_bytes -= std::mem::take(&mut slot.rest_bytes);
                 slot.phase = Phase::Open;
                 slot.since = now;
-                self.serve(token, now);
+                if closes {
+                    *connection.rest() = Rest::default();
+                    self.end(token, now);
+                } else {
+                    connection.finish();
+                    self.serve(token, now);
+                }
             }
+        }
+    }
+
+    /// Bounds the memory of answers that clients do not take: over the limit, who has taken nothing
+    /// for the longest is cut off.
+    fn bound_rests(&mut self, now: Instant) {
+        while self.rest_bytes > RESTS_MAX_BYTES {
+            let writing = self
+                .slots
+                .iter()
+                .filter(|slot| slot.phase == Phase::Writing);
+            let slowest = writing.max_by_key(|slot| now.saturating_duration_since(slot.since));
+            let Some(token) = slowest.map(|slot| slot.connection.token()) else {
+                return;
+            };
+            self.close(token);
         }
     }
 
@@ -438,6 +487,7 @@ impl Running {
 
     fn close(&mut self, token: u64) {
         if let Some(slot) = self.slots.empty(token) {
+            self.rest_bytes -= slot.rest_bytes;
             // The descriptor may live a little longer in an exchange: the connection does not.
             let socket = slot.connection.socket();
             let _ = epoll::delete(&self.epoll, socket);
@@ -457,20 +507,26 @@ impl Running {
             let Some(token) = oldest.map(|slot| slot.connection.token()) else {
                 return;
             };
-            // It may have a request that nobody has looked at yet.
-            if let Some(slot) = self.slots.find(token)
-                && slot.phase == Phase::Open
-            {
-                slot.is_readable = true;
-                self.serve(token, now);
+            if self.close_if_idle(token, now) {
+                return self.service.metrics().evicted.increment();
             }
-            match self.slots.find(token) {
-                Some(slot) if !slot.is_idle() => continue,
-                Some(_) => {
-                    self.service.metrics().evicted.increment();
-                    return self.close(token);
-                }
-                None => return,
+        }
+    }
+
+    /// Closes a connection, unless it turns out to have a request that nobody had looked at yet;
+    /// whether it has been closed.
+    fn close_if_idle(&mut self, token: u64, now: Instant) -> bool {
+        if let Some(slot) = self.slots.find(token)
+            && slot.phase == Phase::Open
+        {
+            slot.is_readable = true;
+            self.serve(token, now);
+        }
+        match self.slots.find(token) {
+            Some(slot) if !slot.is_idle() => false,
+            _ => {
+                self.close(token);
+                true
             }
         }
     }
@@ -495,7 +551,12 @@ impl Running {
         let over = self.slots.iter().filter(is_over);
         let over: Vec<_> = over.map(|slot| slot.connection.token()).collect();
         for token in over {
-            self.close(token);
+            match self.slots.find(token) {
+                Some(slot) if slot.is_idle() && slot.buffer.is_empty() => {
+                    self.close_if_idle(token, now);
+                }
+                _ => self.close(token),
+            }
         }
     }
 }

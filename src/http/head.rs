@@ -101,8 +101,8 @@ pub struct Head<'a> {
     pub keeps_alive: bool,
     /// Whether a body follows. It is never read: the connection ends with the answer.
     pub has_body: bool,
-    /// Values of [`Field::ALL`], where there are any. One that is not ASCII is empty: it names
-    /// nobody.
+    /// Values of [`Field::ALL`], where there are any. One that is not printable ASCII is
+    /// empty: it names nobody.
     pub fields: [Option<&'a str>; Field::ALL.len()],
 }
 
@@ -284,9 +284,7 @@ impl<'a> Fields<'a> {
             (Some(_), Some(_)) => return Err(Refusal::Malformed),
         };
         head.keeps_alive = !self.has_close && (!head.is_http_1_0 || self.has_keep_alive);
-        head.fields = self
-            .read
-            .map(|value| value.map(|value| ascii(value).unwrap_or("")));
+        head.fields = self.read.map(|value| value.map(printable));
         Ok(head)
     }
 }
@@ -326,6 +324,13 @@ fn ends_chunked(codings: &[u8]) -> Result<bool, Refusal> {
     } else {
         Err(Refusal::Malformed)
     }
+}
+
+/// A value that holds nothing but printable ASCII; another one is empty.
+fn printable(value: &[u8]) -> &str {
+    let is_printable = |&byte: &u8| (b' '..=b'~').contains(&byte);
+    let is_sound = value.iter().all(is_printable);
+    ascii(value).ok().filter(|_| is_sound).unwrap_or_default()
 }
 
 fn ascii(bytes: &[u8]) -> Result<&str, Refusal> {

@@ -44,7 +44,8 @@ pub enum NotTaken {
     Unavailable,
 }
 
-/// The library, and our end of the stream to it.
+/// The library, and our end of the stream to it; by default without one, until it is needed.
+#[derive(Default)]
 pub struct Library {
     stream: Option<(OwnedFd, Heads)>,
     /// The heads that were given and not yet asked for, one after the other.
@@ -64,10 +65,7 @@ impl Library {
     pub fn open() -> io::Result<Self> {
         Ok(Self {
             stream: Some(connect()?),
-            outgoing: Vec::new(),
-            ends: VecDeque::new(),
-            next_begins: 0,
-            is_flushed: false,
+            ..Self::default()
         })
     }
 

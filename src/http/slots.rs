@@ -8,11 +8,11 @@ use super::connection::{Connection, Mailbox};
 use super::front::Limits;
 
 /// How long a connection lingers after its last answer.
-const LINGER: Duration = Duration::from_secs(2);
+const LINGER: Duration = Duration::from_secs(5);
 /// How long a connection has to be idle to be closed when the process ends: a busy client gets one
 /// more answer, which tells it to go.
 const DRAIN_IDLE: Duration = Duration::from_millis(250);
-/// The slowest a client may accept a long answer, beyond the write time-out: a modem's rate.
+/// The slowest a client may take a long answer, beyond the write time-out: a modem's rate.
 const WRITE_MIN_BYTES_PER_S: usize = 8 * 1024;
 
 /// Where a connection stands.
@@ -41,8 +41,13 @@ pub struct Slot {
     pub phase: Phase,
     /// More may come in after its last request that nobody reads: a body, or what was refused.
     pub has_unread: bool,
-    /// When what it is at began: a head, a request, a rest, the lingering.
+    /// When what it is at began: a head, a request, the lingering; for a rest, when the client last
+    /// took some of it.
     pub since: Instant,
+    /// When the rest began.
+    pub rest_since: Instant,
+    /// Bytes of memory that its rest takes.
+    pub rest_bytes: usize,
 }
 
 impl Slot {
@@ -57,6 +62,8 @@ impl Slot {
             phase: Phase::Open,
             has_unread: false,
             since: now,
+            rest_since: now,
+            rest_bytes: 0,
         }
     }
 
@@ -84,10 +91,10 @@ impl Slot {
         let since = now.saturating_duration_since(self.since);
         match self.phase {
             Phase::Lingering => since >= LINGER,
-            _ if self.connection.has_rest() => {
-                let bytes = self.connection.rest().bytes.len();
-                let slowest = Duration::from_secs((bytes / WRITE_MIN_BYTES_PER_S) as u64);
-                since >= limits.write_timeout + slowest
+            Phase::Writing => {
+                let slowest = Duration::from_secs((self.rest_bytes / WRITE_MIN_BYTES_PER_S) as u64);
+                let all = now.saturating_duration_since(self.rest_since);
+                since >= limits.write_timeout || all >= limits.write_timeout + slowest
             }
             _ if !self.connection.is_idle() => false,
             _ if !self.buffer.is_empty() => since >= limits.head_timeout,
@@ -130,7 +137,9 @@ impl Slots {
     /// Puts a connection in; `token` from [`Self::next_token`].
     pub fn fill(&mut self, token: u64, slot: Slot) {
         let place = token as u32;
-        self.free.retain(|&free| free != place);
+        if self.free.last() == Some(&place) {
+            self.free.pop();
+        }
         if let Some((_, empty)) = self.places.get_mut(place as usize) {
             *empty = Some(slot);
             self.count += 1;

@@ -32,6 +32,18 @@ fn a_sound_head_is_read_and_what_follows_is_left() {
 }
 
 #[test]
+fn a_value_that_is_not_printable_names_nobody() {
+    for host in ["a\tb", "caf\u{e9}", ""] {
+        let text = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        assert_eq!(
+            whole(&text).fields[Field::Host as usize],
+            Some(""),
+            "{host:?}"
+        );
+    }
+}
+
+#[test]
 fn who_keeps_the_connection_alive() {
     assert!(!whole("GET / HTTP/1.0\r\n\r\n").keeps_alive);
     assert!(whole("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").keeps_alive);
