@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::link::Socket;
 
+/// Bytes of a reply that count as progress, over the time after which a call would stall: some 256 KiB/s
+/// with the usual budget.
+const PROGRESS_BYTES: u64 = 64 * 1024;
+
 /// The calls in flight, one place for each thread that makes them.
 #[derive(Debug)]
 pub struct Calls {
@@ -15,10 +19,32 @@ pub struct Calls {
 
 #[derive(Debug)]
 struct Call {
+    /// When it began, or was last seen to make progress.
     since: Instant,
+    /// What its socket had received by then.
+    received_bytes: u64,
     lookups: usize,
     socket: Option<Arc<Socket>>,
     given_up: bool,
+}
+
+impl Call {
+    /// Whether it has made no progress for `limit`. A large reply that is coming in is progress; a
+    /// trickle is not.
+    fn stalls(&mut self, limit: Duration, now: Instant) -> bool {
+        if now.saturating_duration_since(self.since) < limit {
+            return false;
+        }
+        let received_bytes = self
+            .socket
+            .as_ref()
+            .map_or(0, |socket| socket.received_bytes());
+        if received_bytes < self.received_bytes + PROGRESS_BYTES {
+            return true;
+        }
+        (self.since, self.received_bytes) = (now, received_bytes);
+        false
+    }
 }
 
 impl Calls {
@@ -35,6 +61,7 @@ impl Calls {
         let place = &self.places[caller];
         *lock(place) = Some(Call {
             since: now,
+            received_bytes: 0,
             lookups,
             socket: None,
             given_up: false,
@@ -42,16 +69,21 @@ impl Calls {
         InFlight { place }
     }
 
-    /// Lookups that wait for a call which has taken `limit` or longer.
+    /// Whether a call is in flight.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.places.iter().any(|place| lock(place).is_some())
+    }
+
+    /// Lookups that wait for a call which has made no progress for `limit`.
     #[must_use]
     pub fn stalled(&self, limit: Duration, now: Instant) -> usize {
         let places = self.places.iter();
         places
             .filter_map(|place| {
-                let call = lock(place);
-                let call = call.as_ref()?;
-                let stalls = now.saturating_duration_since(call.since) >= limit;
-                stalls.then_some(call.lookups)
+                let mut call = lock(place);
+                let call = call.as_mut()?;
+                call.stalls(limit, now).then_some(call.lookups)
             })
             .sum()
     }
@@ -82,6 +114,7 @@ impl InFlight<'_> {
             if call.given_up {
                 socket.shut_down();
             }
+            call.received_bytes = socket.received_bytes();
             call.socket = Some(Arc::clone(socket));
         }
     }
@@ -122,7 +155,7 @@ mod tests {
         let call = calls.begin(0, 1, now);
         calls.give_up_all();
         let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
-        let socket = Arc::new(Socket::Unix(ours));
+        let socket = Arc::new(Socket::from(ours));
         call.has_socket(&socket);
         let mut byte = [0_u8; 1];
         let read = rustix::net::recv(&socket, &mut byte, rustix::net::RecvFlags::DONTWAIT);

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::{Cmd, Parser, Value};
@@ -19,6 +20,9 @@ use crate::resolver::{HostResolver, ResolveError};
 
 /// Bytes of all replies to one call: what a batch may cost in memory before it is given up.
 const REPLY_MAX_BYTES: u64 = 128 * 1024 * 1024;
+/// A call that times out with this many bytes of its reply received asked for too much at once: that
+/// is not the server's fault.
+const REPLY_LARGE_BYTES: u64 = 1024 * 1024;
 
 /// Where to connect to.
 #[derive(Debug)]
@@ -42,57 +46,91 @@ pub struct Handshake {
 
 /// The socket, shared with whoever may have to end a call from outside.
 #[derive(Debug)]
-pub enum Socket {
-    /// TCP.
+pub struct Socket {
+    stream: Stream,
+    /// Bytes received so far: whether a reply is coming in.
+    received_bytes: AtomicU64,
+}
+
+#[derive(Debug)]
+enum Stream {
     Tcp(TcpStream),
-    /// Unix domain.
     Unix(UnixStream),
 }
 
+impl From<TcpStream> for Socket {
+    fn from(stream: TcpStream) -> Self {
+        let received_bytes = AtomicU64::new(0);
+        Self {
+            stream: Stream::Tcp(stream),
+            received_bytes,
+        }
+    }
+}
+
+impl From<UnixStream> for Socket {
+    fn from(stream: UnixStream) -> Self {
+        let received_bytes = AtomicU64::new(0);
+        Self {
+            stream: Stream::Unix(stream),
+            received_bytes,
+        }
+    }
+}
+
 impl Socket {
+    /// Bytes received so far.
+    #[must_use]
+    pub fn received_bytes(&self) -> u64 {
+        self.received_bytes.load(Ordering::Relaxed)
+    }
+
     /// Ends the connection now: a thread that waits for its reply wakes up at once.
     pub fn shut_down(&self) {
         // An error means that it has ended already.
-        let _ = match self {
-            Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
-            Self::Unix(stream) => stream.shutdown(Shutdown::Both),
+        let _ = match &self.stream {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Both),
         };
     }
 
     fn set_read_timeout(&self, limit: Duration) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_read_timeout(Some(limit)),
-            Self::Unix(stream) => stream.set_read_timeout(Some(limit)),
+        match &self.stream {
+            Stream::Tcp(stream) => stream.set_read_timeout(Some(limit)),
+            Stream::Unix(stream) => stream.set_read_timeout(Some(limit)),
         }
     }
 
     fn set_write_timeout(&self, limit: Duration) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_write_timeout(Some(limit)),
-            Self::Unix(stream) => stream.set_write_timeout(Some(limit)),
+        match &self.stream {
+            Stream::Tcp(stream) => stream.set_write_timeout(Some(limit)),
+            Stream::Unix(stream) => stream.set_write_timeout(Some(limit)),
         }
     }
 
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => (&mut &*stream).read(buffer),
-            Self::Unix(stream) => (&mut &*stream).read(buffer),
-        }
+        let count = match &self.stream {
+            Stream::Tcp(stream) => (&mut &*stream).read(buffer),
+            Stream::Unix(stream) => (&mut &*stream).read(buffer),
+        }?;
+        self.received_bytes
+            .fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => (&mut &*stream).write(bytes),
-            Self::Unix(stream) => (&mut &*stream).write(bytes),
+        match &self.stream {
+            Stream::Tcp(stream) => (&mut &*stream).write(bytes),
+            Stream::Unix(stream) => (&mut &*stream).write(bytes),
         }
     }
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
+        match &self.stream {
+            Stream::Tcp(stream) => stream.as_fd(),
+            Stream::Unix(stream) => stream.as_fd(),
         }
     }
 }
@@ -209,7 +247,13 @@ impl Link {
                 Ok(reply) => replies.push(reply),
                 // The parser hides the error of the socket in its own.
                 Err(_) => {
+                    let received = REPLY_MAX_BYTES - reader.bytes_left;
                     return Err(match reader.error {
+                        Some(_)
+                            if received >= REPLY_LARGE_BYTES && deadline.passed(clock::now()) =>
+                        {
+                            Fault::TooLarge
+                        }
                         Some(error) => Fault::from_io(&error, step),
                         None => Fault::Protocol("not a Redis reply".to_owned()),
                     });
@@ -250,7 +294,7 @@ fn connect(endpoint: &Endpoint, deadline: Deadline) -> Result<Socket, Fault> {
                     Ok(stream) => {
                         // Without it small commands wait for the acknowledgement of earlier ones.
                         let _ = stream.set_nodelay(true);
-                        return Ok(Socket::Tcp(stream));
+                        return Ok(stream.into());
                     }
                     Err(error) => fault = Fault::from_io(&error, Step::Connect),
                 }
@@ -259,7 +303,7 @@ fn connect(endpoint: &Endpoint, deadline: Deadline) -> Result<Socket, Fault> {
         }
         // Connecting to a Unix socket waits only for a full backlog; a full one is a failure.
         Endpoint::Unix(path) => match UnixStream::connect(path) {
-            Ok(stream) => Ok(Socket::Unix(stream)),
+            Ok(stream) => Ok(stream.into()),
             Err(error) => Err(Fault::from_io(&error, Step::Connect)),
         },
     }

@@ -26,6 +26,9 @@ use fault::Fault;
 use link::{Endpoint, Handshake};
 use pool::{Dial, Drawn, Pool};
 
+/// Bytes of values that are asked for at once, as far as can be foreseen.
+const BATCH_BYTES: u64 = 2 * 1024 * 1024;
+
 /// Redis, as one process sees it.
 pub struct Cache {
     /// Where it is, without credentials: for people.
@@ -36,6 +39,8 @@ pub struct Cache {
     pool: Pool,
     dial: Arc<Dial>,
     calls: Calls,
+    /// Bytes of the values that were read last, later ones counting more; see [`Self::batch_max`].
+    usual_bytes: AtomicU64,
     /// Whether MGET may be used: an ACL may allow GET alone.
     may_mget: AtomicBool,
     /// Lookups answered without Redis since the breaker opened.
@@ -108,6 +113,7 @@ impl Cache {
             pool: Pool::new(Arc::clone(&dial), redis.pool_size),
             dial,
             calls: Calls::new(callers),
+            usual_bytes: AtomicU64::new(0),
             may_mget: AtomicBool::new(true),
             bypassed: AtomicU64::new(0),
             report: Mutex::default(),
@@ -119,6 +125,34 @@ impl Cache {
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// How many keys to ask for at once, up to `max`: fewer where values are large, so that a batch
+    /// costs neither memory nor the time of everybody in it.
+    #[must_use]
+    pub fn batch_max(&self, max: usize) -> usize {
+        let usual = self.usual_bytes.load(Ordering::Relaxed).max(1);
+        let affordable = usize::try_from(BATCH_BYTES / usual).unwrap_or(max);
+        affordable.clamp(1, max)
+    }
+
+    fn learn_size(&self, values: &[Option<String>]) {
+        let found = values.iter().flatten();
+        let (count, bytes) = found.fold((0, 0), |(count, bytes), value| {
+            (count + 1, bytes + value.len())
+        });
+        let Some(mean) = bytes.checked_div(count) else {
+            return;
+        };
+        let mean = mean as u64;
+        let usual = self.usual_bytes.load(Ordering::Relaxed);
+        // Two readers may overwrite each other here: either figure will do.
+        let learned = if mean > usual {
+            mean
+        } else {
+            (usual * 7 + mean) / 8
+        };
+        self.usual_bytes.store(learned, Ordering::Relaxed);
     }
 
     /// Whether it is worth asking.
@@ -162,9 +196,14 @@ impl Cache {
         match values {
             Ok(values) => {
                 self.succeeded(permit);
+                self.learn_size(&values);
                 Ok(values)
             }
             Err(fault) => {
+                if fault == Fault::TooLarge {
+                    let each = BATCH_BYTES / keys.len() as u64;
+                    self.usual_bytes.fetch_max(each * 2, Ordering::Relaxed);
+                }
                 self.failed(permit, &fault);
                 Err(Unusable)
             }
@@ -269,7 +308,7 @@ impl Cache {
     /// Whether a call is in flight.
     #[must_use]
     pub fn is_calling(&self) -> bool {
-        self.calls.stalled(Duration::ZERO, clock::now()) > 0
+        self.calls.is_any()
     }
 
     /// `count` lookups were answered without Redis.
