@@ -8,7 +8,7 @@ use super::connection::{Connection, Mailbox};
 use super::front::Limits;
 
 /// How long a connection lingers after its last answer.
-const LINGER: Duration = Duration::from_secs(5);
+const LINGER: Duration = Duration::from_secs(3);
 /// How long a connection has to be idle to be closed when the process ends: a busy client gets one
 /// more answer, which tells it to go.
 const DRAIN_IDLE: Duration = Duration::from_millis(250);

@@ -11,7 +11,7 @@ use crate::http::connection::{Message, Rest, Sent};
 use crate::http::slots::{Phase, Slot};
 
 /// Bytes of memory that answers which clients do not take may hold in one front.
-const RESTS_MAX_BYTES: usize = 64 * 1024 * 1024;
+const RESTS_MAX_BYTES: usize = 32 * 1024 * 1024;
 
 impl Running {
     /// Finishes what an answer has left to do, and goes on with the next request.
