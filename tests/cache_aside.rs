@@ -194,6 +194,20 @@ fn the_database_of_the_url_is_used() {
 }
 
 #[test]
+fn a_redis_behind_a_unix_socket_is_used() {
+    let (redis, origin) = (Redis::start(), Origin::start());
+    redis.set("a", "over a socket");
+    let app = App::configured()
+        .set("redis", "url", &redis.socket_url())
+        .origin(&origin)
+        .start();
+    app.wait_for_redis();
+    assert_eq!(app.value("a"), ("over a socket".into(), "cache".into()));
+    assert_eq!(app.value("b").1, "primary");
+    wait_until(SOON, "it is written", || redis.value("b").is_some());
+}
+
+#[test]
 fn lookups_that_wait_together_are_asked_for_in_one_call() {
     let (redis, origin) = (Redis::start(), Origin::start());
     (0..40).for_each(|n| redis.set(&format!("k{n}"), &format!("v{n}")));

@@ -341,6 +341,28 @@ fn threads_do_not_grow_with_clients_and_descriptors_come_back() {
 }
 
 #[test]
+fn several_fronts_share_the_clients() {
+    let (redis, origin) = (Redis::start(), Origin::start());
+    let app = App::configured()
+        .redis(&redis)
+        .origin(&origin)
+        .set("server", "fronts", "4")
+        .start();
+    app.wait_for_redis();
+    let mut clients: Vec<_> = (0..64).map(|_| app.client()).collect();
+    for round in 0..5 {
+        for (n, client) in clients.iter_mut().enumerate() {
+            client.send(format!("GET /api/data/k{n} HTTP/1.1\r\nHost: h\r\n\r\n"));
+        }
+        for (n, client) in clients.iter_mut().enumerate() {
+            let answer = client.response(false).expect("an answer");
+            assert_eq!(answer.value().0, format!("value of k{n}"), "round {round}");
+        }
+    }
+    assert_eq!(origin.calls(), 64);
+}
+
+#[test]
 fn a_hit_is_quick_while_every_filler_hangs() {
     alone();
     let (app, _redis, origin) = served();

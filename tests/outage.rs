@@ -9,6 +9,8 @@ use crate::harness::{
 
 /// Latency of the source in these tests.
 const SOURCE: Duration = Duration::from_millis(50);
+/// What Redis may cost a request: the default of `[redis] timeout`.
+const BUDGET: Duration = Duration::from_millis(500);
 /// What a request may take once an outage is known.
 const SLOW: Duration = Duration::from_millis(200);
 /// How long a new outage may cost anybody time.
@@ -53,6 +55,12 @@ fn outage(begin: impl Fn(&mut Redis), end: impl Fn(&mut Redis)) {
     report.assert_sound();
     let slow = report.slower_than(SLOW);
     assert!(slow <= 64, "{slow} slow answers");
+    let (slowest, _) = report.slowest_between(began, began + ONSET);
+    let limit = BUDGET / 2 + SLOW;
+    assert!(
+        slowest <= limit,
+        "{slowest:?}: a stall costs nobody more than half the budget"
+    );
     assert_quick("redis", &report, began + ONSET, ended, &app.log());
     let said = app.log().lines().count() - lines;
     assert!((1..30).contains(&said), "{said} lines: {}", app.log());
@@ -209,6 +217,59 @@ fn a_dead_redis_is_not_dialled_by_every_request() {
         dialled <= 5,
         "{dialled} connects: the prober alone may knock"
     );
+}
+
+#[test]
+fn without_a_prober_a_request_is_the_trial_that_ends_an_outage() {
+    let (mut redis, origin) = (Redis::start(), Origin::start());
+    let app = App::configured()
+        .redis(&redis)
+        .origin(&origin)
+        .without_memory()
+        .set("breaker", "probe_interval", "0")
+        .set("breaker", "reset_timeout", "300ms")
+        .start();
+    app.wait_for_redis();
+    redis.kill();
+    wait_until(SOON, "the outage is known", || {
+        assert_eq!(app.value("a").1, "primary");
+        !app.redis_is_up()
+    });
+    redis.start_again();
+    let before = redis.lookups();
+    let_pass(Duration::from_millis(400));
+    assert_eq!(redis.lookups(), before, "nobody asks before a client does");
+    wait_until(SOON, "a request finds redis", || {
+        assert_eq!(app.value("a").0, "value of a");
+        app.redis_is_up()
+    });
+}
+
+#[test]
+fn a_breaker_forced_open_never_asks_redis_and_a_disabled_one_always_does() {
+    let (mut redis, origin) = (Redis::start(), Origin::start());
+    let config = |mode: &str| {
+        let config = App::configured()
+            .redis(&redis)
+            .origin(&origin)
+            .without_memory();
+        config.set("breaker", "mode", mode)
+    };
+    let forced = config("forced_open").start();
+    let disabled = config("disabled").start();
+    let asked = || redis.lookups();
+    let before = asked();
+    (0..50).for_each(|n| assert_eq!(forced.value(&format!("k{n}")).1, "primary"));
+    assert_eq!(asked(), before);
+    assert_eq!(redis.query::<u64>(&["DBSIZE"]), 0);
+    (0..50).for_each(|n| assert_eq!(disabled.value(&format!("k{n}")).1, "primary"));
+    assert!(asked() >= before + 50);
+    redis.kill();
+    (0..50).for_each(|n| assert_eq!(disabled.value(&format!("k{n}")).1, "primary"));
+    redis.start_again();
+    let before = redis.lookups();
+    assert_eq!(disabled.value("k0").0, "value of k0");
+    assert!(redis.lookups() > before, "the very next request asks");
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn a_second_signal_ends_at_once() {
     let (mut app, _clients) = in_flight(&origin, &redis, "20s");
     app.terminate();
     wait_until(SOON, "it drains", || app.log().contains("draining"));
-    app.terminate();
+    app.interrupt();
     let (status, took) = app.wait_for_end(SOON);
     assert_eq!(status.code(), Some(0));
     assert!(took < Duration::from_millis(500), "{took:?}");

@@ -1,6 +1,6 @@
 //! The http source: what is a value, what is not, and what travels over the wire.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
@@ -235,6 +235,38 @@ fn no_more_fetches_run_at_once_than_allowed() {
         assert_eq!(answer.value().0, format!("value of k{n}"));
     }
     assert_eq!(origin.most_at_once(), 4);
+}
+
+#[test]
+fn a_source_that_hangs_does_not_take_the_threads_of_another() {
+    let redis = Redis::start();
+    let (hanging, well) = (Origin::start(), Origin::start());
+    let app = App::configured()
+        .redis(&redis)
+        .origin(&hanging)
+        .set("server", "workers", "8")
+        .set("route other", "path", "/other/<key>")
+        .set("route other", "source", "other")
+        .set("source other", "kind", "http")
+        .set("source other", "url", &well.url())
+        .start();
+    app.wait_for_redis();
+    hanging.set_fault(SourceFault::Hangs);
+    let mut clients: Vec<_> = (0..40).map(|_| app.client()).collect();
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.send(format!("GET /api/data/k{n} HTTP/1.1\r\nHost: h\r\n\r\n"));
+    }
+    wait_until(SOON, "it hangs", || hanging.calls() >= 7);
+    let began = Instant::now();
+    for n in 0..50 {
+        let answer = app.get(&format!("/other/k{n}"));
+        assert_eq!(answer.value(), (format!("value of k{n}"), "primary".into()));
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 /// The main job on real input: files of this repository, byte for byte, with Redis up, down and back.

@@ -275,7 +275,12 @@ impl App {
 
     /// Asks it to end, as systemd does.
     pub fn terminate(&self) {
-        kill_process(Pid::from_child(&self.process.0), Signal::TERM).expect("a process of ours");
+        self.signal(Signal::TERM);
+    }
+
+    /// Asks it to end, as Ctrl-C does.
+    pub fn interrupt(&self) {
+        self.signal(Signal::INT);
     }
 
     /// Waits for its end, and how long that took.
@@ -283,6 +288,10 @@ impl App {
         let began = Instant::now();
         let status = self.process.wait(limit);
         (status, began.elapsed())
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process.0), signal).expect("a process of ours");
     }
 
     fn entries(&self, folder: &str) -> usize {

@@ -1,6 +1,7 @@
 //! A real `redis-server` of a test's own, and what can happen to one.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -47,6 +48,7 @@ impl Redis {
             .args(["--port", &port, "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no"])
             .args(["--dir".as_ref(), self.folder.path().as_os_str()])
+            .args(["--unixsocket".as_ref(), self.socket().as_os_str()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -83,6 +85,11 @@ impl Redis {
     /// For `[redis] url`.
     pub fn url(&self) -> String {
         format!("redis://{}/0", self.address)
+    }
+
+    /// The same over its Unix socket.
+    pub fn socket_url(&self) -> String {
+        format!("unix://{}", self.socket().display())
     }
 
     /// One command over a connection of its own.
@@ -143,6 +150,10 @@ impl Redis {
             command.arg(word);
         }
         command.query(&mut connection)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
     }
 
     fn signal(&self, signal: Signal) {
