@@ -4,6 +4,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -20,6 +21,8 @@ use crate::resolver::{HostResolver, ResolveError};
 
 /// Bytes of all replies to one call: what a batch may cost in memory before it is given up.
 const REPLY_MAX_BYTES: u64 = 128 * 1024 * 1024;
+/// Bytes received at once. The parser reads 8 KiB at a time, which would cost two system calls each.
+const RECEIVE_BYTES: usize = 64 * 1024;
 /// A call that times out with this many bytes of its reply received asked for too much at once: that
 /// is not the server's fault.
 const REPLY_LARGE_BYTES: u64 = 1024 * 1024;
@@ -138,7 +141,8 @@ impl AsFd for Socket {
 /// An open connection.
 pub struct Link {
     socket: Arc<Socket>,
-    parser: Parser,
+    /// What a read from the socket brings, for the parser to take in its own smaller pieces.
+    received: Vec<u8>,
     /// A call is under way, or one did not end well: the next reply may not be ours.
     broken: bool,
 }
@@ -159,7 +163,7 @@ impl Link {
         on_socket(&socket);
         let mut link = Self {
             socket,
-            parser: Parser::new(),
+            received: vec![0; RECEIVE_BYTES],
             broken: false,
         };
         link.shake_hands(handshake, deadline)?;
@@ -238,12 +242,17 @@ impl Link {
         let mut replies = Vec::with_capacity(commands.len());
         let mut reader = ReplyReader {
             socket: &self.socket,
+            received: &mut self.received,
+            unread: 0..0,
             deadline,
             bytes_left: REPLY_MAX_BYTES,
             error: None,
         };
+        // A new parser for every call: what a server sends beyond the replies goes with it, and can
+        // never be taken for the reply to the next call.
+        let mut parser = Parser::new();
         for _ in commands {
-            match self.parser.parse_value(&mut reader) {
+            match parser.parse_value(&mut reader) {
                 Ok(reply) => replies.push(reply),
                 // The parser hides the error of the socket in its own.
                 Err(_) => {
@@ -335,6 +344,9 @@ fn time_left(deadline: Deadline) -> io::Result<Duration> {
 /// Reads replies until the deadline, however slowly the bytes come, and not beyond the limit.
 struct ReplyReader<'a> {
     socket: &'a Socket,
+    received: &'a mut [u8],
+    /// The part of `received` that the parser has not taken yet.
+    unread: Range<usize>,
     deadline: Deadline,
     bytes_left: u64,
     /// What ended it, where it was not the parser.
@@ -343,22 +355,29 @@ struct ReplyReader<'a> {
 
 impl Read for ReplyReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.read_some(buffer).map_err(|error| {
-            let kind = error.kind();
-            self.error = Some(error);
-            kind.into()
-        })
+        if self.unread.is_empty() {
+            self.receive().map_err(|error| {
+                let kind = error.kind();
+                self.error = Some(error);
+                io::Error::from(kind)
+            })?;
+        }
+        let count = buffer.len().min(self.unread.len());
+        let begin = self.unread.start;
+        buffer[..count].copy_from_slice(&self.received[begin..begin + count]);
+        self.unread.start += count;
+        Ok(count)
     }
 }
 
 impl ReplyReader<'_> {
-    fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    fn receive(&mut self) -> io::Result<()> {
         if self.bytes_left == 0 {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         let count = loop {
             self.socket.set_read_timeout(time_left(self.deadline)?)?;
-            match self.socket.read(buffer) {
+            match self.socket.read(self.received) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 read => break read?,
             }
@@ -367,6 +386,66 @@ impl ReplyReader<'_> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.bytes_left = self.bytes_left.saturating_sub(count as u64);
-        Ok(count)
+        self.unread = 0..count;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// A server that reads each request and sends the next of `replies`, and then closes.
+    fn link_to(replies: &'static [&'static [u8]]) -> Link {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            for reply in replies {
+                let _ = stream.read(&mut [0; 1024]);
+                let _ = stream.write_all(reply);
+            }
+        });
+        let endpoint = Endpoint::Tcp(HostResolver::new(address, Duration::ZERO));
+        Link::open(&endpoint, &Handshake::default(), soon(), |_| {}).expect("a link")
+    }
+
+    fn soon() -> Deadline {
+        Deadline::after(clock::now(), Duration::from_secs(10))
+    }
+
+    fn get(link: &mut Link) -> Result<Vec<Value>, Fault> {
+        let mut get = redis::cmd("GET");
+        get.arg("k");
+        link.call(&[get], soon())
+    }
+
+    #[test]
+    fn what_comes_beyond_a_reply_is_never_the_next_one() {
+        let mut link = link_to(&[b"$1\r\na\r\n$1\r\na\r\n", b"$1\r\nb\r\n"]);
+        assert_eq!(get(&mut link), Ok(vec![Value::BulkString(b"a".to_vec())]));
+        assert_eq!(get(&mut link), Ok(vec![Value::BulkString(b"b".to_vec())]));
+    }
+
+    #[test]
+    fn garbage_and_half_a_reply_break_the_link() {
+        let mut garbage = link_to(&[b"HTTP/1.1 400 Bad Request\r\n\r\n"]);
+        assert!(matches!(get(&mut garbage), Err(Fault::Protocol(_))));
+        assert!(!garbage.is_usable());
+        let mut half = link_to(&[b"$10\r\nabc"]);
+        assert!(matches!(get(&mut half), Err(Fault::Closed(_))));
+        assert!(!half.is_usable());
+    }
+
+    #[test]
+    fn a_call_ends_at_its_deadline_and_the_link_with_it() {
+        let mut link = link_to(&[b"$10\r\nabc", b""]);
+        let deadline = Deadline::after(clock::now(), Duration::from_millis(50));
+        let reply = link.call(&[redis::cmd("PING")], deadline);
+        assert_eq!(reply, Err(Fault::TimedOut(Step::Reply)));
+        assert!(!link.is_usable());
     }
 }

@@ -162,6 +162,7 @@ impl Running {
                     self.service.metrics().panics.increment();
                     self.given.clear();
                     self.library = Library::default();
+                    self.look_at_all();
                 }
             }
         }
@@ -200,6 +201,16 @@ impl Running {
         self.submit();
         self.look_at_the_time(now);
         !(self.drains && self.slots.is_empty())
+    }
+
+    /// After a turn that broke off: events come once, so every connection is looked at for what the
+    /// turn did not come to.
+    fn look_at_all(&mut self) {
+        for slot in self.slots.iter_mut() {
+            slot.is_readable = true;
+            let token = slot.connection.token();
+            self.mailbox.post(Message::Answered(token));
+        }
     }
 
     fn has_event(&mut self, token: u64, flags: epoll::EventFlags, now: Instant) {

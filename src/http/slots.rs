@@ -170,6 +170,11 @@ impl Slots {
         self.places.iter().filter_map(|(_, slot)| slot.as_ref())
     }
 
+    /// All connections, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+        self.places.iter_mut().filter_map(|(_, slot)| slot.as_mut())
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
