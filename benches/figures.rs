@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use harness::{App, Client, Origin, Redis, SourceFault};
 
 /// Rounds of each comparison; the median of the ratios counts.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 /// How long wrk asks in each of them.
 const SECONDS: &str = "4";
 /// The kernel's clock ticks, in which it counts CPU time.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::OpenOptions;
-use std::io;
+use std::io::{self, LineWriter};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,11 +31,12 @@ pub fn start(settings: &config::Log) -> io::Result<()> {
         .set_location_level(log::LevelFilter::Off)
         .add_filter_allow_str("evenkeel")
         .build();
+    // A line is written whole: the logger itself would write it in pieces.
     let started = match &settings.file {
-        None => WriteLogger::init(settings.level, config, io::stderr()),
+        None => WriteLogger::init(settings.level, config, LineWriter::new(io::stderr())),
         Some(path) => {
             let file = OpenOptions::new().create(true).append(true).open(path)?;
-            WriteLogger::init(settings.level, config, file)
+            WriteLogger::init(settings.level, config, LineWriter::new(file))
         }
     };
     // Only a logger that is there already could refuse: the tests of this crate share one.

@@ -14,6 +14,7 @@ mod flight;
 mod memory_and_stale;
 mod outage;
 mod front;
+mod clients;
 mod health;
 mod shutdown;
 mod configuration;

@@ -257,6 +257,10 @@ fn a_breaker_forced_open_never_asks_redis_and_a_disabled_one_always_does() {
     };
     let forced = config("forced_open").start();
     let disabled = config("disabled").start();
+    // Each has looked once whether Redis is there.
+    for app in [&forced, &disabled] {
+        wait_until(SOON, "it has looked", || app.log().contains("redis at"));
+    }
     let asked = || redis.lookups();
     let before = asked();
     (0..50).for_each(|n| assert_eq!(forced.value(&format!("k{n}")).1, "primary"));

@@ -183,10 +183,11 @@ impl App {
                 app.process.0.try_wait().expect("a child").is_none(),
                 "it ended: {log}"
             );
+            // A line is written in pieces: it counts when it is whole.
             let said = log
                 .split_once("listens on ")
-                .and_then(|(_, after)| after.lines().next());
-            let port = said.and_then(|address| address.rsplit(':').next()?.parse().ok());
+                .and_then(|(_, after)| after.split_once('\n'));
+            let port = said.and_then(|(address, _)| address.rsplit(':').next()?.parse().ok());
             port.map(|port| app.address.set_port(port)).is_some()
         });
         app
