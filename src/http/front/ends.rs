@@ -2,7 +2,7 @@
 //! eviction, deadlines.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
 
@@ -10,8 +10,13 @@ use super::Running;
 use crate::http::connection::{Message, Rest, Sent};
 use crate::http::slots::{Phase, Slot};
 
-/// Bytes of memory that answers which clients do not take may hold in one front.
-const RESTS_MAX_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of memory that answers may hold in one front while clients take them. Beyond it, who takes
+/// nothing has to go.
+const RESTS_USUAL_BYTES: usize = 32 * 1024 * 1024;
+/// Beyond this, the slowest has to go in any case.
+const RESTS_MAX_BYTES: usize = 128 * 1024 * 1024;
+/// How long a client has taken nothing when it has to go for the sake of others.
+const REST_STALLS_AFTER: Duration = Duration::from_millis(500);
 
 impl Running {
     /// Finishes what an answer has left to do, and goes on with the next request.
@@ -68,19 +73,22 @@ impl Running {
         }
     }
 
-    /// Bounds the memory of answers that clients do not take: over the limit, who has taken nothing
-    /// for the longest is cut off.
-    fn bound_rests(&mut self, now: Instant) {
-        while self.rest_bytes > RESTS_MAX_BYTES {
+    /// Bounds the memory of answers that clients do not take: who has taken nothing for the longest is
+    /// cut off.
+    pub(super) fn bound_rests(&mut self, now: Instant) {
+        while self.rest_bytes > RESTS_USUAL_BYTES {
             let writing = self
                 .slots
                 .iter()
                 .filter(|slot| slot.phase == Phase::Writing);
-            let slowest = writing.max_by_key(|slot| now.saturating_duration_since(slot.since));
-            let Some(token) = slowest.map(|slot| slot.connection.token()) else {
+            let stalled = |slot: &Slot| now.saturating_duration_since(slot.since);
+            let Some(slowest) = writing.max_by_key(|slot| stalled(slot)) else {
                 return;
             };
-            self.close(token);
+            if stalled(slowest) < REST_STALLS_AFTER && self.rest_bytes <= RESTS_MAX_BYTES {
+                return;
+            }
+            self.close(slowest.connection.token());
         }
     }
 
@@ -174,6 +182,7 @@ impl Running {
 
     /// Ends the connections whose time is up.
     pub(super) fn sweep(&mut self, now: Instant) {
+        self.bound_rests(now);
         let is_over = |slot: &&Slot| slot.is_over(&self.limits, &self.mailbox, self.drains, now);
         let over = self.slots.iter().filter(is_over);
         let over: Vec<_> = over.map(|slot| slot.connection.token()).collect();
