@@ -27,8 +27,19 @@ mod tests;
 
 pub use answer::{Answer, Client, Copied, Lookup};
 
+/// Bytes of a copy that the front answers with itself. Larger answers take too long to build there.
+const FRONT_MAX_BYTES: usize = 64 * 1024;
 /// Values that wait to be written to Redis, at most.
 const WRITES_MAX: usize = 1024;
+
+/// Who walks a step: the front must not be held up by large answers, workers may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    /// A front.
+    Front,
+    /// A reader, filler or writer.
+    Worker,
+}
 
 /// A fetch that waits for a filler.
 #[derive(Debug)]
@@ -106,9 +117,9 @@ impl Lookups {
         }
         if self.cache.is_usable(clock::now()) {
             let no_room = self.reads.put(batch);
-            self.turn_away(no_room, &Answer::Shed);
+            self.turn_away(no_room, &Answer::Shed, On::Front);
         } else {
-            self.without_redis(batch);
+            self.without_redis(batch, On::Front);
         }
     }
 
@@ -117,10 +128,10 @@ impl Lookups {
     pub fn read(&self, reader: usize, batch: &mut Vec<Lookup>) {
         let now = clock::now();
         let Some(permit) = self.cache.permit(now) else {
-            return self.without_redis(batch.drain(..));
+            return self.without_redis(batch.drain(..), On::Worker);
         };
         if permit.is_trial() && batch.len() > 1 {
-            self.without_redis(batch.drain(1..));
+            self.without_redis(batch.drain(1..), On::Worker);
         }
         let Some(oldest) = batch.iter().map(|lookup| lookup.arrived).min() else {
             return;
@@ -137,11 +148,11 @@ impl Lookups {
                 for (lookup, place) in batch.drain(..).zip(places) {
                     match &values[place] {
                         Some(value) => self.hit(lookup, value, now),
-                        None => self.fill(lookup, true),
+                        None => self.fill(lookup, true, On::Worker),
                     }
                 }
             }
-            Err(Unusable) => self.without_redis(batch.drain(..)),
+            Err(Unusable) => self.without_redis(batch.drain(..), On::Worker),
         }
     }
 
@@ -155,16 +166,17 @@ impl Lookups {
 
     /// Step 3: Redis is not usable. A copy within its ttl keeps the outage from the source;
     /// everything else is fetched.
-    pub fn without_redis(&self, lookups: impl IntoIterator<Item = Lookup>) {
+    pub fn without_redis(&self, lookups: impl IntoIterator<Item = Lookup>, on: On) {
         let now = clock::now();
         let mut count = 0;
         for lookup in lookups {
             count += 1;
             match self.recall(&lookup.target) {
                 Some(copy) if self.fresh_while_redis_is_down && copy.is_fresh(now) => {
-                    self.answer(lookup, &Answer::Memory(copied(&copy, now)));
+                    let answer = Answer::Memory(copied(&copy, now));
+                    self.answer_with_copy(lookup, &answer, copy.value.len(), &Answer::Shed, on);
                 }
-                _ => self.fill(lookup, false),
+                _ => self.fill(lookup, false, on),
             }
         }
         if count > 0 {
@@ -174,7 +186,7 @@ impl Lookups {
 
     /// Step 4: one fetch per key. The first to come puts it in the queue, the others wait for it
     /// without holding anything but their place. `missed`: Redis was asked and does not have it.
-    fn fill(&self, lookup: Lookup, missed: bool) {
+    fn fill(&self, lookup: Lookup, missed: bool, on: On) {
         let target = lookup.target.clone();
         let missed = missed.then_some(lookup.arrived);
         match self.flights.join(&target, lookup, missed) {
@@ -191,7 +203,7 @@ impl Lookups {
                 let lane = self.routes[target.route].source;
                 let queued_at = clock::now();
                 if let Err(fill) = self.fills.put(lane, Fill { target, queued_at }) {
-                    self.turn_away(self.flights.fail(&fill.target), &Answer::Shed);
+                    self.turn_away(self.flights.fail(&fill.target), &Answer::Shed, on);
                 }
             }
         }
@@ -204,7 +216,7 @@ impl Lookups {
         let waited = now.saturating_duration_since(queued_at);
         let last_deadline = self.flights.last_deadline(&target);
         let Some(last_deadline) = last_deadline.filter(|_| waited < self.queue_timeout) else {
-            return self.turn_away(self.flights.fail(&target), &Answer::Shed);
+            return self.turn_away(self.flights.fail(&target), &Answer::Shed, On::Worker);
         };
         let route = &self.routes[target.route];
         let source = &self.sources[route.source];
@@ -269,25 +281,43 @@ impl Lookups {
             let key: String = key.chars().take(80).collect();
             warn!("source {}: {error} (key \"{key}\"){more}", source.name);
         }
-        self.turn_away(self.flights.fail(target), &Answer::Unavailable);
+        self.turn_away(self.flights.fail(target), &Answer::Unavailable, On::Worker);
     }
 
     /// Step 6: no answer is to be had in time. An old copy is better than none, as long as it is
     /// younger than ttl + max_stale; without one, `otherwise`.
-    fn turn_away(&self, lookups: Vec<Lookup>, otherwise: &Answer<'_>) {
+    fn turn_away(&self, lookups: Vec<Lookup>, otherwise: &Answer<'_>, on: On) {
         let now = clock::now();
         for lookup in lookups {
-            let copy = self.recall(&lookup.target);
             let max_stale = self.routes[lookup.target.route].max_stale;
-            match copy {
-                Some(copy) if copy.is_fresh(now) => {
-                    self.answer(lookup, &Answer::Memory(copied(&copy, now)));
-                }
-                Some(copy) if copy.is_servable_stale(now, max_stale) => {
-                    self.answer(lookup, &Answer::Stale(copied(&copy, now)));
-                }
-                _ => self.answer(lookup, otherwise),
-            }
+            let copy = self.recall(&lookup.target);
+            let Some(copy) = copy.filter(|copy| copy.is_servable_stale(now, max_stale)) else {
+                self.answer(lookup, otherwise);
+                continue;
+            };
+            let answer = match copy.is_fresh(now) {
+                true => Answer::Memory(copied(&copy, now)),
+                false => Answer::Stale(copied(&copy, now)),
+            };
+            self.answer_with_copy(lookup, &answer, copy.value.len(), otherwise, on);
+        }
+    }
+
+    /// Answers with a copy of `bytes`, or leaves it to a reader where that would hold up the front:
+    /// the reader comes to the same answer. Without room for it there, `otherwise`.
+    fn answer_with_copy(
+        &self,
+        lookup: Lookup,
+        answer: &Answer<'_>,
+        bytes: usize,
+        otherwise: &Answer<'_>,
+        on: On,
+    ) {
+        if on == On::Worker || bytes <= FRONT_MAX_BYTES {
+            return self.answer(lookup, answer);
+        }
+        for lookup in self.reads.put(vec![lookup]) {
+            self.answer(lookup, otherwise);
         }
     }
 
@@ -336,16 +366,16 @@ impl Lookups {
         let is_late = |lookup: &Lookup| now.saturating_duration_since(lookup.arrived) >= half;
         let late = self.reads.take_while(is_late);
         self.cache.watch(late.len(), now);
-        self.without_redis(late);
+        self.without_redis(late, On::Front);
         if !self.cache.is_usable(now) {
-            self.without_redis(self.reads.take_while(|_| true));
+            self.without_redis(self.reads.take_while(|_| true), On::Front);
         }
         let limit = self.queue_timeout;
         let is_late = |fill: &Fill| now.saturating_duration_since(fill.queued_at) >= limit;
         for fill in self.fills.take_while(is_late) {
-            self.turn_away(self.flights.fail(&fill.target), &Answer::Shed);
+            self.turn_away(self.flights.fail(&fill.target), &Answer::Shed, On::Front);
         }
-        self.turn_away(self.flights.overdue(now), &Answer::Unavailable);
+        self.turn_away(self.flights.overdue(now), &Answer::Unavailable, On::Front);
         if let Some(limit) = now.checked_sub(self.cache.timeout() * 2) {
             self.flights.forget_written(limit);
         }
@@ -353,7 +383,7 @@ impl Lookups {
 
     /// A filler broke off: who waited for its fetch is not left behind.
     pub fn abandon(&self, target: &Target) {
-        self.turn_away(self.flights.fail(target), &Answer::Unavailable);
+        self.turn_away(self.flights.fail(target), &Answer::Unavailable, On::Worker);
     }
 
     /// The cache, for health and for the prober.
