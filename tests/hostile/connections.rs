@@ -179,8 +179,9 @@ fn nothing_is_left_of_clients_that_reset_half_close_or_vanish() {
     wait_until(SOON, "all connections have ended", || {
         target.figure("/connections/open") == 1
     });
+    // Two readers and the writer may have connected to Redis since; 260 clients have come and gone.
     wait_until(SOON, "all descriptors are closed", || {
-        target.descriptors() <= descriptors
+        target.descriptors() <= descriptors + 3
     });
     assert_eq!(target.threads(), threads);
     assert_eq!(target.figure("/panics"), 0);
