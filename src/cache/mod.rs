@@ -184,15 +184,8 @@ impl Cache {
         lookups: usize,
         deadline: Deadline,
     ) -> Result<Vec<Option<String>>, Unusable> {
-        let call = self.calls.begin(caller, lookups, clock::now());
-        let drawn = self.pool.draw(deadline, |socket| call.has_socket(socket));
-        let values = drawn.and_then(|mut drawn| {
-            let values = self.ask(&mut drawn, keys, deadline);
-            self.keep_or_discard(&mut drawn, values.as_ref().err());
-            values
-        });
-        // The call is over before its failure ends the others.
-        drop(call);
+        let ask = |drawn: &mut Drawn| self.ask(drawn, keys, deadline);
+        let values = self.on_a_connection(caller, lookups, deadline, ask);
         match values {
             Ok(values) => {
                 self.succeeded(permit);
@@ -242,11 +235,23 @@ impl Cache {
         }
     }
 
-    /// A connection that met `fault` is closed where the fault says so.
-    fn keep_or_discard(&self, drawn: &mut Drawn, fault: Option<&Fault>) {
-        if fault.is_some_and(Fault::costs_the_connection) {
+    /// Draws a connection for one call of thread `caller`, for which `lookups` requests wait, and
+    /// closes it where the fault that it met says so. The call is over when this returns, so that
+    /// what its failure leads to never ends this call itself.
+    fn on_a_connection<T>(
+        &self,
+        caller: usize,
+        lookups: usize,
+        deadline: Deadline,
+        work: impl FnOnce(&mut Drawn) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let call = self.calls.begin(caller, lookups, clock::now());
+        let mut drawn = self.pool.draw(deadline, |socket| call.has_socket(socket))?;
+        let done = work(&mut drawn);
+        if done.as_ref().is_err_and(Fault::costs_the_connection) {
             drawn.discard();
         }
+        done
     }
 
     fn succeeded(&self, permit: Permit) {

@@ -69,15 +69,9 @@ impl Cache {
         }
         let commands: Vec<_> = entries.iter().filter_map(set).collect();
         let permit = self.permit(now).ok_or(Unusable)?;
-        let call = self.calls.begin(caller, 1, now);
-        let drawn = self.pool.draw(deadline, |socket| call.has_socket(socket));
-        let written = drawn.and_then(|mut drawn| {
-            let replies = drawn.link()?.call(&commands, deadline);
-            let written = replies.and_then(|replies| taken(&replies));
-            self.keep_or_discard(&mut drawn, written.as_ref().err());
-            written
+        let written = self.on_a_connection(caller, 1, deadline, |drawn| {
+            taken(&drawn.link()?.call(&commands, deadline)?)
         });
-        drop(call);
         match written {
             Ok(written) => {
                 self.succeeded(permit);
