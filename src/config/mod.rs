@@ -110,6 +110,8 @@ pub struct Redis {
     pub pool_size: usize,
     /// Put before every key; routes may have their own.
     pub key_prefix: String,
+    /// Bytes of values that wait to be written to a Redis that is down; 0: none do.
+    pub recovery_max_bytes: u64,
 }
 
 /// A parsed `redis://[user:password@]host:port/db` or `unix:///path?db=N`.
@@ -220,8 +222,40 @@ pub struct Route {
     pub key_prefix: String,
     /// Life of a value, in Redis and in memory.
     pub ttl: Duration,
+    /// By how much of it each life is longer or shorter, at random.
+    pub ttl_jitter: Fraction,
+    /// After how much of its life a value is refreshed in the background; 1: never.
+    pub refresh_at: Fraction,
     /// How long after its ttl a copy in memory may still be served when the source fails.
     pub max_stale: Duration,
+    /// After a failure, how long a key with a copy is not asked of the source again.
+    pub stale_retry: Duration,
+    /// How long it is remembered in memory that the source has no such thing.
+    pub negative_ttl: Duration,
+}
+
+/// A part of something, in thousandths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fraction(u32);
+
+impl Fraction {
+    /// So many thousandths.
+    #[must_use]
+    pub const fn thousandths(count: u32) -> Self {
+        Self(count)
+    }
+
+    /// Whether it is all of it, or more.
+    #[must_use]
+    pub fn is_whole(self) -> bool {
+        self.0 >= 1000
+    }
+
+    /// This part of `span`.
+    #[must_use]
+    pub fn of(self, span: Duration) -> Duration {
+        span.mul_f64(f64::from(self.0) / 1000.0)
+    }
 }
 
 /// `[source NAME]`: a primary source.
@@ -229,6 +263,12 @@ pub struct Route {
 pub struct Source {
     /// NAME of the section.
     pub name: String,
+    /// Who has a copy of what is asked for waits no longer than this.
+    pub soft_timeout: Duration,
+    /// Consecutive failures after which it is left alone; 0: it never is.
+    pub fail_max: u32,
+    /// How long it is left alone before one fetch is the trial.
+    pub reset_timeout: Duration,
     /// What it is.
     pub kind: SourceKind,
 }

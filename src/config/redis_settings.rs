@@ -10,7 +10,7 @@ use super::report::Report;
 use super::section::{Kind, Section};
 use super::setting::{Setting, setting};
 use super::span::{Span, ms, secs};
-use super::values::{Count, FilePath, Text};
+use super::values::{Count, FilePath, GIB, Size, Text};
 
 /// Everything of `[redis]`.
 pub(super) static REDIS: Kind = Kind {
@@ -24,6 +24,7 @@ pub(super) static REDIS: Kind = Kind {
         &POOL_SIZE,
         &KEY_PREFIX,
         &PASSWORD_FILE,
+        &RECOVERY_MAX_BYTES,
     ],
 };
 
@@ -76,6 +77,14 @@ static PASSWORD_FILE: Setting<FilePath> = setting(
     "File that holds the password, instead of one in url; one line break at its end is dropped.",
 );
 
+/// Shares its values with the memory as long as they are there too.
+static RECOVERY_MAX_BYTES: Setting<Size> = setting(
+    "recovery_max_bytes",
+    "16MiB",
+    Size(0, GIB),
+    "Values fetched while Redis is down that wait to be written to it; the oldest go first.",
+);
+
 /// Reads `[redis]`; a relative `password_file` is taken from `folder`. A `pool_size` of 0 is left
 /// as it is: the number of workers is not known here.
 pub(super) fn redis(
@@ -92,6 +101,7 @@ pub(super) fn redis(
         batch_max: s.read(&BATCH_MAX, report)?,
         pool_size: s.read(&POOL_SIZE, report)?,
         key_prefix: s.read(&KEY_PREFIX, report)?,
+        recovery_max_bytes: s.read(&RECOVERY_MAX_BYTES, report)?,
     };
     let file = s
         .read(&PASSWORD_FILE, report)?

@@ -10,15 +10,25 @@ use super::report::{Report, Subject};
 use super::section::{Kind, Section};
 use super::setting::{Setting, setting};
 use super::span::{Span, hours, ms, secs};
-use super::values::Text;
+use super::values::{Part, Text};
 use super::wording::{either, suggestion};
-use super::{Contract, Route, Source};
+use super::{Contract, Fraction, Route, Source};
 
 /// Everything of `[route NAME]`.
 pub(super) static ROUTE: Kind = Kind {
     title: "route",
     default_name: Some("data"),
-    settings: &[&PATH, &SOURCE, &KEY_PREFIX, &TTL, &MAX_STALE],
+    settings: &[
+        &PATH,
+        &SOURCE,
+        &KEY_PREFIX,
+        &TTL,
+        &TTL_JITTER,
+        &REFRESH_AT,
+        &MAX_STALE,
+        &STALE_RETRY,
+        &NEGATIVE_TTL,
+    ],
 };
 
 /// The path of the originals.
@@ -55,12 +65,40 @@ static TTL: Setting<Span> = setting(
     Span::between(secs(1), hours(365 * 24)).in_seconds(),
     "Life of a value, in Redis and in memory.",
 );
+/// Values that were filled at the same moment, on a cold start, must not all expire at the same one.
+static TTL_JITTER: Setting<Part> = setting(
+    "ttl_jitter",
+    "0",
+    Part(0, 500),
+    "Part of ttl by which each life is longer or shorter, at random: 0.1 is 10 % either way.",
+);
+/// Below a tenth a busy key would be fetched all the time.
+static REFRESH_AT: Setting<Part> = setting(
+    "refresh_at",
+    "0.9",
+    Part(100, 1000),
+    "Part of its life after which a value is refreshed in the background; 1: never before its end.",
+);
 /// 0 serves nothing past its ttl.
 static MAX_STALE: Setting<Span> = setting(
     "max_stale",
     "24h",
     Span::between(ms(0), hours(365 * 24)),
     "How long after its ttl a copy in memory still answers when the source fails.",
+);
+/// Without it, a failing source would be asked by every request for a key that has expired.
+static STALE_RETRY: Setting<Span> = setting(
+    "stale_retry",
+    "30s",
+    Span::between(ms(0), hours(24)),
+    "After a failure: how long a key is served from its copy before the source is asked again.",
+);
+/// In memory only: nothing is stored in Redis for a key that does not exist.
+static NEGATIVE_TTL: Setting<Span> = setting(
+    "negative_ttl",
+    "5s",
+    Span::between(ms(0), hours(1)),
+    "How long it is remembered that the source has no such thing; 0: not at all.",
 );
 
 /// Paths that are answered before any route.
@@ -75,7 +113,11 @@ pub(super) struct Draft {
     /// Empty: that of `[redis]`.
     pub(super) key_prefix: String,
     ttl: Duration,
+    ttl_jitter: Fraction,
+    refresh_at: Fraction,
     max_stale: Duration,
+    stale_retry: Duration,
+    negative_ttl: Duration,
     pub(super) subjects: Subjects,
 }
 
@@ -97,7 +139,11 @@ pub(super) fn draft(mut section: Section, report: &mut Report) -> Option<Draft> 
     let draft = Draft {
         name: s.name.clone(),
         ttl: s.read(&TTL, report)?,
+        ttl_jitter: s.read(&TTL_JITTER, report)?,
+        refresh_at: s.read(&REFRESH_AT, report)?,
         max_stale: s.read(&MAX_STALE, report)?,
+        stale_retry: s.read(&STALE_RETRY, report)?,
+        negative_ttl: s.read(&NEGATIVE_TTL, report)?,
         subjects: Subjects {
             whole: s.subject(),
             path: s.subject_of(PATH.name).showing(&path),
@@ -141,7 +187,11 @@ pub(super) fn resolve(
         source: source.unwrap_or_default(),
         key_prefix,
         ttl: draft.ttl,
+        ttl_jitter: draft.ttl_jitter,
+        refresh_at: draft.refresh_at,
         max_stale: draft.max_stale,
+        stale_retry: draft.stale_retry,
+        negative_ttl: draft.negative_ttl,
     };
     parts.map(route).collect()
 }

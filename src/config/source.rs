@@ -5,7 +5,7 @@ use super::http_url::{HttpUrlRule, KeyedUrl};
 use super::report::Report;
 use super::section::{Kind, Section};
 use super::setting::{Setting, setting};
-use super::span::{Span, ms, secs};
+use super::span::{Span, hours, ms, secs};
 use super::values::{Choice, Count, GIB, Size, Text};
 use super::{HttpSource, Simulated, Source, SourceKind};
 
@@ -15,6 +15,9 @@ pub(super) static SOURCE: Kind = Kind {
     default_name: Some("demo"),
     settings: &[
         &KIND,
+        &SOFT_TIMEOUT,
+        &FAIL_MAX,
+        &RESET_TIMEOUT,
         &LATENCY,
         &FAIL_PREFIX,
         &URL,
@@ -37,6 +40,27 @@ static KIND: Setting<Choice<What>> = setting(
     "simulated",
     Choice(&[("simulated", What::Simulated), ("http", What::Http)]),
     "simulated: made-up values, to try the service out; http: a service that is asked with GET.",
+);
+/// Twice what the originals' source took: a source that works as usual is waited for.
+static SOFT_TIMEOUT: Setting<Span> = setting(
+    "soft_timeout",
+    "1s",
+    Span::between(ms(1), secs(600)),
+    "A request for which there is a copy waits so long; the fetch goes on in the background.",
+);
+/// As many as for Redis.
+static FAIL_MAX: Setting<Count<u32>> = setting(
+    "fail_max",
+    "5",
+    Count(0, 1_000_000),
+    "Consecutive failures after which it is left alone; 0: it is always asked.",
+);
+/// A source that is back should be used soon, and one request a second does not hurt one that is down.
+static RESET_TIMEOUT: Setting<Span> = setting(
+    "reset_timeout",
+    "1s",
+    Span::between(ms(1), hours(1)),
+    "How long it is left alone after fail_max failures before one fetch is the trial.",
 );
 /// The originals slept half a second. Part of the worst case of a request.
 static LATENCY: Setting<Span> = setting(
@@ -86,12 +110,21 @@ static MAX_CONCURRENT: Setting<Count<usize>> = setting(
 /// Reads a `[source NAME]`.
 pub(super) fn source(mut section: Section, report: &mut Report) -> Option<Source> {
     let name = section.name.clone();
+    let soft_timeout = section.read(&SOFT_TIMEOUT, report)?;
+    let fail_max = section.read(&FAIL_MAX, report)?;
+    let reset_timeout = section.read(&RESET_TIMEOUT, report)?;
     let kind = match section.read(&KIND, report)? {
         What::Simulated => simulated(&mut section, report)?,
         What::Http => http(&mut section, report)?,
     };
     section.finish(report);
-    Some(Source { name, kind })
+    Some(Source {
+        name,
+        soft_timeout,
+        fail_max,
+        reset_timeout,
+        kind,
+    })
 }
 
 /// Reads the keys of `kind = simulated`.

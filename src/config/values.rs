@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::Fraction;
 use super::setting::Rule;
 use super::wording::{either, nearest};
 
@@ -108,6 +109,39 @@ pub(super) fn size_written(size: u64) -> String {
         || format!("{size}B"),
         |(unit, length)| format!("{}{unit}", size / length),
     )
+}
+
+/// A part of something, from the first to the second in thousandths, both included.
+pub(super) struct Part(pub(super) u32, pub(super) u32);
+
+impl Rule for Part {
+    type Value = Fraction;
+
+    fn parse(&self, text: &str) -> Result<Fraction, String> {
+        if text.is_empty() {
+            return Err("is empty".to_owned());
+        }
+        let is_sound = |b: u8| b.is_ascii_digit() || b == b'.';
+        let number = text.parse::<f64>().ok();
+        let number = number.filter(|_| text.bytes().all(is_sound));
+        let number = number.ok_or("is not a number: write a part of 1, as in 0.9")?;
+        let thousandths = number * 1000.0;
+        if thousandths < f64::from(self.0) {
+            return Err("is too small".to_owned());
+        }
+        if thousandths > f64::from(self.1) {
+            return Err("is too large".to_owned());
+        }
+        if thousandths.fract().abs() > 1e-6 && (1.0 - thousandths.fract()).abs() > 1e-6 {
+            return Err("has more than three decimals".to_owned());
+        }
+        Ok(Fraction::thousandths(thousandths.round() as u32))
+    }
+
+    fn allowed(&self) -> String {
+        let written = |thousandths: u32| f64::from(thousandths) / 1000.0;
+        format!("{} to {}", written(self.0), written(self.1))
+    }
 }
 
 /// One word of a list, each with what it means.
@@ -219,6 +253,28 @@ mod tests {
             assert_eq!(size.parse(text), Ok(bytes), "{text}");
         }
         assert_eq!(size.allowed(), "1B to 1GiB");
+    }
+
+    #[test]
+    fn parts_are_decimal_numbers_within_bounds() {
+        let part = Part(100, 1000);
+        assert_eq!(part.parse("0.9"), Ok(Fraction::thousandths(900)));
+        assert_eq!(part.parse("1"), Ok(Fraction::thousandths(1000)));
+        assert_eq!(part.parse(".125"), Ok(Fraction::thousandths(125)));
+        for (text, reason) in [
+            ("", "is empty"),
+            ("90%", "is not a number"),
+            ("-0.5", "is not a number"),
+            ("nan", "is not a number"),
+            ("1e-1", "is not a number"),
+            ("0", "is too small"),
+            ("1.001", "is too large"),
+            ("0.9999", "has more than three decimals"),
+        ] {
+            let why = part.parse(text).unwrap_err();
+            assert!(why.contains(reason), "{text}: {why}");
+        }
+        assert_eq!(part.allowed(), "0.1 to 1");
     }
 
     #[test]
