@@ -18,8 +18,7 @@ use crate::http::connection::Message;
 use crate::http::contract::Contract;
 use crate::http::front::{Front, Limits};
 use crate::http::service::Service;
-use crate::logging::Seldom;
-use crate::lookup::{Lookups, NamedSource};
+use crate::lookup::{GuardedSource, Lookups};
 use crate::memory::Memory;
 use crate::metrics::{Metrics, Outcome};
 use crate::pipeline::Pipeline;
@@ -214,14 +213,10 @@ fn start_fronts(
         .collect()
 }
 
-fn sources(config: &Config) -> Vec<NamedSource> {
+fn sources(config: &Config) -> Vec<GuardedSource> {
     let sources = config.sources.iter();
     sources
-        .map(|source| NamedSource {
-            name: source.name.clone(),
-            source: source::build(source),
-            said: Seldom::default(),
-        })
+        .map(|source| GuardedSource::new(source, source::build(source)))
         .collect()
 }
 

@@ -102,7 +102,7 @@ impl Breaker {
         match machine.state {
             State::Closed => false,
             State::Open => !self.trial_is_due(&machine, now),
-            State::HalfOpen => machine.trial_is_out,
+            State::HalfOpen => machine.trial_is_out && !self.trial_is_lost(&machine, now),
         }
     }
 
@@ -119,11 +119,12 @@ impl Breaker {
             }
             State::Open => return None,
             State::HalfOpen if machine.trial_is_out => {
-                // A trial that never came back must not keep the breaker half-open for ever.
-                if now.saturating_duration_since(machine.since) >= self.half_open_max() {
-                    let _ = machine.change(State::Open, now);
+                if !self.trial_is_lost(&machine, now) {
+                    return None;
                 }
-                return None;
+                // What the lost one says will be ignored.
+                let _ = machine.change(State::HalfOpen, now);
+                true
             }
             State::HalfOpen => true,
         };
@@ -187,9 +188,11 @@ impl Breaker {
             && now.saturating_duration_since(machine.since) >= self.settings.reset_timeout
     }
 
-    /// The longest a trial may be out: as long as the breaker would have stayed open.
-    fn half_open_max(&self) -> Duration {
-        self.settings.reset_timeout.max(Duration::from_secs(1))
+    /// Whether the trial has been out for too long: longer than the breaker would have stayed open.
+    /// One that never comes back must not keep the breaker half-open for ever.
+    fn trial_is_lost(&self, machine: &Machine, now: Instant) -> bool {
+        let limit = self.settings.reset_timeout.max(Duration::from_secs(1));
+        now.saturating_duration_since(machine.since) >= limit
     }
 
     fn lock(&self) -> MutexGuard<'_, Machine> {

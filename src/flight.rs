@@ -21,6 +21,9 @@ pub struct Target {
 pub trait Waiter {
     /// By when it must be answered.
     fn deadline(&self) -> Deadline;
+
+    /// Whether it has something to be answered with, and so waits for the soft time-out only.
+    fn has_copy(&self) -> bool;
 }
 
 /// A value that was just fetched.
@@ -34,6 +37,15 @@ pub struct Landed {
     pub ttl: Duration,
 }
 
+impl Landed {
+    /// What is left of its life at `now`.
+    #[must_use]
+    pub fn life_left(&self, now: Instant) -> Duration {
+        self.ttl
+            .saturating_sub(now.saturating_duration_since(self.fetched_at))
+    }
+}
+
 /// The fetches under way, and those whose value is still on its way to Redis.
 #[derive(Debug)]
 pub struct Flights<W> {
@@ -43,8 +55,13 @@ pub struct Flights<W> {
 
 #[derive(Debug)]
 enum Flight<W> {
-    /// Being fetched for these. Their number is bounded by the number of connections.
-    Fetching(Vec<W>),
+    /// Being fetched for these: none, where it is a refresh. Their number is bounded by the number of
+    /// connections.
+    Fetching {
+        waiters: Vec<W>,
+        /// When the first came.
+        since: Instant,
+    },
     /// Fetched, and on its way to Redis, or written there a moment ago: who missed there before the
     /// write was done is answered with it, so that an answer from the source is never followed by
     /// another one of the same moment.
@@ -75,19 +92,29 @@ impl<W> Default for Flights<W> {
 }
 
 impl<W: Waiter> Flights<W> {
-    /// Takes `waiter` aboard the flight of `target`. `missed`: when it came, if Redis was asked since
-    /// then and did not have the value; `None`: Redis was not asked.
-    pub fn join(&self, target: &Target, waiter: W, missed: Option<Instant>) -> Joined<W> {
+    /// Takes `waiter` aboard the flight of `target` at `now`. `missed`: when it came, if Redis was
+    /// asked since then and did not have the value; `None`: Redis was not asked.
+    pub fn join(
+        &self,
+        target: &Target,
+        waiter: W,
+        missed: Option<Instant>,
+        now: Instant,
+    ) -> Joined<W> {
         let mut flights = self.lock();
+        let fetching = |waiter| Flight::Fetching {
+            waiters: vec![waiter],
+            since: now,
+        };
         let mut flight = match flights.entry(target.clone()) {
             Entry::Vacant(vacant) => {
-                vacant.insert(Flight::Fetching(vec![waiter]));
+                vacant.insert(fetching(waiter));
                 return Joined::Leads;
             }
             Entry::Occupied(occupied) => occupied,
         };
         match flight.get_mut() {
-            Flight::Fetching(waiters) => {
+            Flight::Fetching { waiters, .. } => {
                 waiters.push(waiter);
                 Joined::Waits
             }
@@ -96,8 +123,24 @@ impl<W: Waiter> Flights<W> {
                 if missed.is_some_and(is_due_to_the_write) {
                     return Joined::Has(waiter, landed.clone());
                 }
-                flight.insert(Flight::Fetching(vec![waiter]));
+                flight.insert(fetching(waiter));
                 Joined::Leads
+            }
+        }
+    }
+
+    /// Begins a flight for which nobody waits; false when there is one already, or has just been.
+    #[must_use]
+    pub fn lead(&self, target: &Target, now: Instant) -> bool {
+        match self.lock().entry(target.clone()) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(vacant) => {
+                let waiters = Vec::new();
+                vacant.insert(Flight::Fetching {
+                    waiters,
+                    since: now,
+                });
+                true
             }
         }
     }
@@ -107,7 +150,7 @@ impl<W: Waiter> Flights<W> {
     #[must_use]
     pub fn last_deadline(&self, target: &Target) -> Option<Deadline> {
         match self.lock().get(target) {
-            Some(Flight::Fetching(waiters)) => waiters.iter().map(Waiter::deadline).max(),
+            Some(Flight::Fetching { waiters, .. }) => waiters.iter().map(Waiter::deadline).max(),
             _ => None,
         }
     }
@@ -147,17 +190,21 @@ impl<W: Waiter> Flights<W> {
     pub fn forget_written(&self, limit: Instant) {
         self.lock().retain(|_, flight| match flight {
             Flight::Landed { written_at, .. } => written_at.is_none_or(|at| at >= limit),
-            Flight::Fetching(_) => true,
+            Flight::Fetching { .. } => true,
         });
     }
 
-    /// Takes out everyone whose deadline has passed; the fetches go on for the others.
+    /// Takes out everyone whose deadline has passed, and who has a copy and has waited for the
+    /// `soft_timeout` of the flight; the fetches go on for the others, or for nobody.
     #[must_use]
-    pub fn overdue(&self, now: Instant) -> Vec<W> {
+    pub fn overdue(&self, now: Instant, soft_timeout: impl Fn(&Target) -> Duration) -> Vec<W> {
         let mut overdue = Vec::new();
-        for flight in self.lock().values_mut() {
-            if let Flight::Fetching(waiters) = flight {
-                overdue.extend(waiters.extract_if(.., |waiter| waiter.deadline().passed(now)));
+        for (target, flight) in self.lock().iter_mut() {
+            if let Flight::Fetching { waiters, since } = flight {
+                let soft_is_over = now.saturating_duration_since(*since) >= soft_timeout(target);
+                overdue.extend(waiters.extract_if(.., |waiter| {
+                    waiter.deadline().passed(now) || soft_is_over && waiter.has_copy()
+                }));
             }
         }
         overdue
@@ -176,7 +223,7 @@ impl<W: Waiter> Flights<W> {
 
 fn waiters<W>(flight: Option<Flight<W>>) -> Vec<W> {
     match flight {
-        Some(Flight::Fetching(waiters)) => waiters,
+        Some(Flight::Fetching { waiters, .. }) => waiters,
         Some(Flight::Landed { .. }) | None => Vec::new(),
     }
 }
@@ -187,11 +234,15 @@ mod tests {
     use crate::clock;
 
     #[derive(Debug, PartialEq)]
-    struct Client(u32, Deadline);
+    struct Client(u32, Deadline, bool);
 
     impl Waiter for Client {
         fn deadline(&self) -> Deadline {
             self.1
+        }
+
+        fn has_copy(&self) -> bool {
+            self.2
         }
     }
 
@@ -211,7 +262,7 @@ mod tests {
     }
 
     fn client(name: u32, now: Instant, ms: u64) -> Client {
-        Client(name, Deadline::after(now, Duration::from_millis(ms)))
+        Client(name, Deadline::after(now, Duration::from_millis(ms)), false)
     }
 
     #[test]
@@ -219,15 +270,15 @@ mod tests {
         let now = clock::now();
         let flights = Flights::default();
         assert!(matches!(
-            flights.join(&target("a"), client(1, now, 10), None),
+            flights.join(&target("a"), client(1, now, 10), None, now),
             Joined::Leads
         ));
         assert!(matches!(
-            flights.join(&target("a"), client(2, now, 30), None),
+            flights.join(&target("a"), client(2, now, 30), None, now),
             Joined::Waits
         ));
         assert!(matches!(
-            flights.join(&target("b"), client(3, now, 10), None),
+            flights.join(&target("b"), client(3, now, 10), None, now),
             Joined::Leads
         ));
         let last = Deadline::after(now, Duration::from_millis(30));
@@ -242,7 +293,7 @@ mod tests {
         let now = clock::now();
         let at = |ms| now + Duration::from_millis(ms);
         let flights = Flights::default();
-        let join = |missed| flights.join(&target("a"), client(1, now, 10), missed);
+        let join = |missed| flights.join(&target("a"), client(1, now, 10), missed, now);
         let _ = join(None);
         let _ = flights.land(&target("a"), landed(now), true);
         assert!(
@@ -269,7 +320,7 @@ mod tests {
     fn who_has_not_asked_redis_does_not_get_what_is_on_its_way_there() {
         let now = clock::now();
         let flights = Flights::default();
-        let join = || flights.join(&target("a"), client(1, now, 10), None);
+        let join = || flights.join(&target("a"), client(1, now, 10), None, now);
         let _ = join();
         let _ = flights.land(&target("a"), landed(now), true);
         assert!(matches!(join(), Joined::Leads));
@@ -282,11 +333,46 @@ mod tests {
     fn who_is_overdue_leaves_and_the_fetch_goes_on_for_the_others() {
         let now = clock::now();
         let flights = Flights::default();
-        let _ = flights.join(&target("a"), client(1, now, 10), None);
-        let _ = flights.join(&target("a"), client(2, now, 30), None);
-        let overdue = flights.overdue(now + Duration::from_millis(20));
+        let _ = flights.join(&target("a"), client(1, now, 10), None, now);
+        let _ = flights.join(&target("a"), client(2, now, 30), None, now);
+        let overdue = flights.overdue(now + Duration::from_millis(20), |_| Duration::MAX);
         assert_eq!(overdue.iter().map(|c| c.0).collect::<Vec<_>>(), [1]);
         assert_eq!(flights.fail(&target("a")).len(), 1);
         assert_eq!(flights.count(), 0);
+    }
+
+    #[test]
+    fn who_has_a_copy_waits_for_the_soft_time_out_of_the_flight_and_no_longer() {
+        let now = clock::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        let flights = Flights::default();
+        let with_copy = |name| Client(name, Deadline::after(now, Duration::from_secs(9)), true);
+        let soft = |_: &Target| Duration::from_millis(100);
+        let _ = flights.join(&target("a"), client(1, now, 9000), None, now);
+        let _ = flights.join(&target("a"), with_copy(2), None, at(50));
+        assert_eq!(flights.overdue(at(99), soft), []);
+        let overdue = flights.overdue(at(100), soft);
+        assert_eq!(overdue.iter().map(|c| c.0).collect::<Vec<_>>(), [2]);
+        let _ = flights.join(&target("a"), with_copy(3), None, at(200));
+        let overdue = flights.overdue(at(200), soft);
+        assert_eq!(
+            overdue.iter().map(|c| c.0).collect::<Vec<_>>(),
+            [3],
+            "the flight is late as it is"
+        );
+        assert_eq!(flights.fail(&target("a")).len(), 1);
+    }
+
+    #[test]
+    fn a_refresh_is_a_flight_without_passengers_that_others_may_join() {
+        let now = clock::now();
+        let flights = Flights::default();
+        assert!(flights.lead(&target("a"), now));
+        assert!(!flights.lead(&target("a"), now), "there is one already");
+        assert_eq!(flights.last_deadline(&target("a")), None);
+        let joined = flights.join(&target("a"), client(1, now, 10), None, now);
+        assert!(matches!(joined, Joined::Waits));
+        assert_eq!(flights.land(&target("a"), landed(now), true).len(), 1);
+        assert!(!flights.lead(&target("a"), now), "it has just landed");
     }
 }

@@ -13,6 +13,7 @@ pub mod http;
 pub mod pipeline;
 pub mod lookup;
 pub mod flight;
+pub mod recovery;
 pub mod cache;
 pub mod breaker;
 pub mod memory;

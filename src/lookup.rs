@@ -8,29 +8,34 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::warn;
-
-use crate::cache::write::Entry;
 use crate::cache::{Cache, Unusable};
 use crate::clock::{self, Deadline};
 use crate::config::{Config, Route};
 use crate::flight::{Flights, Joined, Landed, Target};
-use crate::logging::Seldom;
 use crate::memory::{Memory, Remembered};
 use crate::metrics::Metrics;
 use crate::pipeline::queue::{Lanes, Queue};
-use crate::source::{Fetched, Source, SourceError};
+use crate::recovery::Recovery;
+use crate::source::{Fetched, SourceError};
 
 mod answer;
+mod guarded;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 pub use answer::{Answer, Client, Copied, Lookup};
+pub use guarded::GuardedSource;
+pub use upkeep::WriteBack;
 
 /// Bytes of a copy that the front answers with itself. Larger answers take too long to build there.
 const FRONT_MAX_BYTES: usize = 64 * 1024;
 /// Values that wait to be written to Redis, at most.
 const WRITES_MAX: usize = 1024;
+/// Keys whose life in Redis is to be looked at, at most.
+const LIVES_MAX: usize = 1024;
+/// How much longer than the source Redis may take, before it is no help any more.
+const SLOWER_THAN_SOURCE: Duration = Duration::from_millis(75);
 
 /// Who walks a step: the front must not be held up by large answers, workers may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,17 +53,10 @@ pub struct Fill {
     queued_at: Instant,
 }
 
-/// A value that waits to be written to Redis.
-#[derive(Debug)]
-pub struct WriteBack {
-    target: Target,
-    landed: Landed,
-}
-
 /// The policy and everything it needs.
 pub struct Lookups {
     routes: Vec<Route>,
-    sources: Vec<NamedSource>,
+    sources: Vec<GuardedSource>,
     fresh_while_redis_is_down: bool,
     queue_timeout: Duration,
     cache: Arc<Cache>,
@@ -71,16 +69,10 @@ pub struct Lookups {
     pub fills: Lanes<Fill>,
     /// Values that wait for the writer.
     pub writes: Queue<WriteBack>,
-}
-
-/// A source, its name, and when its failures were last said.
-pub struct NamedSource {
-    /// Name of its section.
-    pub name: String,
-    /// Itself.
-    pub source: Box<dyn Source>,
-    /// Its failures are counted, and said now and then.
-    pub said: Seldom,
+    /// Keys whose life in Redis is to be looked at.
+    pub lives: Queue<Target>,
+    /// What waits for Redis to come back.
+    pub recovery: Recovery,
 }
 
 impl Lookups {
@@ -88,7 +80,7 @@ impl Lookups {
     #[must_use]
     pub fn new(
         config: &Config,
-        sources: Vec<NamedSource>,
+        sources: Vec<GuardedSource>,
         cache: Arc<Cache>,
         memory: Memory,
         metrics: Arc<Metrics>,
@@ -106,6 +98,8 @@ impl Lookups {
             reads: Queue::new(config.server.queue),
             fills: Lanes::new(config.server.queue, config.server.queue_timeout, &lanes),
             writes: Queue::new(WRITES_MAX),
+            lives: Queue::new(LIVES_MAX),
+            recovery: Recovery::new(config.redis.recovery_max_bytes),
         }
     }
 
@@ -148,7 +142,10 @@ impl Lookups {
                 for (lookup, place) in batch.drain(..).zip(places) {
                     match &values[place] {
                         Some(value) => self.hit(lookup, value, now),
-                        None => self.fill(lookup, true, On::Worker),
+                        None => {
+                            let copy = self.recall(&lookup.target);
+                            self.fill(lookup, copy, true, On::Worker);
+                        }
                     }
                 }
             }
@@ -156,11 +153,14 @@ impl Lookups {
         }
     }
 
-    /// Step 2a: Redis has it.
+    /// Step 2a: Redis has it. Whether its life there nears its end is looked at later, off this way.
     fn hit(&self, lookup: Lookup, value: &str, now: Instant) {
         let Target { route, key } = &lookup.target;
         let ttl = self.routes[*route].ttl;
-        self.memory.remember_hit(*route, key, value, ttl, now);
+        if self.memory.remember_hit(*route, key, value, ttl, now) {
+            // Without room for it, it is due again soon.
+            drop(self.lives.put(vec![lookup.target.clone()]));
+        }
         self.answer(lookup, &Answer::Redis(value));
     }
 
@@ -173,10 +173,13 @@ impl Lookups {
             count += 1;
             match self.recall(&lookup.target) {
                 Some(copy) if self.fresh_while_redis_is_down && copy.is_fresh(now) => {
-                    let answer = Answer::Memory(copied(&copy, now));
-                    self.answer_with_copy(lookup, &answer, copy.value.len(), &Answer::Shed, on);
+                    let Target { route, key } = &lookup.target;
+                    if copy.is_due(now) && self.memory.is_first_to_look(*route, key, now) {
+                        self.refresh(&lookup.target);
+                    }
+                    self.answer_with_copy(lookup, &copy, &Answer::Shed, on);
                 }
-                _ => self.fill(lookup, false, on),
+                copy => self.fill(lookup, copy, false, on),
             }
         }
         if count > 0 {
@@ -184,28 +187,62 @@ impl Lookups {
         }
     }
 
-    /// Step 4: one fetch per key. The first to come puts it in the queue, the others wait for it
-    /// without holding anything but their place. `missed`: Redis was asked and does not have it.
-    fn fill(&self, lookup: Lookup, missed: bool, on: On) {
+    /// Step 4: what memory can say without the source, else one fetch per key. The first to come puts
+    /// it in the queue, the others wait for it without holding anything but their place. `missed`:
+    /// Redis was asked and does not have it.
+    fn fill(&self, mut lookup: Lookup, copy: Option<Remembered>, missed: bool, on: On) {
+        let now = clock::now();
+        let Target { route, key } = &lookup.target;
+        let max_stale = self.routes[*route].max_stale;
+        if let Some(copy) = copy.filter(|copy| copy.is_servable_stale(now, max_stale)) {
+            let was_lost = missed && self.was_lost_by_redis(&copy, now);
+            if was_lost {
+                self.keep_for_redis(&lookup.target, &copy);
+            }
+            if was_lost || copy.waits_for_retry(now) {
+                return self.answer_with_copy(lookup, &copy, &Answer::Shed, on);
+            }
+            lookup.copy = Some(copy);
+        } else if self.memory.knows_absence(*route, key, now) {
+            self.metrics.negative_hits.increment();
+            return self.answer(lookup, &Answer::NoSuchThing);
+        }
+        if self.source_of(&lookup.target).refuses(now) {
+            return self.turn_away(vec![lookup], &Answer::Unavailable, on);
+        }
         let target = lookup.target.clone();
         let missed = missed.then_some(lookup.arrived);
-        match self.flights.join(&target, lookup, missed) {
+        match self.flights.join(&target, lookup, missed, now) {
             Joined::Waits => self.metrics.joined.increment(),
             Joined::Has(lookup, landed) => {
                 let copy = Copied {
                     value: &landed.value,
-                    age: clock::now().saturating_duration_since(landed.fetched_at),
+                    age: now.saturating_duration_since(landed.fetched_at),
                     ttl: landed.ttl,
                 };
                 self.answer(lookup, &Answer::Memory(copy));
             }
-            Joined::Leads => {
-                let lane = self.routes[target.route].source;
-                let queued_at = clock::now();
-                if let Err(fill) = self.fills.put(lane, Fill { target, queued_at }) {
-                    self.turn_away(self.flights.fail(&fill.target), &Answer::Shed, on);
-                }
-            }
+            Joined::Leads => self.queue_fetch(target, on),
+        }
+    }
+
+    fn queue_fetch(&self, target: Target, on: On) {
+        let lane = self.routes[target.route].source;
+        let queued_at = clock::now();
+        if let Err(fill) = self.fills.put(lane, Fill { target, queued_at }) {
+            self.turn_away(self.flights.fail(&fill.target), &Answer::Shed, on);
+        }
+    }
+
+    /// Step 4a: a fetch that nobody waits for, of a key whose life nears its end. It is made only
+    /// where the source has room to spare, and otherwise left to who misses the key.
+    fn refresh(&self, target: &Target) {
+        let now = clock::now();
+        let lane = self.routes[target.route].source;
+        let has_room = self.fills.has_room_to_spare(lane) && !self.source_of(target).refuses(now);
+        if has_room && self.flights.lead(target, now) {
+            self.metrics.refreshes.increment();
+            self.queue_fetch(target.clone(), On::Worker);
         }
     }
 
@@ -213,41 +250,47 @@ impl Lookups {
     pub fn fetch(&self, fill: Fill) {
         let now = clock::now();
         let Fill { target, queued_at } = fill;
-        let waited = now.saturating_duration_since(queued_at);
-        let last_deadline = self.flights.last_deadline(&target);
-        let Some(last_deadline) = last_deadline.filter(|_| waited < self.queue_timeout) else {
+        if now.saturating_duration_since(queued_at) >= self.queue_timeout {
             return self.turn_away(self.flights.fail(&target), &Answer::Shed, On::Worker);
+        }
+        let source = self.source_of(&target);
+        let Some(permit) = source.permit(now) else {
+            return self.turn_away(self.flights.fail(&target), &Answer::Unavailable, On::Worker);
         };
-        let route = &self.routes[target.route];
-        let source = &self.sources[route.source];
+        let deadline = self.flights.last_deadline(&target);
+        let deadline = deadline.unwrap_or_else(|| Deadline::after(now, source.timeout));
         self.metrics.source_calls.increment();
-        let fetch = || source.source.fetch(&target.key, last_deadline);
-        match catch_unwind(AssertUnwindSafe(fetch)) {
-            Ok(Ok(Fetched::Value(value))) => self.land(&target, value.into(), route.ttl),
-            Ok(Ok(Fetched::NoSuchThing)) => {
-                self.memory.forget(target.route, &target.key);
-                for lookup in self.flights.fail(&target) {
-                    self.answer(lookup, &Answer::NoSuchThing);
+        let fetch = || source.source.fetch(&target.key, deadline);
+        let fetched = catch_unwind(AssertUnwindSafe(fetch)).unwrap_or_else(|_| {
+            self.metrics.panics.increment();
+            Err(SourceError::Panicked)
+        });
+        let took = clock::now().saturating_duration_since(now);
+        match fetched {
+            Ok(fetched) => {
+                source.succeeded(permit, took);
+                self.cache
+                    .set_patience(self.slowest_source() + SLOWER_THAN_SOURCE);
+                match fetched {
+                    Fetched::Value(value) => self.land(&target, value.into()),
+                    Fetched::NoSuchThing => self.land_nothing(&target),
                 }
             }
-            Ok(Err(error)) => self.source_failed(source, &target, &error),
-            Err(_) => {
-                self.metrics.panics.increment();
-                self.source_failed(source, &target, &SourceError::Panicked);
+            Err(error) => {
+                source.failed(permit, &error, &target.key);
+                self.source_failed(&target);
             }
         }
     }
 
     /// Step 5a: the source has it. To memory, to the clients, and then to Redis.
-    fn land(&self, target: &Target, value: Arc<str>, ttl: Duration) {
+    fn land(&self, target: &Target, value: Arc<str>) {
         let fetched_at = clock::now();
-        self.memory.remember(
-            target.route,
-            &target.key,
-            Arc::clone(&value),
-            ttl,
-            fetched_at,
-        );
+        let route = &self.routes[target.route];
+        let ttl = jittered(route.ttl, route.ttl_jitter.of(route.ttl));
+        let refresh_after = (!route.refresh_at.is_whole()).then(|| route.refresh_at.of(ttl));
+        let copy = Remembered::fetched(Arc::clone(&value), ttl, refresh_after, fetched_at);
+        self.memory.remember(target.route, &target.key, copy);
         let landed = Landed {
             value,
             fetched_at,
@@ -257,30 +300,34 @@ impl Lookups {
         let waiters = self.flights.land(target, landed.clone(), writes);
         for (place, lookup) in waiters.into_iter().enumerate() {
             let value = &landed.value;
-            self.answer(
-                lookup,
-                &Answer::Primary {
-                    value,
-                    joined: place > 0,
-                },
-            );
+            let joined = place > 0;
+            self.answer(lookup, &Answer::Primary { value, joined });
         }
-        let target = target.clone();
-        let refused = match writes {
-            true => self.writes.put(vec![WriteBack { target, landed }]),
-            false => vec![WriteBack { target, landed }],
-        };
-        self.not_written(&refused);
+        self.write_back(target.clone(), landed, writes);
     }
 
-    /// Step 5b: the source failed.
-    fn source_failed(&self, source: &NamedSource, target: &Target, error: &SourceError) {
-        self.metrics.source_failures.increment();
-        if let Some(more) = source.said.say(error.word(), clock::now()) {
-            let key = target.key.escape_default().to_string();
-            let key: String = key.chars().take(80).collect();
-            warn!("source {}: {error} (key \"{key}\"){more}", source.name);
+    /// Step 5b: the source says that there is no such thing.
+    fn land_nothing(&self, target: &Target) {
+        let Target { route, key } = target;
+        match self.routes[*route].negative_ttl {
+            Duration::ZERO => self.memory.forget(*route, key),
+            ttl => self
+                .memory
+                .remember_absence(*route, key, clock::now() + ttl),
         }
+        for lookup in self.flights.fail(target) {
+            self.answer(lookup, &Answer::NoSuchThing);
+        }
+    }
+
+    /// Step 5c: the source failed. A key that has a copy is left alone for a while.
+    fn source_failed(&self, target: &Target) {
+        self.metrics.source_failures.increment();
+        let retry_at = clock::now() + self.routes[target.route].stale_retry;
+        self.memory.change(target.route, &target.key, |copy| {
+            copy.retry_at = Some(retry_at);
+            copy.due_at = copy.due_at.map(|_| retry_at);
+        });
         self.turn_away(self.flights.fail(target), &Answer::Unavailable, On::Worker);
     }
 
@@ -288,82 +335,45 @@ impl Lookups {
     /// younger than ttl + max_stale; without one, `otherwise`.
     fn turn_away(&self, lookups: Vec<Lookup>, otherwise: &Answer<'_>, on: On) {
         let now = clock::now();
-        for lookup in lookups {
+        for mut lookup in lookups {
             let max_stale = self.routes[lookup.target.route].max_stale;
-            let copy = self.recall(&lookup.target);
-            let Some(copy) = copy.filter(|copy| copy.is_servable_stale(now, max_stale)) else {
+            let at_hand = lookup.copy.take();
+            let copy = self.recall(&lookup.target).or(at_hand);
+            match copy.filter(|copy| copy.is_servable_stale(now, max_stale)) {
+                Some(copy) => self.answer_with_copy(lookup, &copy, otherwise, on),
+                None => self.answer(lookup, otherwise),
+            }
+        }
+    }
+
+    /// Answers with a copy, or leaves it to a reader where its size would hold up the front: the
+    /// reader comes to the same answer. Without room for it there, `otherwise`.
+    fn answer_with_copy(&self, lookup: Lookup, copy: &Remembered, otherwise: &Answer<'_>, on: On) {
+        if on == On::Front && copy.value.len() > FRONT_MAX_BYTES {
+            for lookup in self.reads.put(vec![lookup]) {
                 self.answer(lookup, otherwise);
-                continue;
-            };
-            let answer = match copy.is_fresh(now) {
-                true => Answer::Memory(copied(&copy, now)),
-                false => Answer::Stale(copied(&copy, now)),
-            };
-            self.answer_with_copy(lookup, &answer, copy.value.len(), otherwise, on);
+            }
+            return;
         }
-    }
-
-    /// Answers with a copy of `bytes`, or leaves it to a reader where that would hold up the front:
-    /// the reader comes to the same answer. Without room for it there, `otherwise`.
-    fn answer_with_copy(
-        &self,
-        lookup: Lookup,
-        answer: &Answer<'_>,
-        bytes: usize,
-        otherwise: &Answer<'_>,
-        on: On,
-    ) {
-        if on == On::Worker || bytes <= FRONT_MAX_BYTES {
-            return self.answer(lookup, answer);
-        }
-        for lookup in self.reads.put(vec![lookup]) {
-            self.answer(lookup, otherwise);
-        }
-    }
-
-    /// Step 7, on the writer: what was fetched goes to Redis, with what is left of its life.
-    pub fn write(&self, writer: usize, batch: &mut Vec<WriteBack>) {
         let now = clock::now();
-        let keys: Vec<_> = batch
-            .iter()
-            .map(|write| self.full_key(&write.target))
-            .collect();
-        let entries = batch.iter().zip(&keys).map(|(write, key)| Entry {
-            key,
-            value: &write.landed.value,
-            ttl: {
-                let age = now.saturating_duration_since(write.landed.fetched_at);
-                // EX takes whole seconds: the few milliseconds it waited here do not cost one.
-                (write.landed.ttl + Duration::from_millis(500)).saturating_sub(age)
-            },
-        });
-        let entries: Vec<_> = entries.collect();
-        let deadline = Deadline::after(now, self.cache.timeout());
-        let written = self.cache.write(writer, &entries, deadline).unwrap_or(0);
-        self.metrics.written.add(written as u64);
-        self.metrics.not_written.add((batch.len() - written) as u64);
-        drop(entries);
-        drop(keys);
-        let now = clock::now();
-        for write in batch.drain(..) {
-            self.flights.written(&write.target, now);
-        }
-    }
-
-    fn not_written(&self, refused: &[WriteBack]) {
-        self.metrics.not_written.add(refused.len() as u64);
-        let now = clock::now();
-        for write in refused {
-            self.flights.written(&write.target, now);
-        }
+        let copied = Copied {
+            value: &copy.value,
+            age: copy.age(now),
+            ttl: copy.ttl,
+        };
+        let answer = match copy.is_fresh(now) {
+            true => Answer::Memory(copied),
+            false => Answer::Stale(copied),
+        };
+        self.answer(lookup, &answer);
     }
 
     /// What time does, looked at every few milliseconds while there is anything under way: who has
     /// waited too long for a reader goes on without Redis, who has waited too long for a filler or
     /// for a fetch is turned away, and a Redis that stalls is given up.
     pub fn watch(&self, now: Instant) {
-        let half = self.cache.timeout() / 2;
-        let is_late = |lookup: &Lookup| now.saturating_duration_since(lookup.arrived) >= half;
+        let patience = self.cache.patience();
+        let is_late = |lookup: &Lookup| now.saturating_duration_since(lookup.arrived) >= patience;
         let late = self.reads.take_while(is_late);
         self.cache.watch(late.len(), now);
         self.without_redis(late, On::Front);
@@ -375,7 +385,9 @@ impl Lookups {
         for fill in self.fills.take_while(is_late) {
             self.turn_away(self.flights.fail(&fill.target), &Answer::Shed, On::Front);
         }
-        self.turn_away(self.flights.overdue(now), &Answer::Unavailable, On::Front);
+        let soft_timeout = |target: &Target| self.source_of(target).soft_timeout;
+        let overdue = self.flights.overdue(now, soft_timeout);
+        self.turn_away(overdue, &Answer::Unavailable, On::Front);
         if let Some(limit) = now.checked_sub(self.cache.timeout() * 2) {
             self.flights.forget_written(limit);
         }
@@ -415,6 +427,16 @@ impl Lookups {
         lookup.client.answer(answer);
     }
 
+    fn source_of(&self, target: &Target) -> &GuardedSource {
+        &self.sources[self.routes[target.route].source]
+    }
+
+    /// What the slowest of the sources usually takes; zero before any was asked.
+    fn slowest_source(&self) -> Duration {
+        let usual = self.sources.iter().map(GuardedSource::usual);
+        usual.max().unwrap_or_default()
+    }
+
     fn recall(&self, target: &Target) -> Option<Remembered> {
         self.memory.recall(target.route, &target.key)
     }
@@ -452,12 +474,11 @@ impl Fill {
     }
 }
 
-fn copied(copy: &Remembered, now: Instant) -> Copied<'_> {
-    Copied {
-        value: &copy.value,
-        age: copy.age(now),
-        ttl: copy.ttl,
-    }
+/// `ttl`, longer or shorter by up to `by`; never below the second that Redis counts in.
+fn jittered(ttl: Duration, by: Duration) -> Duration {
+    let longest = ttl + by;
+    let jittered = longest.saturating_sub(by.mul_f64(2.0 * fastrand::f64()));
+    jittered.max(Duration::from_secs(1))
 }
 
 /// How many fillers each source may hold: its own `max_concurrent`, and never so many that another

@@ -2,34 +2,27 @@
 //! source does not answer. It keeps and gives back; whether a copy may be served is the lookup's to
 //! decide. It must never give back another key's value, nor one older than the last it was given.
 
-#[cfg(test)]
-mod tests;
-
-use std::hash::{Hash, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use quick_cache::sync::Cache;
-use quick_cache::{Equivalent, Lifecycle, OptionsBuilder, Weighter};
+use quick_cache::sync::{EntryAction, EntryResult};
 
 use crate::config;
 
+mod store;
+#[cfg(test)]
+mod tests;
+
+use store::{Copies, Evictions, Key, KeyRef, copies};
+
 /// A value is kept up to this part of `max_bytes`; larger ones would push out all the others.
 const LARGEST_PART: u64 = 8;
-/// Each part of the cache has its own lock and its own share of the bytes, and refuses what is
-/// heavier than 97 % of its share: with four, a value of an eighth always fits.
-const SHARDS: usize = 4;
 /// With more in Redis than fits here, one in so many hits on unknown keys is taken in: keys that are
 /// asked for often get in soon, and the others do not push each other out at every hit (measured with
 /// 100 MB of 10 KiB values: a third of the CPU of a hit).
 const ADMIT_ONE_IN: u8 = 8;
-/// The mean entry that the cache plans its ghosts with, in bytes: one for each four such entries.
-const PLANNED_ENTRY: u64 = 1024;
-const GHOST_PART: f64 = 0.25;
-/// What an entry or a ghost (the memory of an evicted key) takes in the cache itself, in bytes: 88
-/// in the slab, and a 5-byte slot in a table that is between 44 and 88 % full.
-const SLOT: u64 = 88 + 9;
+/// Who is told that a copy is due looks at it within this part of its life; then another is told.
+const LOOK_PART: u32 = 20;
 
 /// A value as it was when it was last known to be good.
 #[derive(Debug, Clone)]
@@ -40,9 +33,33 @@ pub struct Remembered {
     pub fetched_at: Instant,
     /// How long from then on it is fresh.
     pub ttl: Duration,
+    /// Whether `ttl` is its life in Redis too; else that may be shorter, and is to be looked at.
+    pub is_life_known: bool,
+    /// From when on it is due: to be looked at, and refreshed before its end. None: never.
+    pub due_at: Option<Instant>,
+    /// The source has failed for it and is not asked again before.
+    pub retry_at: Option<Instant>,
 }
 
 impl Remembered {
+    /// What a source has given at `now`, to be refreshed after `refresh_after`.
+    #[must_use]
+    pub fn fetched(
+        value: Arc<str>,
+        ttl: Duration,
+        refresh_after: Option<Duration>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            value,
+            fetched_at: now,
+            ttl,
+            is_life_known: true,
+            due_at: refresh_after.map(|after| now + after),
+            retry_at: None,
+        }
+    }
+
     /// How old it is at `now`; zero for a moment before it was fetched.
     #[must_use]
     pub fn age(&self, now: Instant) -> Duration {
@@ -61,6 +78,28 @@ impl Remembered {
     pub fn is_servable_stale(&self, now: Instant, max_stale: Duration) -> bool {
         self.age(now) < self.ttl.saturating_add(max_stale)
     }
+
+    /// Whether it is to be refreshed, or its life to be looked at.
+    #[must_use]
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.due_at.is_some_and(|at| now >= at)
+    }
+
+    /// Whether the source has failed for it a moment ago.
+    #[must_use]
+    pub fn waits_for_retry(&self, now: Instant) -> bool {
+        self.retry_at.is_some_and(|at| now < at)
+    }
+}
+
+/// What is kept for a key.
+#[derive(Debug, Clone)]
+enum Kept {
+    Value(Remembered),
+    /// The source said that there is no such thing.
+    Absence {
+        until: Instant,
+    },
 }
 
 /// The copies of all routes. Shared by all threads; a call takes one short lock and never waits for
@@ -71,8 +110,6 @@ pub struct Memory {
     limit: u64,
     evictions: Evictions,
 }
-
-type Copies = Cache<Key, Remembered, Weight, RandomState, Evictions>;
 
 impl Memory {
     /// An empty memory of up to `max_bytes`, all overhead counted. Nothing is allocated in advance.
@@ -96,45 +133,110 @@ impl Memory {
     /// The copy of `key`, fresh or not.
     #[must_use]
     pub fn recall(&self, route: usize, key: &str) -> Option<Remembered> {
-        self.cache.as_ref()?.get(&KeyRef { route, name: key })
+        match self.cache.as_ref()?.get(&KeyRef { route, name: key })? {
+            Kept::Value(copy) => Some(copy),
+            Kept::Absence { .. } => None,
+        }
     }
 
-    /// Keeps what a source has just given, in place of whatever was kept before. A value larger
-    /// than an eighth of the limit is not kept, and the old copy is forgotten all the same.
-    pub fn remember(&self, route: usize, key: &str, value: Arc<str>, ttl: Duration, now: Instant) {
-        let Some(cache) = &self.cache else {
-            return;
-        };
-        if value.len() as u64 > self.limit / LARGEST_PART {
-            cache.remove(&KeyRef { route, name: key });
-            return;
+    /// Whether the source said, for so long that it holds at `now`, that there is no `key`.
+    #[must_use]
+    pub fn knows_absence(&self, route: usize, key: &str, now: Instant) -> bool {
+        let kept = self.cache.as_ref();
+        let kept = kept.and_then(|cache| cache.get(&KeyRef { route, name: key }));
+        matches!(kept, Some(Kept::Absence { until }) if now < until)
+    }
+
+    /// Keeps `copy` in place of whatever was kept before. A value larger than an eighth of the limit
+    /// is not kept, and the old copy is forgotten all the same.
+    pub fn remember(&self, route: usize, key: &str, copy: Remembered) {
+        if copy.value.len() as u64 > self.limit / LARGEST_PART {
+            return self.forget(route, key);
         }
-        let name = key.into();
+        self.keep(route, key, Kept::Value(copy));
+    }
+
+    /// Keeps `until` then that there is no `key`.
+    pub fn remember_absence(&self, route: usize, key: &str, until: Instant) {
+        self.keep(route, key, Kept::Absence { until });
+    }
+
+    /// Keeps what was seen in Redis; whether its life there is to be looked at, which is said once.
+    /// An equal copy that is still fresh is left as it is, so that a hit costs a look and no
+    /// allocation: 50,000 of them come each second, at 42 ns for 100 bytes. A full memory takes in
+    /// only some of the keys that it does not have. `ttl` is the longest that it may live.
+    pub fn remember_hit(
+        &self,
+        route: usize,
+        key: &str,
+        value: &str,
+        ttl: Duration,
+        now: Instant,
+    ) -> bool {
+        let value = match self.recall(route, key) {
+            Some(copy) if *copy.value == *value => {
+                if copy.is_fresh(now) {
+                    return copy.is_due(now) && self.is_first_to_look(route, key, now);
+                }
+                copy.value
+            }
+            _ if self.cache.is_none() => return false,
+            None if self.is_full() && fastrand::u8(..ADMIT_ONE_IN) > 0 => return false,
+            _ => value.into(),
+        };
         let copy = Remembered {
             value,
             fetched_at: now,
             ttl,
+            is_life_known: false,
+            due_at: Some(now + ttl / LOOK_PART),
+            retry_at: None,
         };
-        cache.insert(Key { route, name }, copy);
+        self.remember(route, key, copy);
+        true
     }
 
-    /// Keeps what was seen in Redis. An equal copy that is still fresh is left as it is, so that a
-    /// hit costs a look and no allocation: 50,000 of them come each second, at 42 ns for 100 bytes.
-    /// Its age therefore counts from when this process first saw the value. A full memory takes in
-    /// only some of the keys that it does not have.
-    pub fn remember_hit(&self, route: usize, key: &str, value: &str, ttl: Duration, now: Instant) {
-        let value = match self.recall(route, key) {
-            Some(copy) if *copy.value == *value => {
-                if copy.is_fresh(now) {
-                    return;
-                }
-                copy.value
+    /// Whether the copy of `key` is due and nobody else looks after it: true once, and again only
+    /// after a part of its life.
+    #[must_use]
+    pub fn is_first_to_look(&self, route: usize, key: &str, now: Instant) -> bool {
+        let look = |copy: &mut Remembered| {
+            let is_due = copy.is_due(now);
+            if is_due {
+                copy.due_at = Some(now + (copy.ttl / LOOK_PART).max(Duration::from_millis(500)));
             }
-            _ if self.cache.is_none() => return,
-            None if self.is_full() && fastrand::u8(..ADMIT_ONE_IN) > 0 => return,
-            _ => value.into(),
+            is_due
         };
-        self.remember(route, key, value, ttl, now);
+        self.change(route, key, look).unwrap_or(false)
+    }
+
+    /// Changes the copy of `key` in its place, if there is one; what `change` returns. A lock is
+    /// held meanwhile: it must be quick.
+    pub fn change<T>(
+        &self,
+        route: usize,
+        key: &str,
+        change: impl FnOnce(&mut Remembered) -> T,
+    ) -> Option<T> {
+        let cache = self.cache.as_ref()?;
+        let name = key.into();
+        let changed = cache.entry(&Key { route, name }, Some(Duration::ZERO), |_, kept| {
+            EntryAction::Retain(match kept {
+                Kept::Value(copy) => Some(change(copy)),
+                Kept::Absence { .. } => None,
+            })
+        });
+        match changed {
+            EntryResult::Retained(changed) => changed,
+            _ => None,
+        }
+    }
+
+    fn keep(&self, route: usize, key: &str, kept: Kept) {
+        if let Some(cache) = &self.cache {
+            let name = key.into();
+            cache.insert(Key { route, name }, kept);
+        }
     }
 
     /// Whether something has to go for whatever comes.
@@ -152,112 +254,25 @@ impl Memory {
     /// What is kept, in bytes, overhead counted; never more than [`limit`](Self::limit).
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.cache.as_ref().map_or(0, Cache::weight)
+        self.cache.as_ref().map_or(0, Copies::weight)
     }
 
     /// How many copies are kept.
     #[must_use]
     pub fn entries(&self) -> usize {
-        self.cache.as_ref().map_or(0, Cache::len)
+        self.cache.as_ref().map_or(0, Copies::len)
     }
 
     /// How many copies were dropped for want of room since the start; copies that were replaced or
     /// forgotten are not among them.
     #[must_use]
     pub fn evictions(&self) -> u64 {
-        self.evictions.0.load(Ordering::Relaxed)
+        self.evictions.count()
     }
 
     /// `max_bytes`; 0 when the memory is switched off.
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.cache.as_ref().map_or(0, |_| self.limit)
-    }
-}
-
-/// The cache for `limit` bytes, less what its ghosts may take: they have no weight of their own.
-fn copies(limit: u64, evictions: &Evictions) -> Option<Copies> {
-    let planned = limit / PLANNED_ENTRY;
-    let ghosts = (planned as f64 * GHOST_PART) as u64;
-    // The cache rounds each share up; rounded down here, the shares never exceed the limit.
-    let shards = SHARDS as u64;
-    let capacity = limit.saturating_sub(ghosts * SLOT) / shards * shards;
-    let options = OptionsBuilder::new()
-        .shards(SHARDS)
-        .estimated_items_capacity(usize::try_from(planned).unwrap_or(usize::MAX))
-        .ghost_allocation(GHOST_PART)
-        .weight_capacity(capacity)
-        .build()
-        .ok()?;
-    // The standard hasher: keys come from outside, and only SipHash is made for that.
-    let hasher = RandomState::new();
-    Some(Cache::with_options(
-        options,
-        Weight,
-        hasher,
-        evictions.clone(),
-    ))
-}
-
-/// What a copy is kept under.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Key {
-    route: usize,
-    name: Box<str>,
-}
-
-/// A [`Key`] to look up with, without allocating one; hashes the same.
-#[derive(Hash)]
-struct KeyRef<'a> {
-    route: usize,
-    name: &'a str,
-}
-
-impl Equivalent<Key> for KeyRef<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
-        self.route == key.route && *self.name == *key.name
-    }
-}
-
-/// What a copy weighs: the memory it takes, in bytes.
-#[derive(Clone)]
-struct Weight;
-
-impl Weighter<Key, Remembered> for Weight {
-    fn weight(&self, key: &Key, copy: &Remembered) -> u64 {
-        // An `Arc` has two counters before its value.
-        SLOT + allocation(key.name.len()) + allocation(copy.value.len() + 16)
-    }
-}
-
-/// What `size` bytes from the allocator take: glibc's malloc puts 8 before each, rounds to 16, at
-/// least 32, and gives large ones whole pages of their own.
-fn allocation(size: usize) -> u64 {
-    const OWN_PAGES: u64 = 128 * 1024;
-    let size = size as u64 + 8;
-    if size < OWN_PAGES {
-        size.next_multiple_of(16).max(32)
-    } else {
-        (size + 8).next_multiple_of(4096)
-    }
-}
-
-/// Counts what is dropped for want of room.
-#[derive(Clone, Default)]
-struct Evictions(Arc<AtomicU64>);
-
-impl Lifecycle<Key, Remembered> for Evictions {
-    /// What an insertion pushed out, to be freed after the lock is given back. Mostly one or two;
-    /// the rest is freed at once.
-    type RequestState = [Option<(Key, Remembered)>; 2];
-
-    fn before_evict(&self, _: &mut Self::RequestState, _: &Key, _: &mut Remembered) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn on_evict(&self, state: &mut Self::RequestState, key: Key, copy: Remembered) {
-        if let Some(free) = state.iter_mut().find(|place| place.is_none()) {
-            *free = Some((key, copy));
-        }
     }
 }

@@ -63,6 +63,14 @@ pub struct Metrics {
     pub written: Counter,
     /// Values that were not written: Redis did not take them, or too many waited.
     pub not_written: Counter,
+    /// Fetches made before the end of a key's life, for nobody in particular.
+    pub refreshes: Counter,
+    /// Lookups answered by the memory that there is no such thing.
+    pub negative_hits: Counter,
+    /// Values of an outage that were written to Redis when it was back.
+    pub recovered: Counter,
+    /// Values of an outage that never were: no room, or too late.
+    pub recovery_dropped: Counter,
     /// Panics that were caught.
     pub panics: Counter,
     /// Connections that were accepted.

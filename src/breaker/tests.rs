@@ -89,13 +89,12 @@ fn a_trial_that_never_comes_back_does_not_keep_it_half_open() {
     let _ = fail(&breaker, 1, now);
     let half_open = now + Duration::from_secs(60);
     let lost = breaker.permit(half_open).expect("the trial");
-    let reopened = half_open + Duration::from_secs(60);
-    assert!(breaker.permit(reopened).is_none());
-    let next = breaker
-        .permit(reopened + Duration::from_secs(60))
-        .expect("the next trial");
-    assert_eq!(lost.succeeded(reopened), None, "a late result is ignored");
-    assert!(next.succeeded(reopened).is_some());
+    let over = half_open + Duration::from_secs(60);
+    assert!(breaker.permit(over - Duration::from_millis(1)).is_none());
+    let next = breaker.permit(over).expect("the next trial");
+    assert!(next.is_trial() && breaker.permit(over).is_none());
+    assert_eq!(lost.succeeded(over), None, "a late result is ignored");
+    assert!(next.succeeded(over).is_some());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use redis::ServerError;
 
@@ -31,6 +32,8 @@ pub enum Fault {
     Refused(String),
     /// All our own connections are in use: our load, not Redis's fault.
     NoConnection,
+    /// It answered, but later than the source would have.
+    Slow(Duration),
     /// A reply over our limit of bytes: neither side's fault, and no use to us.
     TooLarge,
 }
@@ -75,7 +78,7 @@ impl Fault {
     pub fn costs_the_connection(&self) -> bool {
         !matches!(
             self,
-            Self::NotReady(_) | Self::WriteRefused(_) | Self::NoConnection
+            Self::NotReady(_) | Self::WriteRefused(_) | Self::NoConnection | Self::Slow(_)
         )
     }
 
@@ -137,6 +140,7 @@ impl fmt::Display for Fault {
             Self::WriteRefused(reply) => write!(f, "write refused: {reply}"),
             Self::Refused(reply) => write!(f, "refused: {reply}"),
             Self::NoConnection => write!(f, "all connections of the pool are in use"),
+            Self::Slow(took) => write!(f, "slower than the source: {} ms", took.as_millis()),
             Self::TooLarge => write!(f, "reply over the limit"),
         }
     }

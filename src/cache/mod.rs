@@ -17,6 +17,7 @@ use crate::resolver::HostResolver;
 pub mod calls;
 pub mod fault;
 pub mod link;
+pub mod lives;
 pub mod pool;
 pub mod prober;
 pub mod write;
@@ -28,6 +29,10 @@ use pool::{Dial, Drawn, Pool};
 
 /// Bytes of values that are asked for at once, as far as can be foreseen.
 const BATCH_BYTES: u64 = 2 * 1024 * 1024;
+/// Redis is never found too slow within this time: a server that forks or a busy machine takes it.
+const PATIENCE_MIN: Duration = Duration::from_millis(100);
+/// A reply of so many bytes may take its time.
+const LARGE_REPLY_BYTES: usize = 64 * 1024;
 
 /// Redis, as one process sees it.
 pub struct Cache {
@@ -35,6 +40,8 @@ pub struct Cache {
     address: String,
     timeout: Duration,
     stall_calls: usize,
+    /// In microseconds; see [`Self::patience`].
+    patience_us: AtomicU64,
     breaker: Arc<Breaker>,
     pool: Pool,
     dial: Arc<Dial>,
@@ -54,6 +61,10 @@ pub struct Cache {
 #[derive(Debug, Default)]
 struct Report {
     last_success: Option<Instant>,
+    /// A connection was lost, or Redis was given up, and has not been of use since.
+    is_lost: bool,
+    /// When it was of use again after it had been lost.
+    back_since: Option<Instant>,
     last_fault: Option<String>,
     misconfiguration_was_said: bool,
 }
@@ -109,6 +120,7 @@ impl Cache {
             address,
             timeout: redis.timeout,
             stall_calls: breaker.stall_calls,
+            patience_us: AtomicU64::new((redis.timeout / 2).as_micros() as u64),
             breaker: Arc::new(Breaker::new(breaker, clock::now())),
             pool: Pool::new(Arc::clone(&dial), redis.pool_size),
             dial,
@@ -125,6 +137,20 @@ impl Cache {
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// How long a lookup waits for Redis until that counts as a stall: half the budget, or less where
+    /// the source would have been faster.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        Duration::from_micros(self.patience_us.load(Ordering::Relaxed))
+    }
+
+    /// From now on whoever waits longer than `limit` would have been better off without Redis.
+    pub fn set_patience(&self, limit: Duration) {
+        let patience = limit.max(PATIENCE_MIN).min(self.timeout / 2);
+        let patience_us = patience.as_micros() as u64;
+        self.patience_us.store(patience_us, Ordering::Relaxed);
     }
 
     /// How many keys to ask for at once, up to `max`: fewer where values are large, so that a batch
@@ -171,6 +197,11 @@ impl Cache {
         Some(permit)
     }
 
+    /// Leave to make a call that no client waits for: it is never the trial.
+    fn permit_to_upkeep(&self, now: Instant) -> Option<Permit> {
+        self.permit(now).filter(|permit| !permit.is_trial())
+    }
+
     /// Looks `keys` up in one call on behalf of thread `caller`, for whom `lookups` requests wait.
     /// A value of the wrong type or not UTF-8 is missing.
     ///
@@ -184,11 +215,18 @@ impl Cache {
         lookups: usize,
         deadline: Deadline,
     ) -> Result<Vec<Option<String>>, Unusable> {
+        let began = clock::now();
         let ask = |drawn: &mut Drawn| self.ask(drawn, keys, deadline);
         let values = self.on_a_connection(caller, lookups, deadline, ask);
         match values {
             Ok(values) => {
-                self.succeeded(permit);
+                let took = clock::now().saturating_duration_since(began);
+                let bytes: usize = values.iter().flatten().map(String::len).sum();
+                if took > self.patience() && bytes < LARGE_REPLY_BYTES {
+                    self.failed(permit, &Fault::Slow(took));
+                } else {
+                    self.succeeded(permit);
+                }
                 self.learn_size(&values);
                 Ok(values)
             }
@@ -256,15 +294,31 @@ impl Cache {
 
     fn succeeded(&self, permit: Permit) {
         let now = clock::now();
-        self.report().last_success = Some(now);
+        self.is_of_use(now);
         if let Some(transition) = permit.succeeded(now) {
             self.announce(transition, "the trial succeeded");
         }
     }
 
+    fn is_of_use(&self, now: Instant) {
+        let has_lost = self.pool.has_lost_connections();
+        let mut report = self.report();
+        report.last_success = Some(now);
+        if std::mem::take(&mut report.is_lost) || has_lost {
+            report.back_since = Some(now);
+        }
+    }
+
+    /// Since when Redis is of use again, if it was ever lost: what it had may be gone.
+    #[must_use]
+    pub fn back_since(&self) -> Option<Instant> {
+        self.report().back_since
+    }
+
     fn failed(&self, permit: Permit, fault: &Fault) {
         if fault.ends_the_generation() {
             self.pool.discard_all();
+            self.report().is_lost = true;
         }
         if !fault.counts_as_failure() {
             return;
@@ -287,24 +341,28 @@ impl Cache {
     }
 
     /// Looks at the calls in flight. Opens the breaker when they stall (DESIGN 3, 2b): `stall_calls`
-    /// lookups, `waiting` ones in the queue included, have waited for half the budget and nothing
-    /// has succeeded meanwhile.
+    /// lookups, `waiting` ones in the queue included, have waited beyond [`Self::patience`] and
+    /// nothing has succeeded meanwhile.
     pub fn watch(&self, waiting: usize, now: Instant) {
-        let half = self.timeout / 2;
-        let stalled = self.calls.stalled(half, now);
+        let patience = self.patience();
+        let stalled = self.calls.stalled(patience, now);
         if stalled == 0 || stalled + waiting < self.stall_calls {
             return;
         }
         let last_success = self.report().last_success;
-        if last_success.is_some_and(|at| now.saturating_duration_since(at) < half) {
+        if last_success.is_some_and(|at| now.saturating_duration_since(at) < patience) {
             return;
         }
         if let Some(transition) = self.breaker.trip(now) {
             let reason = format!(
                 "{stalled} lookups without a reply for {} ms",
-                half.as_millis()
+                patience.as_millis()
             );
-            self.report().last_fault = Some(reason.clone());
+            {
+                let mut report = self.report();
+                report.last_fault = Some(reason.clone());
+                report.is_lost = true;
+            }
             self.pool.discard_all();
             self.announce(transition, &reason);
         }

@@ -4,7 +4,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use r2d2::{ManageConnection, PooledConnection};
@@ -22,6 +22,8 @@ pub struct Pool {
     dial: Arc<Dial>,
     /// Raised when connections are lost: one opened under an older generation is not used again.
     generation: AtomicU64,
+    /// A connection at rest was found closed since this was last asked.
+    has_lost: AtomicBool,
 }
 
 /// How to open a connection.
@@ -82,6 +84,7 @@ impl Pool {
             slots,
             dial,
             generation: AtomicU64::new(0),
+            has_lost: AtomicBool::new(false),
         }
     }
 
@@ -104,8 +107,12 @@ impl Pool {
                 .map_err(|_| Fault::NoConnection)?,
         };
         let generation = self.generation.load(Ordering::Acquire);
-        let kept = slot.generation == generation && slot.link.as_ref().is_some_and(Link::is_usable);
+        let is_current = slot.generation == generation;
+        let kept = is_current && slot.link.as_ref().is_some_and(Link::is_usable);
         if !kept {
+            if is_current && slot.link.is_some() {
+                self.has_lost.store(true, Ordering::Relaxed);
+            }
             // The old one is closed before the new one is opened.
             slot.link = None;
             slot.generation = generation;
@@ -125,6 +132,12 @@ impl Pool {
     /// From now on no connection that is open or in use is drawn again.
     pub fn discard_all(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether a connection at rest was found closed since this was last asked: the server may have
+    /// been restarted.
+    pub fn has_lost_connections(&self) -> bool {
+        self.has_lost.load(Ordering::Relaxed) && self.has_lost.swap(false, Ordering::Relaxed)
     }
 
     /// Slots that exist, and those of them that nobody holds.

@@ -17,6 +17,8 @@ use crate::clock::{self, Deadline};
 
 /// A change of the reason is worth a line, but not more of them than this in one outage.
 const REASONS_SAID_MAX: u32 = 5;
+/// A Redis that is nearly too slow would be given up again at once.
+const WELL_WITHIN: f64 = 0.8;
 
 /// The prober's thread; ends when dropped.
 pub struct Prober {
@@ -89,7 +91,11 @@ fn look_once(cache: &Cache, probe_key: &str) {
     match probe(cache, probe_key) {
         Ok(()) => info!("redis at {} is ready", cache.address),
         Err(fault) => {
-            cache.report().last_fault = Some(fault.to_string());
+            {
+                let mut report = cache.report();
+                report.last_fault = Some(fault.to_string());
+                report.is_lost = true;
+            }
             match cache.breaker.trip(clock::now()) {
                 Some(transition) => cache.announce(transition, &format!("at start: {fault}")),
                 None => warn!("redis at {} is not usable: {fault}", cache.address),
@@ -117,7 +123,7 @@ fn run(cache: &Cache, probe_key: &str, interval: Duration, stop: &Stop) {
             Ok(()) => {
                 cache.pool.discard_all();
                 let now = clock::now();
-                cache.report().last_success = Some(now);
+                cache.is_of_use(now);
                 if let Some(transition) = cache.breaker.probe_succeeded(now) {
                     cache.announce(transition, "a probe succeeded");
                 }
@@ -136,13 +142,18 @@ fn run(cache: &Cache, probe_key: &str, interval: Duration, stop: &Stop) {
     }
 }
 
-/// Connects, says PING and reads a key, all within half a request's budget: a Redis slower than
-/// that would be a stall again at once.
+/// Connects, says PING and reads a key, all within half a request's budget, and the two replies well
+/// within what would be a stall again.
 fn probe(cache: &Cache, probe_key: &str) -> Result<(), Fault> {
     let deadline = Deadline::after(clock::now(), cache.timeout / 2);
     let dial = &cache.dial;
     let mut link = Link::open(&dial.endpoint, &dial.handshake, deadline, |_| {})?;
+    let began = clock::now();
     let replies = link.call(&[redis::cmd("PING"), get(probe_key)], deadline)?;
+    let took = clock::now().saturating_duration_since(began);
+    if took > cache.patience().mul_f64(WELL_WITHIN) {
+        return Err(Fault::Slow(took));
+    }
     let mut replies = replies.into_iter();
     match replies.next() {
         // An ACL that allows no PING is no reason not to read.

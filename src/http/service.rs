@@ -99,6 +99,7 @@ impl Service {
             target,
             arrived: now,
             deadline: Deadline::after(now, self.request_timeout),
+            copy: None,
             client: Box::new(exchange),
         }
     }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Deadline;
 use crate::flight::{Target, Waiter};
+use crate::memory::Remembered;
 use crate::metrics::Outcome;
 
 /// One request for one key, and who wants to know.
@@ -14,6 +15,8 @@ pub struct Lookup {
     pub arrived: Instant,
     /// By when it must be answered, whatever happens.
     pub deadline: Deadline,
+    /// What it can be answered with when nothing better comes: found while it waited for a fetch.
+    pub copy: Option<Remembered>,
     /// Who gets the answer. Dropped without one, it answers for itself that something broke.
     pub client: Box<dyn Client>,
 }
@@ -27,6 +30,10 @@ pub trait Client: Send {
 impl Waiter for Lookup {
     fn deadline(&self) -> Deadline {
         self.deadline
+    }
+
+    fn has_copy(&self) -> bool {
+        self.copy.is_some()
     }
 }
 

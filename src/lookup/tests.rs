@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use super::*;
 use crate::config::{self, NO_ENVIRONMENT};
 use crate::pipeline::Pipeline;
+use crate::source::Source;
 
 /// What a client got.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,15 +89,11 @@ fn stage(settings: &str) -> Stage {
     let config = config::parse(&text, "test.ini", NO_ENVIRONMENT).expect("a sound configuration");
     let config = config.config;
     let source = ScriptedSource(Arc::new(Mutex::new(value("v"))));
-    let named = NamedSource {
-        name: "test".to_owned(),
-        source: Box::new(source.clone()),
-        said: Seldom::default(),
-    };
+    let guarded = GuardedSource::new(&config.sources[0], Box::new(source.clone()));
     let metrics = Arc::new(Metrics::default());
     let cache = Arc::new(Cache::new(&config.redis, &config.breaker, 3));
     let memory = Memory::new(&config.memory);
-    let lookups = Lookups::new(&config, vec![named], cache, memory, Arc::clone(&metrics));
+    let lookups = Lookups::new(&config, vec![guarded], cache, memory, Arc::clone(&metrics));
     Stage {
         lookups: Arc::new(lookups),
         source,
@@ -128,9 +125,8 @@ impl Stage {
 
     fn remember(&self, key: &str, value: &str, ttl: Duration, age: Duration) {
         let fetched_at = clock::now().checked_sub(age).expect("the machine is older");
-        self.lookups
-            .memory
-            .remember(0, key, value.into(), ttl, fetched_at);
+        let copy = Remembered::fetched(value.into(), ttl, Some(ttl / 10 * 9), fetched_at);
+        self.lookups.memory.remember(0, key, copy);
     }
 }
 
@@ -143,6 +139,7 @@ fn lookup(key: &str, limit: Duration, client: Box<dyn Client>) -> Lookup {
         },
         arrived: now,
         deadline: Deadline::after(now, limit),
+        copy: None,
         client,
     }
 }
@@ -309,4 +306,151 @@ fn a_batch_asks_for_each_key_once_under_its_prefix() {
     let (keys, places) = stage.lookups.distinct_keys(&batch);
     assert_eq!(keys, ["p:a", "p:b"]);
     assert_eq!(places, [0, 1, 0]);
+}
+
+#[test]
+fn who_has_a_copy_waits_for_the_soft_time_out_only_and_the_fetch_goes_on() {
+    let stage = stage("[source demo]\nsoft_timeout = 200ms");
+    stage.remember("k", "old", MINUTE, 2 * MINUTE);
+    let (with_copy, without) = (stage.ask("k"), stage.ask("other"));
+    let now = clock::now();
+    stage.lookups.watch(now + Duration::from_millis(150));
+    assert!(with_copy.try_recv().is_err());
+    stage.lookups.watch(now + Duration::from_millis(250));
+    assert_eq!(with_copy.recv(), Ok(Got::Stale("old".to_owned())));
+    assert!(without.try_recv().is_err());
+    stage.fetch_next();
+    assert_eq!(stage.ask("k").recv(), Ok(Got::Cache("v".to_owned())));
+}
+
+#[test]
+fn a_key_whose_fetch_failed_is_served_stale_and_not_asked_again_for_a_while() {
+    let stage = stage("[route data]\nstale_retry = 1h");
+    stage.source.says(Err(SourceError::TimedOut));
+    stage.remember("k", "old", MINUTE, 2 * MINUTE);
+    let client = stage.ask("k");
+    stage.fetch_next();
+    let old = || Ok(Got::Stale("old".to_owned()));
+    assert_eq!(client.recv(), old());
+    (0..5).for_each(|_| assert_eq!(stage.ask("k").recv(), old()));
+    assert_eq!(stage.metrics.source_calls.value(), 1);
+    let over = clock::now().checked_sub(Duration::from_secs(1));
+    stage
+        .lookups
+        .memory
+        .change(0, "k", |copy| copy.retry_at = over);
+    stage.source.says(value("new"));
+    let client = stage.ask("k");
+    stage.fetch_next();
+    assert_eq!(client.recv(), Ok(Got::Primary("new".to_owned(), false)));
+}
+
+#[test]
+fn without_a_copy_a_failing_source_is_asked_until_its_breaker_opens() {
+    let stage = stage("[source demo]\nfail_max = 3\nreset_timeout = 1h");
+    stage.source.says(Err(SourceError::Status(500)));
+    stage.remember("kept", "old", MINUTE, 2 * MINUTE);
+    for n in 0..3 {
+        let client = stage.ask(&format!("k{n}"));
+        stage.fetch_next();
+        assert_eq!(client.recv(), Ok(Got::Unavailable));
+    }
+    assert_eq!(stage.ask("k9").recv(), Ok(Got::Unavailable), "at once");
+    assert_eq!(stage.ask("kept").recv(), Ok(Got::Stale("old".to_owned())));
+    assert_eq!(stage.metrics.source_calls.value(), 3);
+    assert_eq!(stage.lookups.fills.len(), (0, 0));
+}
+
+#[test]
+fn after_its_reset_time_out_one_fetch_is_the_trial_of_a_source() {
+    let stage = stage("[source demo]\nfail_max = 1\nreset_timeout = 1ms");
+    stage.source.says(Err(SourceError::TimedOut));
+    let client = stage.ask("a");
+    stage.fetch_next();
+    assert_eq!(client.recv(), Ok(Got::Unavailable));
+    stage.source.says(value("v"));
+    while stage.lookups.sources[0].refuses(clock::now()) {
+        std::thread::yield_now();
+    }
+    let (trial, other) = (stage.ask("b"), stage.ask("c"));
+    stage.fetch_next();
+    stage.fetch_next();
+    assert_eq!(trial.recv(), Ok(Got::Primary("v".to_owned(), false)));
+    assert_eq!(other.recv(), Ok(Got::Primary("v".to_owned(), false)));
+}
+
+#[test]
+fn what_is_wrong_with_one_key_does_not_open_the_breaker_of_its_source() {
+    let stage = stage("[source demo]\nfail_max = 1");
+    for error in [SourceError::Status(400), SourceError::NotUtf8] {
+        stage.source.says(Err(error));
+        let client = stage.ask("k");
+        stage.fetch_next();
+        assert_eq!(client.recv(), Ok(Got::Unavailable));
+    }
+    stage.source.says(value("v"));
+    let client = stage.ask("k");
+    stage.fetch_next();
+    assert_eq!(client.recv(), Ok(Got::Primary("v".to_owned(), false)));
+}
+
+#[test]
+fn that_there_is_no_such_thing_is_remembered_for_its_time() {
+    let stage = stage("");
+    stage.source.says(Ok(Fetched::NoSuchThing));
+    let client = stage.ask("k");
+    stage.fetch_next();
+    assert_eq!(client.recv(), Ok(Got::NoSuchThing));
+    assert_eq!(stage.ask("k").recv(), Ok(Got::NoSuchThing));
+    assert_eq!(stage.metrics.source_calls.value(), 1);
+    assert_eq!(stage.metrics.negative_hits.value(), 1);
+}
+
+#[test]
+fn with_no_negative_ttl_it_is_asked_again() {
+    let stage = stage("[route data]\nnegative_ttl = 0");
+    stage.source.says(Ok(Fetched::NoSuchThing));
+    for _ in 0..2 {
+        let client = stage.ask("k");
+        stage.fetch_next();
+        assert_eq!(client.recv(), Ok(Got::NoSuchThing));
+    }
+    assert_eq!(stage.metrics.source_calls.value(), 2);
+}
+
+#[test]
+fn the_first_request_near_the_end_of_a_life_refreshes_it_and_waits_for_nothing() {
+    let stage = stage("");
+    stage.remember("k", "old", MINUTE, MINUTE / 100 * 95);
+    let old = || Ok(Got::Cache("old".to_owned()));
+    (0..5).for_each(|_| assert_eq!(stage.ask("k").recv(), old()));
+    assert_eq!(stage.lookups.fills.len(), (1, 0), "one refresh");
+    stage.fetch_next();
+    assert_eq!(stage.ask("k").recv(), Ok(Got::Cache("v".to_owned())));
+    assert_eq!(stage.metrics.refreshes.value(), 1);
+}
+
+#[test]
+fn what_is_fetched_while_redis_is_away_waits_for_it_newest_first_per_key() {
+    let stage = stage("[route data]\nttl = 1s");
+    for text in ["one", "two"] {
+        stage.source.says(value(text));
+        stage.lookups.memory.forget(0, "k");
+        let client = stage.ask("k");
+        stage.fetch_next();
+        assert_eq!(client.recv(), Ok(Got::Primary(text.to_owned(), false)));
+    }
+    assert_eq!(stage.lookups.recovery.len().0, 1);
+}
+
+#[test]
+fn lives_are_longer_or_shorter_by_the_jitter_and_no_more() {
+    let lives = (0..1000).map(|_| jittered(MINUTE, MINUTE / 10));
+    let (min, max) = lives.fold((MINUTE, MINUTE), |(min, max), life| {
+        (min.min(life), max.max(life))
+    });
+    let within = MINUTE / 10 * 9..=MINUTE / 10 * 11;
+    assert!(within.contains(&min) && within.contains(&max));
+    assert!(max - min > MINUTE / 10, "{min:?} to {max:?}");
+    assert_eq!(jittered(MINUTE, Duration::ZERO), MINUTE);
 }

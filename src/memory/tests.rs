@@ -1,5 +1,6 @@
 //! The memory on its own: what it gives back, what it forgets, and that its limit holds.
 
+use super::store::SLOT;
 use super::*;
 use crate::clock;
 use proptest::collection::vec;
@@ -16,6 +17,12 @@ fn memory(max_bytes: u64) -> Memory {
     })
 }
 
+/// What a source gave, to be refreshed at nine tenths of its life.
+fn keep(memory: &Memory, route: usize, key: &str, value: Arc<str>, ttl: Duration, now: Instant) {
+    let copy = Remembered::fetched(value, ttl, Some(ttl / 10 * 9), now);
+    memory.remember(route, key, copy);
+}
+
 fn recalled(memory: &Memory, route: usize, key: &str) -> Option<String> {
     memory.recall(route, key).map(|copy| copy.value.to_string())
 }
@@ -24,9 +31,9 @@ fn recalled(memory: &Memory, route: usize, key: &str) -> Option<String> {
 fn recalls_what_was_remembered_last_for_this_route_and_key() {
     let memory = memory(1 << 20);
     let now = clock::now();
-    memory.remember(0, "k", "one".into(), TTL, now);
-    memory.remember(1, "k", "other route".into(), TTL, now);
-    memory.remember(0, "k", "".into(), TTL, now);
+    keep(&memory, 0, "k", "one".into(), TTL, now);
+    keep(&memory, 1, "k", "other route".into(), TTL, now);
+    keep(&memory, 0, "k", "".into(), TTL, now);
     assert_eq!(recalled(&memory, 0, "k").as_deref(), Some(""));
     assert_eq!(recalled(&memory, 1, "k").as_deref(), Some("other route"));
     assert_eq!(recalled(&memory, 2, "k"), None);
@@ -44,7 +51,7 @@ fn recalls_what_was_remembered_last_for_this_route_and_key() {
 fn a_copy_is_fresh_for_its_ttl_and_servable_for_max_stale_after_it() {
     let memory = memory(1 << 20);
     let start = clock::now();
-    memory.remember(0, "k", "v".into(), TTL, start);
+    keep(&memory, 0, "k", "v".into(), TTL, start);
     let copy = memory.recall(0, "k").unwrap();
     let last = start + TTL - Duration::from_nanos(1);
     assert!(copy.is_fresh(start) && copy.is_fresh(last));
@@ -77,11 +84,68 @@ fn a_hit_leaves_an_equal_fresh_copy_alone_and_replaces_any_other() {
 }
 
 #[test]
+fn a_value_first_seen_in_redis_is_to_be_looked_at_once() {
+    let memory = memory(1 << 20);
+    let start = clock::now();
+    assert!(memory.remember_hit(0, "k", "v", TTL, start));
+    assert!(!memory.remember_hit(0, "k", "v", TTL, start));
+    assert!(!memory.recall(0, "k").unwrap().is_life_known);
+    let due = start + TTL / LOOK_PART;
+    assert!(memory.remember_hit(0, "k", "v", TTL, due), "nobody looked");
+    assert!(!memory.remember_hit(0, "k", "v", TTL, due));
+    assert!(
+        memory.remember_hit(0, "k", "other", TTL, due),
+        "written anew"
+    );
+}
+
+#[test]
+fn a_fetched_value_is_due_once_when_its_life_nears_its_end() {
+    let memory = memory(1 << 20);
+    let start = clock::now();
+    keep(&memory, 0, "k", "v".into(), TTL, start);
+    let due = start + TTL / 10 * 9;
+    let early = due - Duration::from_millis(1);
+    assert!(!memory.remember_hit(0, "k", "v", TTL, early));
+    assert!(!memory.is_first_to_look(0, "k", early));
+    assert!(memory.remember_hit(0, "k", "v", TTL, due));
+    assert!(!memory.is_first_to_look(0, "k", due), "somebody looks");
+    assert!(memory.is_first_to_look(0, "k", due + TTL / LOOK_PART));
+    assert!(!memory.is_first_to_look(0, "other", due));
+    memory.change(0, "k", |copy| copy.due_at = None);
+    assert!(!memory.is_first_to_look(0, "k", start + TTL * 2));
+}
+
+#[test]
+fn an_absence_is_known_for_its_time_and_is_no_copy() {
+    let memory = memory(1 << 20);
+    let now = clock::now();
+    keep(&memory, 0, "k", "v".into(), TTL, now);
+    memory.remember_absence(0, "k", now + TTL);
+    assert!(memory.recall(0, "k").is_none());
+    assert!(memory.knows_absence(0, "k", now) && !memory.knows_absence(1, "k", now));
+    assert!(!memory.knows_absence(0, "k", now + TTL));
+    assert_eq!(memory.change(0, "k", |_| ()), None);
+    memory.remember_hit(0, "k", "w", TTL, now);
+    assert_eq!(recalled(&memory, 0, "k").as_deref(), Some("w"));
+    assert!(!memory.knows_absence(0, "k", now));
+}
+
+#[test]
+fn a_change_of_what_is_not_there_leaves_nothing_behind() {
+    let memory = memory(1 << 20);
+    assert_eq!(memory.change(0, "k", |_| ()), None);
+    assert_eq!((memory.entries(), memory.bytes()), (0, 0));
+    keep(&memory, 0, "k", "v".into(), TTL, clock::now());
+    assert_eq!(recalled(&memory, 0, "k").as_deref(), Some("v"));
+}
+
+#[test]
 fn a_fetched_value_replaces_an_equal_fresh_copy() {
     let memory = memory(1 << 20);
     let start = clock::now();
-    memory.remember(0, "k", "v".into(), TTL, start);
-    memory.remember(0, "k", "v".into(), TTL, start + TTL / 2);
+    keep(&memory, 0, "k", "v".into(), TTL, start);
+    keep(&memory, 0, "k", "v".into(), TTL, start + TTL / 2);
     assert_eq!(memory.recall(0, "k").unwrap().fetched_at, start + TTL / 2);
 }
 
@@ -91,12 +155,12 @@ fn a_value_over_an_eighth_is_not_kept_and_takes_the_older_copy_with_it() {
         let memory = memory(max_bytes);
         let now = clock::now();
         let largest = "x".repeat(usize::try_from(max_bytes / 8).unwrap());
-        memory.remember(0, "k", largest.as_str().into(), TTL, now);
+        keep(&memory, 0, "k", largest.as_str().into(), TTL, now);
         assert_eq!(
             recalled(&memory, 0, "k").map(|v| v.len()),
             Some(largest.len())
         );
-        memory.remember(0, "k", (largest + "x").into(), TTL, now);
+        keep(&memory, 0, "k", (largest + "x").into(), TTL, now);
         assert_eq!(recalled(&memory, 0, "k"), None);
     }
 }
@@ -109,7 +173,7 @@ fn switched_off_it_keeps_nothing() {
         fresh_while_redis_is_down: true,
     });
     let now = clock::now();
-    memory.remember(0, "k", "v".into(), TTL, now);
+    keep(&memory, 0, "k", "v".into(), TTL, now);
     memory.remember_hit(0, "k", "v", TTL, now);
     memory.forget(0, "k");
     assert!(memory.recall(0, "k").is_none());
@@ -125,7 +189,14 @@ fn a_slot_is_counted_with_what_it_takes_in_the_cache() {
     let cache = memory.cache.as_ref().unwrap();
     let value: Arc<str> = "v".into();
     for number in 0..10_000 {
-        memory.remember(0, &number.to_string(), value.clone(), TTL, clock::now());
+        keep(
+            &memory,
+            0,
+            &number.to_string(),
+            value.clone(),
+            TTL,
+            clock::now(),
+        );
     }
     let used = cache.memory_used();
     let slot = (used.entries + used.map) as u64 / 10_000;
@@ -137,7 +208,14 @@ fn a_slot_is_counted_with_what_it_takes_in_the_cache() {
 fn what_is_dropped_for_want_of_room_is_counted() {
     let memory = memory(256 << 10);
     for number in 0..10_000 {
-        memory.remember(0, &number.to_string(), "v".into(), TTL, clock::now());
+        keep(
+            &memory,
+            0,
+            &number.to_string(),
+            "v".into(),
+            TTL,
+            clock::now(),
+        );
     }
     assert_eq!(memory.entries() as u64 + memory.evictions(), 10_000);
     assert!(memory.bytes() <= memory.limit());
@@ -174,7 +252,7 @@ proptest! {
             let value = |size| format!("{number}:{}", "x".repeat(size));
             let at = match step {
                 Step::Fetched(route, key, size) => {
-                    memory.remember(route, &key, value(size).into(), TTL, now);
+                    keep(&memory, route, &key, value(size).into(), TTL, now);
                     last.insert((route, key.clone()), value(size));
                     (route, key)
                 }

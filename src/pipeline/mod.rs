@@ -1,4 +1,5 @@
-//! The threads that walk the lookups through the policy: readers, fillers, one writer. Their number
+//! The threads that walk the lookups through the policy: readers, fillers, one writer, one for the
+//! upkeep. Their number
 //! is fixed by the configuration. Each takes from its queue until that is closed; a panic in one
 //! costs the requests it held a 503 and nothing else.
 
@@ -20,6 +21,10 @@ pub mod queue;
 
 /// Values of one write to Redis, at most.
 const WRITE_BATCH_MAX: usize = 64;
+/// Keys whose lives are looked at in one go, at most.
+const LIFE_BATCH_MAX: usize = 64;
+/// Between two looks of the upkeep whether there is anything to do.
+const UPKEEP_REST: Duration = Duration::from_millis(500);
 
 /// The running threads.
 pub struct Pipeline {
@@ -77,13 +82,13 @@ impl Progress {
 }
 
 impl Pipeline {
-    /// How many threads call Redis with so many readers: they and the writer.
+    /// How many threads call Redis with so many readers: they, the writer and the upkeep.
     #[must_use]
     pub fn callers(readers: usize) -> usize {
-        readers + 1
+        readers + 2
     }
 
-    /// Starts `readers` readers, `fillers` fillers and the writer.
+    /// Starts `readers` readers, `fillers` fillers, the writer and the upkeep.
     ///
     /// # Errors
     /// When a thread is not to be had; those already started end with the returned error.
@@ -94,10 +99,11 @@ impl Pipeline {
         fillers: usize,
         batch_max: usize,
     ) -> io::Result<Self> {
-        let progress = Arc::new(Progress::new(readers + fillers + 1));
+        let threads = readers + fillers + 2;
+        let progress = Arc::new(Progress::new(threads));
         let mut pipeline = Self {
             lookups: Arc::clone(lookups),
-            threads: Vec::with_capacity(readers + fillers + 1),
+            threads: Vec::with_capacity(threads),
             progress,
         };
         let started = (|| {
@@ -144,6 +150,18 @@ impl Pipeline {
                 work(&mut || lookups.write(readers, &mut batch));
                 batch.clear();
                 true
+            })?;
+            let (mut batch, mut rest) = (Vec::new(), UPKEEP_REST);
+            pipeline.spawn("upkeep".to_owned(), metrics, move |lookups, work| {
+                let is_open = lookups.lives.take_within(LIFE_BATCH_MAX, &mut batch, rest);
+                rest = UPKEEP_REST;
+                if !is_open {
+                    work(&mut || lookups.recover_at_the_end(readers + 1));
+                } else if !batch.is_empty() || !lookups.recovery.is_empty() {
+                    work(&mut || rest = lookups.upkeep(readers + 1, &mut batch));
+                }
+                batch.clear();
+                is_open
             })
         })();
         started.map(|()| pipeline)
@@ -200,6 +218,7 @@ impl Pipeline {
         self.lookups.reads.close();
         self.lookups.fills.close();
         self.lookups.writes.close();
+        self.lookups.lives.close();
     }
 }
 

@@ -79,6 +79,11 @@ impl<T> Queue<T> {
 
     /// Takes up to `max` items into `batch`, waiting for the first; false when closed and empty.
     pub fn take(&self, max: usize, batch: &mut Vec<T>) -> bool {
+        self.take_within(max, batch, Duration::MAX)
+    }
+
+    /// The same, but waits no longer than `limit`: then with nothing in `batch`.
+    pub fn take_within(&self, max: usize, batch: &mut Vec<T>, limit: Duration) -> bool {
         let mut state = self.lock();
         loop {
             if let Some(errand) = state.errand.take() {
@@ -94,11 +99,13 @@ impl<T> Queue<T> {
                 return false;
             }
             state.takers_waiting += 1;
-            state = self
-                .filled
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            let waited = self.filled.wait_timeout(state, limit);
+            let (woken, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = woken;
             state.takers_waiting -= 1;
+            if waited.timed_out() && state.items.is_empty() && !state.closed {
+                return true;
+            }
         }
         let count = max.min(state.items.len());
         batch.extend(state.items.drain(..count));
@@ -266,6 +273,14 @@ impl<T> Lanes<T> {
                 .unwrap_or_else(PoisonError::into_inner);
             state.takers_waiting -= 1;
         }
+    }
+
+    /// Whether `lane` has nobody waiting and half of its takers free.
+    #[must_use]
+    pub fn has_room_to_spare(&self, lane: usize) -> bool {
+        let state = self.lock();
+        let lane = &state.lanes[lane];
+        !state.closed && lane.items.is_empty() && lane.under_way * 2 < lane.under_way_max
     }
 
     /// What was taken from `lane` is done; it was under way for `took`.

@@ -84,13 +84,10 @@ impl SourceError {
     #[must_use]
     pub fn counts_as_failure(&self) -> bool {
         match self {
-            Self::TimedOut
-            | Self::Unreachable(_)
-            | Self::BrokenOff(_)
-            | Self::Simulated
-            | Self::Panicked => true,
+            Self::TimedOut | Self::Unreachable(_) | Self::BrokenOff(_) | Self::Panicked => true,
             Self::Status(status) => !(400..500).contains(status) || matches!(status, 408 | 429),
-            Self::TooLarge { .. } | Self::NotUtf8 | Self::NotAskable(_) => false,
+            // A simulated source fails for the keys that it was told to.
+            Self::TooLarge { .. } | Self::NotUtf8 | Self::NotAskable(_) | Self::Simulated => false,
         }
     }
 }
