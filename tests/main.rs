@@ -10,6 +10,7 @@ mod harness;
 mod contract;
 mod cache_aside;
 mod source;
+mod source_guard;
 mod flight;
 mod memory_and_stale;
 mod outage;

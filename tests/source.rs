@@ -20,6 +20,7 @@ fn not_found_is_the_contracts_404_and_is_stored_nowhere() {
             .redis(&redis)
             .origin(&origin)
             .set("server", "contract", contract)
+            .set("route data", "negative_ttl", "0")
             .start();
         app.wait_for_redis();
         for status in [404, 410] {
@@ -49,6 +50,7 @@ fn not_found_ends_an_older_copy() {
         .redis(&redis)
         .origin(&origin)
         .set("route data", "ttl", "1s")
+        .set("route data", "negative_ttl", "0")
         .start();
     app.wait_for_redis();
     app.value("a");
@@ -73,6 +75,7 @@ fn what_is_no_value_is_a_503_and_one_log_line_for_each_kind() {
         .origin(&origin)
         .set("source origin", "max_body", "1KiB")
         .set("source origin", "timeout", "200ms")
+        .set("source origin", "fail_max", "0")
         .start();
     app.wait_for_redis();
     for (fault, said) in [
@@ -310,8 +313,15 @@ fn real_files_come_through_byte_for_byte_with_redis_up_down_and_back() {
     }
     redis.start_again();
     app.wait_for_redis();
-    compare("back and empty", Some("primary"));
+    compare("back and empty", Some("cache"));
+    wait_until(SOON, "all are written again", || {
+        redis.query::<usize>(&["DBSIZE"]) == files.len()
+    });
     compare("back", Some("cache"));
+    for (name, bytes) in &files {
+        let kept = redis.value(name).expect("written again");
+        assert!(kept.as_bytes() == bytes, "back in redis: {name} differs");
+    }
 }
 
 /// Files of the repository, by name; and what a file can be at its worst.

@@ -17,8 +17,6 @@ const RECOVER_BATCH_MAX: usize = 64;
 const RECOVER_BATCH_BYTES: u64 = 256 * 1024;
 /// Between two such batches, at least.
 const RECOVER_PACE: Duration = Duration::from_millis(10);
-/// Between two looks whether Redis is back.
-const RECOVER_LOOK: Duration = Duration::from_millis(100);
 /// How long after Redis is back a copy stands in for what it has lost. What is not asked for by then
 /// is asked of the source again, a little at a time.
 const STANDS_IN_FOR: Duration = Duration::from_secs(60);
@@ -118,14 +116,18 @@ impl Lookups {
             batch.clear();
         }
         let now = clock::now();
-        // What was just fetched goes first.
-        if !self.cache.takes_writes(now) || !self.writes.is_empty() {
-            return RECOVER_LOOK;
+        if self.can_recover() {
+            self.recover(caller, now);
         }
-        self.recover(caller, now);
         // At rest three times as long as at work: clients come first.
         let took = clock::now().saturating_duration_since(now);
         (took * 3).max(RECOVER_PACE)
+    }
+
+    /// Whether something waits that Redis would take. What was just fetched goes first.
+    #[must_use]
+    pub fn can_recover(&self) -> bool {
+        !self.recovery.is_empty() && self.writes.is_empty() && self.cache.takes_writes(clock::now())
     }
 
     /// Step 8a: the last chance of what waits, as long as Redis takes it.

@@ -25,6 +25,8 @@ const WRITE_BATCH_MAX: usize = 64;
 const LIFE_BATCH_MAX: usize = 64;
 /// Between two looks of the upkeep whether there is anything to do.
 const UPKEEP_REST: Duration = Duration::from_millis(500);
+/// The same, while values wait for a Redis that is away.
+const RECOVER_LOOK: Duration = Duration::from_millis(100);
 
 /// The running threads.
 pub struct Pipeline {
@@ -157,8 +159,10 @@ impl Pipeline {
                 rest = UPKEEP_REST;
                 if !is_open {
                     work(&mut || lookups.recover_at_the_end(readers + 1));
-                } else if !batch.is_empty() || !lookups.recovery.is_empty() {
+                } else if !batch.is_empty() || lookups.can_recover() {
                     work(&mut || rest = lookups.upkeep(readers + 1, &mut batch));
+                } else if !lookups.recovery.is_empty() {
+                    rest = RECOVER_LOOK;
                 }
                 batch.clear();
                 is_open
