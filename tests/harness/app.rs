@@ -59,6 +59,10 @@ impl Output {
     }
 }
 
+/// Connections to Redis that may be open at one time and not at another: those of two readers, of the
+/// writer and of the upkeep.
+pub const REDIS_CONNECTIONS_MAX: usize = 4;
+
 /// A configuration in the making.
 #[derive(Default)]
 pub struct Config {
