@@ -4,7 +4,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,7 @@ use crate::memory::{Memory, Remembered};
 use crate::metrics::Metrics;
 use crate::pipeline::queue::{Lanes, Queue};
 use crate::recovery::Recovery;
-use crate::source::{Fetched, SourceError};
+use crate::source::Fetched;
 
 mod answer;
 mod guarded;
@@ -204,7 +203,7 @@ impl Lookups {
             }
             lookup.copy = Some(copy);
         } else if self.memory.knows_absence(*route, key, now) {
-            self.metrics.negative_hits.increment();
+            self.metrics.route(*route).negative_hits.inc();
             return self.answer(lookup, &Answer::NoSuchThing);
         }
         if self.source_of(&lookup.target).refuses(now) {
@@ -213,7 +212,7 @@ impl Lookups {
         let target = lookup.target.clone();
         let missed = missed.then_some(lookup.arrived);
         match self.flights.join(&target, lookup, missed, now) {
-            Joined::Waits => self.metrics.joined.increment(),
+            Joined::Waits => self.metrics.route(target.route).joined.inc(),
             Joined::Has(lookup, landed) => {
                 let copy = Copied {
                     value: &landed.value,
@@ -222,7 +221,12 @@ impl Lookups {
                 };
                 self.answer(lookup, &Answer::Memory(copy));
             }
-            Joined::Leads => self.queue_fetch(target, on),
+            Joined::Leads => {
+                if missed.is_none() {
+                    self.metrics.extra_calls.inc();
+                }
+                self.queue_fetch(target, on);
+            }
         }
     }
 
@@ -241,7 +245,7 @@ impl Lookups {
         let lane = self.routes[target.route].source;
         let has_room = self.fills.has_room_to_spare(lane) && !self.source_of(target).refuses(now);
         if has_room && self.flights.lead(target, now) {
-            self.metrics.refreshes.increment();
+            self.metrics.route(target.route).refreshes.inc();
             self.queue_fetch(target.clone(), On::Worker);
         }
     }
@@ -259,27 +263,14 @@ impl Lookups {
         };
         let deadline = self.flights.last_deadline(&target);
         let deadline = deadline.unwrap_or_else(|| Deadline::after(now, source.timeout));
-        self.metrics.source_calls.increment();
-        let fetch = || source.source.fetch(&target.key, deadline);
-        let fetched = catch_unwind(AssertUnwindSafe(fetch)).unwrap_or_else(|_| {
-            self.metrics.panics.increment();
-            Err(SourceError::Panicked)
-        });
-        let took = clock::now().saturating_duration_since(now);
+        let fetched = source.fetch(permit, &target.key, deadline);
+        let patience = self.slowest_source() + SLOWER_THAN_SOURCE;
+        self.cache.set_patience(patience);
         match fetched {
-            Ok(fetched) => {
-                source.succeeded(permit, took);
-                self.cache
-                    .set_patience(self.slowest_source() + SLOWER_THAN_SOURCE);
-                match fetched {
-                    Fetched::Value(value) => self.land(&target, value.into()),
-                    Fetched::NoSuchThing => self.land_nothing(&target),
-                }
-            }
-            Err(error) => {
-                source.failed(permit, &error, &target.key);
-                self.source_failed(&target);
-            }
+            Ok(Fetched::Value(value)) => self.land(&target, value.into()),
+            Ok(Fetched::NoSuchThing) => self.land_nothing(&target),
+            // Said and counted already.
+            Err(_) => self.source_failed(&target),
         }
     }
 
@@ -322,7 +313,6 @@ impl Lookups {
 
     /// Step 5c: the source failed. A key that has a copy is left alone for a while.
     fn source_failed(&self, target: &Target) {
-        self.metrics.source_failures.increment();
         let retry_at = clock::now() + self.routes[target.route].stale_retry;
         self.memory.change(target.route, &target.key, |copy| {
             copy.retry_at = Some(retry_at);
@@ -404,6 +394,12 @@ impl Lookups {
         &self.cache
     }
 
+    /// The sources, for the metrics.
+    #[must_use]
+    pub fn sources(&self) -> &[GuardedSource] {
+        &self.sources
+    }
+
     /// The memory, for health.
     #[must_use]
     pub fn memory(&self) -> &Memory {
@@ -423,7 +419,9 @@ impl Lookups {
     }
 
     fn answer(&self, lookup: Lookup, answer: &Answer<'_>) {
-        self.metrics.count(answer.outcome());
+        let took = clock::now().saturating_duration_since(lookup.arrived);
+        let route = lookup.target.route;
+        self.metrics.answered(route, answer.outcome(), took);
         lookup.client.answer(answer);
     }
 

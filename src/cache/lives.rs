@@ -9,6 +9,7 @@ use super::fault::Fault;
 use super::write::Entry;
 use super::{Cache, Unusable};
 use crate::clock::{self, Deadline};
+use crate::metrics::RedisOp;
 
 /// What is left of a key's life in Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +37,7 @@ impl Cache {
     ) -> Result<Vec<Life>, Unusable> {
         let permit = self.permit_to_upkeep(clock::now()).ok_or(Unusable)?;
         let commands: Vec<_> = keys.iter().map(|key| pttl(key)).collect();
-        let lives = self.on_a_connection(caller, 1, deadline, |drawn| {
+        let lives = self.on_a_connection(RedisOp::Life, caller, 1, deadline, |drawn| {
             let replies = drawn.link()?.call(&commands, deadline)?;
             replies.iter().map(life).collect::<Result<Vec<_>, _>>()
         });

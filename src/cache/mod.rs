@@ -12,6 +12,7 @@ use redis::Value;
 use crate::breaker::{Breaker, Permit, State, Transition};
 use crate::clock::{self, Deadline};
 use crate::config::{self, RedisAddress};
+use crate::metrics::{Metrics, RedisOp};
 use crate::resolver::HostResolver;
 
 pub mod calls;
@@ -34,6 +35,9 @@ const PATIENCE_MIN: Duration = Duration::from_millis(100);
 /// A reply of so many bytes may take its time.
 const LARGE_REPLY_BYTES: usize = 64 * 1024;
 
+/// What an outage of it is called.
+const OUTAGE_OF: &str = "redis";
+
 /// Redis, as one process sees it.
 pub struct Cache {
     /// Where it is, without credentials: for people.
@@ -55,6 +59,7 @@ pub struct Cache {
     /// Guards what is said about the outage.
     report: Mutex<Report>,
     writes: write::Writes,
+    metrics: Arc<Metrics>,
 }
 
 /// What is known of the last time that Redis failed.
@@ -82,6 +87,8 @@ pub struct Status {
     pub last_fault: Option<String>,
     /// Connections: slots made, unused, at most.
     pub connections: (u32, u32, u32),
+    /// How often the breaker has gone into each state, in the order of [`State::ALL`].
+    pub entered: [u64; 3],
 }
 
 /// The call brought nothing: Redis is not to be asked again by the same request.
@@ -91,7 +98,12 @@ pub struct Unusable;
 impl Cache {
     /// For `callers` threads that make calls. Opens no connection.
     #[must_use]
-    pub fn new(redis: &config::Redis, breaker: &config::Breaker, callers: usize) -> Self {
+    pub fn new(
+        redis: &config::Redis,
+        breaker: &config::Breaker,
+        callers: usize,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let url = &redis.url;
         let (endpoint, address) = match &url.address {
             RedisAddress::Tcp(host, port) => {
@@ -130,6 +142,7 @@ impl Cache {
             bypassed: AtomicU64::new(0),
             report: Mutex::default(),
             writes: write::Writes::default(),
+            metrics,
         }
     }
 
@@ -217,11 +230,14 @@ impl Cache {
     ) -> Result<Vec<Option<String>>, Unusable> {
         let began = clock::now();
         let ask = |drawn: &mut Drawn| self.ask(drawn, keys, deadline);
-        let values = self.on_a_connection(caller, lookups, deadline, ask);
+        let values = self.on_a_connection(RedisOp::Read, caller, lookups, deadline, ask);
         match values {
             Ok(values) => {
                 let took = clock::now().saturating_duration_since(began);
                 let bytes: usize = values.iter().flatten().map(String::len).sum();
+                let hits = values.iter().flatten().count() as u64;
+                self.metrics.redis.hits.inc_by(hits);
+                self.metrics.redis.misses.inc_by(values.len() as u64 - hits);
                 if took > self.patience() && bytes < LARGE_REPLY_BYTES {
                     self.failed(permit, &Fault::Slow(took));
                 } else {
@@ -278,18 +294,30 @@ impl Cache {
     /// what its failure leads to never ends this call itself.
     fn on_a_connection<T>(
         &self,
+        op: RedisOp,
         caller: usize,
         lookups: usize,
         deadline: Deadline,
         work: impl FnOnce(&mut Drawn) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        let call = self.calls.begin(caller, lookups, clock::now());
-        let mut drawn = self.pool.draw(deadline, |socket| call.has_socket(socket))?;
-        let done = work(&mut drawn);
-        if done.as_ref().is_err_and(Fault::costs_the_connection) {
-            drawn.discard();
-        }
+        let began = clock::now();
+        let call = self.calls.begin(caller, lookups, began);
+        let drawn = self.pool.draw(deadline, |socket| call.has_socket(socket));
+        let done = drawn.and_then(|mut drawn| {
+            let done = work(&mut drawn);
+            if done.as_ref().is_err_and(Fault::costs_the_connection) {
+                drawn.discard();
+            }
+            done
+        });
+        self.count_call(op, &done, began);
         done
+    }
+
+    fn count_call<T>(&self, op: RedisOp, done: &Result<T, Fault>, began: Instant) {
+        let result = done.as_ref().err().map_or("ok", Fault::word);
+        let took = clock::now().saturating_duration_since(began);
+        self.metrics.redis.called(op, result, took);
     }
 
     fn succeeded(&self, permit: Permit) {
@@ -377,6 +405,7 @@ impl Cache {
     /// `count` lookups were answered without Redis.
     pub fn count_bypassed(&self, count: u64) {
         self.bypassed.fetch_add(count, Ordering::Relaxed);
+        self.metrics.redis.bypassed.inc_by(count);
     }
 
     /// What is known, without asking anybody.
@@ -390,6 +419,7 @@ impl Cache {
             since: now.saturating_duration_since(since),
             last_fault: self.report().last_fault.clone(),
             connections: (slots, idle, self.pool.size()),
+            entered: self.breaker.entered(),
         }
     }
 
@@ -403,6 +433,7 @@ impl Cache {
             lasted,
         } = transition;
         if to == State::Closed {
+            self.metrics.outage_ended(OUTAGE_OF);
             let bypassed = self.bypassed.swap(0, Ordering::Relaxed);
             let mut report = self.report();
             report.last_fault = None;
@@ -416,6 +447,7 @@ impl Cache {
         } else {
             if from == State::Closed {
                 self.bypassed.store(0, Ordering::Relaxed);
+                self.metrics.outage_began(OUTAGE_OF, reason);
             }
             self.calls.give_up_all();
             warn!(

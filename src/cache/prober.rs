@@ -14,6 +14,7 @@ use super::link::Link;
 use super::{Cache, get};
 use crate::breaker::State;
 use crate::clock::{self, Deadline};
+use crate::metrics::RedisOp;
 
 /// A change of the reason is worth a line, but not more of them than this in one outage.
 const REASONS_SAID_MAX: u32 = 5;
@@ -142,9 +143,17 @@ fn run(cache: &Cache, probe_key: &str, interval: Duration, stop: &Stop) {
     }
 }
 
+/// Whether Redis is well.
+fn probe(cache: &Cache, probe_key: &str) -> Result<(), Fault> {
+    let began = clock::now();
+    let done = try_probe(cache, probe_key);
+    cache.count_call(RedisOp::Probe, &done, began);
+    done
+}
+
 /// Connects, says PING and reads a key, all within half a request's budget, and the two replies well
 /// within what would be a stall again.
-fn probe(cache: &Cache, probe_key: &str) -> Result<(), Fault> {
+fn try_probe(cache: &Cache, probe_key: &str) -> Result<(), Fault> {
     let deadline = Deadline::after(clock::now(), cache.timeout / 2);
     let dial = &cache.dial;
     let mut link = Link::open(&dial.endpoint, &dial.handshake, deadline, |_| {})?;

@@ -10,6 +10,7 @@ use redis::Value;
 use super::fault::Fault;
 use super::{Cache, Unusable};
 use crate::clock::{self, Deadline};
+use crate::metrics::RedisOp;
 
 /// How long writes rest after Redis has refused one: reads go on meanwhile.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -69,7 +70,7 @@ impl Cache {
         }
         let commands: Vec<_> = entries.iter().filter_map(set).collect();
         let permit = self.permit(now).ok_or(Unusable)?;
-        let written = self.on_a_connection(caller, 1, deadline, |drawn| {
+        let written = self.on_a_connection(RedisOp::Write, caller, 1, deadline, |drawn| {
             taken(&drawn.link()?.call(&commands, deadline)?)
         });
         match written {

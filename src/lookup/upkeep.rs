@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
+use log::info;
+
 use super::Lookups;
 use crate::cache::lives::Life;
 use crate::cache::write::Entry;
@@ -57,8 +59,11 @@ impl Lookups {
         let deadline = Deadline::after(now, self.cache.timeout());
         match self.cache.write(writer, &entries, deadline) {
             Ok(written) => {
-                self.metrics.written.add(written as u64);
-                self.metrics.not_written.add((batch.len() - written) as u64);
+                self.metrics.redis.written.inc_by(written as u64);
+                self.metrics
+                    .redis
+                    .not_written
+                    .inc_by((batch.len() - written) as u64);
                 drop(entries);
                 drop(keys);
                 let now = clock::now();
@@ -85,8 +90,8 @@ impl Lookups {
 
     fn keep(&self, target: Target, landed: Landed) {
         let dropped = self.recovery.put(target, landed) as u64;
-        self.metrics.not_written.add(dropped);
-        self.metrics.recovery_dropped.add(dropped);
+        self.metrics.redis.not_written.inc_by(dropped);
+        self.metrics.redis.recovery_dropped.inc_by(dropped);
     }
 
     /// Whether `copy` is of the time before Redis was last lost, so that a miss there is Redis's loss
@@ -130,6 +135,19 @@ impl Lookups {
         !self.recovery.is_empty() && self.writes.is_empty() && self.cache.takes_writes(clock::now())
     }
 
+    /// Step 8c: the reports of outages that are over, one line each.
+    pub fn report_outages(&self) {
+        let outages = &self.metrics.outages;
+        if !outages.wait_to_settle() {
+            return;
+        }
+        let is_recovered = self.recovery.is_empty();
+        let settled = outages.settle(clock::now(), is_recovered, self.metrics.tally());
+        for outage in settled {
+            info!("{outage}");
+        }
+    }
+
     /// Step 8a: the last chance of what waits, as long as Redis takes it.
     pub fn recover_at_the_end(&self, caller: usize) {
         let takes_writes = || self.cache.takes_writes(clock::now());
@@ -142,7 +160,7 @@ impl Lookups {
         let (batch, expired) = self
             .recovery
             .take(RECOVER_BATCH_MAX, RECOVER_BATCH_BYTES, now);
-        self.metrics.recovery_dropped.add(expired as u64);
+        self.metrics.redis.recovery_dropped.inc_by(expired as u64);
         if batch.is_empty() {
             return true;
         }
@@ -154,8 +172,8 @@ impl Lookups {
         let deadline = Deadline::after(now, self.cache.timeout());
         match self.cache.write_unless_younger(caller, &entries, deadline) {
             Ok(written) => {
-                self.metrics.written.add(written as u64);
-                self.metrics.recovered.add(written as u64);
+                self.metrics.redis.written.inc_by(written as u64);
+                self.metrics.redis.recovered.inc_by(written as u64);
                 true
             }
             Err(_) => {
