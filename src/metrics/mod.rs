@@ -40,8 +40,9 @@ pub struct Metrics {
     other_responses: IntCounterVec,
     /// What is counted of Redis.
     pub redis: OfRedis,
-    /// Fetches of keys that Redis was not asked for.
-    pub extra_calls: Counter,
+    /// Fetches that were begun: those that are over are counted with what came of them.
+    calls_begun: Counter,
+    extra_calls: Counter,
     /// Panics that were caught.
     pub panics: Counter,
     /// Connections that were accepted.
@@ -111,6 +112,7 @@ impl Metrics {
                 &["code"],
             )?,
             redis: OfRedis::new(&new)?,
+            calls_begun: Counter::new("source_calls_begun", "not shown")?,
             extra_calls: new.counter(
                 "source_calls_without_redis_total",
                 "Fetches of keys that Redis was not asked for; it may have had them.",
@@ -162,6 +164,12 @@ impl Metrics {
         responses.with_label_values(&[&code.to_string()]).inc();
     }
 
+    /// A fetch from a source begins; `is_extra`: of a key that Redis was not asked for.
+    pub fn fetches(&self, is_extra: bool) {
+        self.calls_begun.inc();
+        self.extra_calls.inc_by(is_extra.into());
+    }
+
     /// A fetch from a source took so long and came to this: `value`, `no-such-thing`, or the word
     /// for what went wrong.
     pub fn fetched(&self, source: usize, result: &str, took: Duration) {
@@ -171,27 +179,24 @@ impl Metrics {
         self.source_calls.with_label_values(&labels).inc();
     }
 
-    /// Fetches from all sources that are over.
+    /// Fetches from all sources that were begun.
     #[must_use]
     pub fn source_calls(&self) -> u64 {
-        let sources = self.sources.iter();
-        sources
-            .map(|source| source.seconds.get_sample_count())
-            .sum()
+        self.calls_begun.get()
     }
 
-    /// Those of them that brought neither a value nor the word that there is none.
+    /// Those that brought neither a value nor the word that there is none.
     #[must_use]
     pub fn source_failures(&self) -> u64 {
-        let well = |source: &OfSource| {
+        let failed = |source: &OfSource| {
             let of = |result| {
                 let labels = [source.name.as_str(), result];
                 self.source_calls.with_label_values(&labels).get()
             };
-            of("value") + of("no-such-thing")
+            let well = of("value") + of("no-such-thing");
+            source.seconds.get_sample_count().saturating_sub(well)
         };
-        let well: u64 = self.sources.iter().map(well).sum();
-        self.source_calls().saturating_sub(well)
+        self.sources.iter().map(failed).sum()
     }
 
     /// Lookups that joined a fetch under way.
@@ -213,10 +218,12 @@ impl Metrics {
     /// What an outage is measured by.
     #[must_use]
     pub fn tally(&self) -> Tally {
+        // The part before the whole: it is never more.
+        let extra_source_calls = self.extra_calls.get();
         Tally {
             answers: Outcome::ALL.map(|outcome| self.answers(outcome)),
             source_calls: self.source_calls(),
-            extra_source_calls: self.extra_calls.get(),
+            extra_source_calls,
             keys_written_back: self.redis.recovered.get(),
         }
     }
@@ -272,8 +279,15 @@ mod tests {
     #[test]
     fn calls_to_a_source_are_counted_with_what_came_of_them() {
         let metrics = metrics();
-        metrics.fetched(0, "value", Duration::from_millis(1));
-        metrics.fetched(0, "timed-out", Duration::from_secs(1));
-        assert_eq!(metrics.source_calls(), 2);
+        for (is_extra, result) in [
+            (false, "value"),
+            (true, "timed-out"),
+            (false, "no-such-thing"),
+        ] {
+            metrics.fetches(is_extra);
+            metrics.fetched(0, result, Duration::from_millis(1));
+        }
+        assert_eq!((metrics.source_calls(), metrics.source_failures()), (3, 1));
+        assert_eq!(metrics.tally().extra_source_calls, 1);
     }
 }
