@@ -34,6 +34,8 @@ pub enum Fault {
     NoConnection,
     /// It answered, but later than the source would have.
     Slow(Duration),
+    /// We gave the call up before it had begun: Redis had just been found to stall.
+    GivenUp,
     /// A reply over our limit of bytes: neither side's fault, and no use to us.
     TooLarge,
 }
@@ -69,7 +71,11 @@ impl Fault {
     pub fn counts_as_failure(&self) -> bool {
         !matches!(
             self,
-            Self::ReadOnly(_) | Self::WriteRefused(_) | Self::NoConnection | Self::TooLarge
+            Self::ReadOnly(_)
+                | Self::WriteRefused(_)
+                | Self::NoConnection
+                | Self::GivenUp
+                | Self::TooLarge
         )
     }
 
@@ -78,7 +84,11 @@ impl Fault {
     pub fn costs_the_connection(&self) -> bool {
         !matches!(
             self,
-            Self::NotReady(_) | Self::WriteRefused(_) | Self::NoConnection | Self::Slow(_)
+            Self::NotReady(_)
+                | Self::WriteRefused(_)
+                | Self::NoConnection
+                | Self::GivenUp
+                | Self::Slow(_)
         )
     }
 
@@ -108,15 +118,21 @@ impl Fault {
         }
     }
 
+    /// An error reply as it came, fit for a log line.
+    #[must_use]
+    pub fn words(error: &ServerError) -> String {
+        let code = error.code();
+        printable(&match error.details() {
+            Some(details) => format!("{code} {details}"),
+            None => code.to_owned(),
+        })
+    }
+
     /// The class of an error reply. By its code, the first word (FACTS: the crate knows only some).
     #[must_use]
     pub fn from_reply(error: &ServerError) -> Self {
-        let code = error.code();
-        let text = printable(&match error.details() {
-            Some(details) => format!("{code} {details}"),
-            None => code.to_owned(),
-        });
-        match code {
+        let text = Self::words(error);
+        match error.code() {
             "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "BUSY" | "TRYAGAIN" => Self::NotReady(text),
             "NOAUTH" | "WRONGPASS" | "NOPERM" => Self::Misconfigured(text),
             "READONLY" => Self::ReadOnly(text),
@@ -141,6 +157,7 @@ impl fmt::Display for Fault {
             Self::Refused(reply) => write!(f, "refused: {reply}"),
             Self::NoConnection => write!(f, "all connections of the pool are in use"),
             Self::Slow(took) => write!(f, "slower than the source: {} ms", took.as_millis()),
+            Self::GivenUp => write!(f, "given up"),
             Self::TooLarge => write!(f, "reply over the limit"),
         }
     }

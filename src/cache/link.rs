@@ -3,7 +3,7 @@
 //! own time-outs hold per read and per reply of the handshake, not for the whole (FACTS).
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use redis::{Cmd, Parser, Value};
 use rustix::net::RecvFlags;
+use socket2::{Domain, SockAddr, SockRef, Type};
 
 use super::fault::{Fault, Step};
 use crate::clock::{self, Deadline};
@@ -148,8 +149,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// Resolves, connects and shakes hands, all by `deadline`. `on_socket` is handed the socket as
-    /// soon as there is one.
+    /// Resolves, connects and shakes hands, all by `deadline`. `on_socket` is handed each socket before
+    /// anything is waited for on it, and says whether to go on.
     ///
     /// # Errors
     /// The [`Fault`] of the step that failed.
@@ -157,10 +158,9 @@ impl Link {
         endpoint: &Endpoint,
         handshake: &Handshake,
         deadline: Deadline,
-        on_socket: impl FnOnce(&Arc<Socket>),
+        on_socket: impl FnMut(&Arc<Socket>) -> bool,
     ) -> Result<Self, Fault> {
-        let socket = Arc::new(connect(endpoint, deadline)?);
-        on_socket(&socket);
+        let socket = connect(endpoint, deadline, on_socket)?;
         let mut link = Self {
             socket,
             received: vec![0; RECEIVE_BYTES],
@@ -285,7 +285,11 @@ fn refused_handshake(error: &redis::ServerError) -> Fault {
     }
 }
 
-fn connect(endpoint: &Endpoint, deadline: Deadline) -> Result<Socket, Fault> {
+fn connect(
+    endpoint: &Endpoint,
+    deadline: Deadline,
+    mut on_socket: impl FnMut(&Arc<Socket>) -> bool,
+) -> Result<Arc<Socket>, Fault> {
     match endpoint {
         Endpoint::Tcp(resolver) => {
             let mut fault = Fault::Unresolved("the name has no address".to_owned());
@@ -294,28 +298,57 @@ fn connect(endpoint: &Endpoint, deadline: Deadline) -> Result<Socket, Fault> {
                 ResolveError::TimedOut => Fault::TimedOut(Step::Resolve),
                 ResolveError::Failed(why) => Fault::Unresolved(why),
             })?;
-            for address in addresses {
-                let left = deadline.left(clock::now());
-                if left.is_zero() {
-                    return Err(Fault::TimedOut(Step::Connect));
-                }
-                match TcpStream::connect_timeout(&address, left) {
-                    Ok(stream) => {
-                        // Without it small commands wait for the acknowledgement of earlier ones.
-                        let _ = stream.set_nodelay(true);
-                        return Ok(stream.into());
-                    }
-                    Err(error) => fault = Fault::from_io(&error, Step::Connect),
+            let class = |error: io::Error| Fault::from_io(&error, Step::Connect);
+            for (place, address) in addresses.iter().enumerate() {
+                // One that hangs leaves their share to the others.
+                let shares = (addresses.len() - place) as u32;
+                let limit = time_left(deadline).map_err(class)? / shares;
+                match connect_tcp(*address, limit, &mut on_socket) {
+                    Err(Fault::GivenUp) => return Err(Fault::GivenUp),
+                    Err(next) => fault = next,
+                    connected => return connected,
                 }
             }
             Err(fault)
         }
-        // Connecting to a Unix socket waits only for a full backlog; a full one is a failure.
-        Endpoint::Unix(path) => match UnixStream::connect(path) {
-            Ok(stream) => Ok(stream.into()),
-            Err(error) => Err(Fault::from_io(&error, Step::Connect)),
-        },
+        Endpoint::Unix(path) => {
+            let socket = connect_unix(path, deadline);
+            let socket = socket.map_err(|error| Fault::from_io(&error, Step::Connect))?;
+            match on_socket(&socket) {
+                true => Ok(socket),
+                false => Err(Fault::GivenUp),
+            }
+        }
     }
+}
+
+fn connect_tcp(
+    address: SocketAddr,
+    limit: Duration,
+    on_socket: &mut impl FnMut(&Arc<Socket>) -> bool,
+) -> Result<Arc<Socket>, Fault> {
+    let class = |error: io::Error| Fault::from_io(&error, Step::Connect);
+    let stream = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None);
+    let socket = Arc::new(Socket::from(TcpStream::from(stream.map_err(class)?)));
+    if !on_socket(&socket) {
+        return Err(Fault::GivenUp);
+    }
+    let stream = SockRef::from(&*socket);
+    stream
+        .connect_timeout(&address.into(), limit)
+        .map_err(class)?;
+    // Without it small commands wait for the acknowledgement of earlier ones.
+    let _ = stream.set_tcp_nodelay(true);
+    Ok(Arc::clone(&socket))
+}
+
+/// Connecting to a Unix socket waits only where the backlog is full; the time-out for writes holds for
+/// that too (unix(7) does not say so; Linux does it).
+fn connect_unix(path: &Path, deadline: Deadline) -> io::Result<Arc<Socket>> {
+    let stream = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    stream.set_write_timeout(Some(time_left(deadline)?))?;
+    stream.connect(&SockAddr::unix(path)?)?;
+    Ok(Arc::new(Socket::from(UnixStream::from(stream))))
 }
 
 fn write_all(socket: &Socket, mut bytes: &[u8], deadline: Deadline) -> io::Result<()> {
@@ -410,7 +443,7 @@ mod tests {
             }
         });
         let endpoint = Endpoint::Tcp(HostResolver::new(address, Duration::ZERO));
-        Link::open(&endpoint, &Handshake::default(), soon(), |_| {}).expect("a link")
+        Link::open(&endpoint, &Handshake::default(), soon(), |_| true).expect("a link")
     }
 
     fn soon() -> Deadline {

@@ -147,7 +147,7 @@ fn run(cache: &Cache, probe_key: &str, interval: Duration, stop: &Stop) {
 fn probe(cache: &Cache, probe_key: &str) -> Result<(), Fault> {
     let deadline = Deadline::after(clock::now(), cache.timeout / 2);
     let dial = &cache.dial;
-    let mut link = Link::open(&dial.endpoint, &dial.handshake, deadline, |_| {})?;
+    let mut link = Link::open(&dial.endpoint, &dial.handshake, deadline, |_| true)?;
     let began = clock::now();
     let replies = link.call(&[redis::cmd("PING"), get(probe_key)], deadline)?;
     let took = clock::now().saturating_duration_since(began);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 use redis::Value;
 
-use super::fault::Fault;
+use super::fault::{Fault, Step};
 use super::{Cache, Unusable};
 use crate::clock::{self, Deadline};
 
@@ -82,11 +82,24 @@ impl Cache {
                 self.writes_are_refused(&fault, commands.len());
                 Err(Unusable)
             }
+            // Reads are well: what hangs are writes (CLIENT PAUSE WRITE, a blocked disk).
+            Err(fault @ Fault::TimedOut(Step::Reply)) if self.reads_go_on(now) => {
+                self.writes_are_refused(&fault, commands.len());
+                Err(Unusable)
+            }
             Err(fault) => {
                 self.failed(permit, &fault);
                 Err(Unusable)
             }
         }
+    }
+
+    /// Whether something has succeeded since `began`, and a moment ago.
+    fn reads_go_on(&self, began: Instant) -> bool {
+        let last_success = self.report().last_success;
+        let patience = self.patience();
+        last_success
+            .is_some_and(|at| at > began && clock::now().saturating_duration_since(at) < patience)
     }
 
     fn writes_are_refused(&self, fault: &Fault, count: usize) {
@@ -143,6 +156,10 @@ fn taken(replies: &[Value]) -> Result<usize, Fault> {
             // A key that is not ours to write; others may be.
             Value::ServerError(error)
                 if error.code() == "NOPERM" && super::is_about_a_key(error) => {}
+            // A user that may read and not write.
+            Value::ServerError(error) if error.code() == "NOPERM" => {
+                return Err(Fault::WriteRefused(Fault::words(error)));
+            }
             Value::ServerError(error) => return Err(Fault::from_reply(error)),
             _ => return Err(Fault::Protocol("SET not answered OK".to_owned())),
         }

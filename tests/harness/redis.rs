@@ -119,6 +119,11 @@ impl Redis {
         self.signal(Signal::CONT);
     }
 
+    /// The folder that it saves to is gone.
+    pub fn lose_folder(&self) {
+        std::fs::remove_dir_all(self.folder.path()).expect("a folder of ours");
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
