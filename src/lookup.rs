@@ -369,11 +369,11 @@ impl Lookups {
     }
 
     /// What time does, looked at every few milliseconds while there is anything under way: who has
-    /// waited too long for a reader goes on without Redis, who has waited too long for a filler or
-    /// for a fetch is turned away, and a Redis that stalls is given up.
+    /// waited too long for a reader to be answered in time goes on without Redis, who has waited too
+    /// long for a filler or for a fetch is turned away, and a Redis that stalls is given up.
     pub fn watch(&self, now: Instant) {
-        let patience = self.cache.patience();
-        let is_late = |lookup: &Lookup| now.saturating_duration_since(lookup.arrived) >= patience;
+        let limit = self.cache.patience().saturating_sub(self.cache.usual_wait());
+        let is_late = |lookup: &Lookup| now.saturating_duration_since(lookup.arrived) >= limit;
         let late = self.reads.take_while(is_late);
         self.cache.watch(late.len(), now);
         self.without_redis(late, On::Front);

@@ -46,6 +46,8 @@ pub struct Cache {
     pool: Pool,
     dial: Arc<Dial>,
     calls: Calls,
+    /// What a read takes, in microseconds; see [`Self::usual_wait`].
+    usual_wait_us: AtomicU64,
     /// Bytes of the values that were read last, later ones counting more; see [`Self::batch_max`].
     usual_bytes: AtomicU64,
     /// Whether MGET may be used: an ACL may allow GET alone.
@@ -125,6 +127,7 @@ impl Cache {
             pool: Pool::new(Arc::clone(&dial), redis.pool_size),
             dial,
             calls: Calls::new(callers),
+            usual_wait_us: AtomicU64::new(0),
             usual_bytes: AtomicU64::new(0),
             may_mget: AtomicBool::new(true),
             bypassed: AtomicU64::new(0),
@@ -153,6 +156,13 @@ impl Cache {
         self.patience_us.store(patience_us, Ordering::Relaxed);
     }
 
+    /// What a read has taken lately: whoever has not that much left of his patience is better off
+    /// without Redis.
+    #[must_use]
+    pub fn usual_wait(&self) -> Duration {
+        Duration::from_micros(self.usual_wait_us.load(Ordering::Relaxed))
+    }
+
     /// How many keys to ask for at once, up to `max`: fewer where values are large, so that a batch
     /// costs neither memory nor the time of everybody in it.
     #[must_use]
@@ -170,15 +180,7 @@ impl Cache {
         let Some(mean) = bytes.checked_div(count) else {
             return;
         };
-        let mean = mean as u64;
-        let usual = self.usual_bytes.load(Ordering::Relaxed);
-        // Two readers may overwrite each other here: either figure will do.
-        let learned = if mean > usual {
-            mean
-        } else {
-            (usual * 7 + mean) / 8
-        };
-        self.usual_bytes.store(learned, Ordering::Relaxed);
+        learn(&self.usual_bytes, mean as u64);
     }
 
     /// Whether it is worth asking.
@@ -222,7 +224,11 @@ impl Cache {
             Ok(values) => {
                 let took = clock::now().saturating_duration_since(began);
                 let bytes: usize = values.iter().flatten().map(String::len).sum();
-                if took > self.patience() && bytes < LARGE_REPLY_BYTES {
+                let is_small = bytes < LARGE_REPLY_BYTES;
+                if is_small {
+                    learn(&self.usual_wait_us, took.as_micros() as u64);
+                }
+                if took > self.patience() && is_small {
                     self.failed(permit, &Fault::Slow(took));
                 } else {
                     self.succeeded(permit);
@@ -440,6 +446,13 @@ impl Cache {
     fn report(&self) -> MutexGuard<'_, Report> {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A larger figure counts at once, smaller ones little by little.
+fn learn(usual: &AtomicU64, figure: u64) {
+    let before = usual.load(Ordering::Relaxed);
+    // Two readers may overwrite each other here: either figure will do.
+    usual.store(figure.max((before * 7 + figure) / 8), Ordering::Relaxed);
 }
 
 fn get(key: &str) -> redis::Cmd {
