@@ -130,11 +130,10 @@ impl Lookups {
         let Some(oldest) = batch.iter().map(|lookup| lookup.arrived).min() else {
             return;
         };
-        let budget = Deadline::after(oldest, self.cache.timeout());
         let values = {
             let (keys, places) = self.distinct_keys(batch);
             let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
-            let values = self.cache.read(permit, reader, &keys, batch.len(), budget);
+            let values = self.cache.read(permit, reader, &keys, batch.len(), oldest);
             values.map(|values| (values, places))
         };
         match values {
@@ -278,6 +277,10 @@ impl Lookups {
             }
             Err(error) => {
                 source.failed(permit, &error, &target.key);
+                if source.refuses(clock::now()) {
+                    // Redis is worth waiting for.
+                    self.cache.set_patience(self.cache.timeout());
+                }
                 self.source_failed(&target);
             }
         }
@@ -372,7 +375,7 @@ impl Lookups {
     /// waited too long for a reader to be answered in time goes on without Redis, who has waited too
     /// long for a filler or for a fetch is turned away, and a Redis that stalls is given up.
     pub fn watch(&self, now: Instant) {
-        let limit = self.cache.patience().saturating_sub(self.cache.usual_wait());
+        let limit = self.cache.patience_in_queue();
         let is_late = |lookup: &Lookup| now.saturating_duration_since(lookup.arrived) >= limit;
         let late = self.reads.take_while(is_late);
         self.cache.watch(late.len(), now);

@@ -34,7 +34,7 @@ pub enum Fault {
     NoConnection,
     /// It answered, but later than the source would have.
     Slow(Duration),
-    /// We gave the call up before it had begun: Redis had just been found to stall.
+    /// We ended the call: lookups had waited too long for it.
     GivenUp,
     /// A reply over our limit of bytes: neither side's fault, and no use to us.
     TooLarge,
@@ -71,11 +71,7 @@ impl Fault {
     pub fn counts_as_failure(&self) -> bool {
         !matches!(
             self,
-            Self::ReadOnly(_)
-                | Self::WriteRefused(_)
-                | Self::NoConnection
-                | Self::GivenUp
-                | Self::TooLarge
+            Self::ReadOnly(_) | Self::WriteRefused(_) | Self::NoConnection | Self::TooLarge
         )
     }
 
@@ -84,18 +80,14 @@ impl Fault {
     pub fn costs_the_connection(&self) -> bool {
         !matches!(
             self,
-            Self::NotReady(_)
-                | Self::WriteRefused(_)
-                | Self::NoConnection
-                | Self::GivenUp
-                | Self::Slow(_)
+            Self::NotReady(_) | Self::WriteRefused(_) | Self::NoConnection | Self::Slow(_)
         )
     }
 
     /// Whether every other open connection is likely to be gone too.
     #[must_use]
     pub fn ends_the_generation(&self) -> bool {
-        self.counts_as_failure() && self.costs_the_connection()
+        self.counts_as_failure() && self.costs_the_connection() && *self != Self::GivenUp
     }
 
     /// Whether only a person can mend it, so that the breaker opens at once.
@@ -157,7 +149,7 @@ impl fmt::Display for Fault {
             Self::Refused(reply) => write!(f, "refused: {reply}"),
             Self::NoConnection => write!(f, "all connections of the pool are in use"),
             Self::Slow(took) => write!(f, "slower than the source: {} ms", took.as_millis()),
-            Self::GivenUp => write!(f, "given up"),
+            Self::GivenUp => write!(f, "no reply in time"),
             Self::TooLarge => write!(f, "reply over the limit"),
         }
     }

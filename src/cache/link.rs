@@ -20,8 +20,10 @@ use super::fault::{Fault, Step};
 use crate::clock::{self, Deadline};
 use crate::resolver::{HostResolver, ResolveError};
 
-/// Bytes of all replies to one call: what a batch may cost in memory before it is given up.
-const REPLY_MAX_BYTES: u64 = 128 * 1024 * 1024;
+/// Bytes of all replies to one call: what it may cost in memory before it is given up.
+pub const REPLY_MAX_BYTES: u64 = 16 * 1024 * 1024;
+/// The same, where one value alone is asked for.
+pub const VALUE_MAX_BYTES: u64 = 128 * 1024 * 1024;
 /// Bytes received at once. The parser reads 8 KiB at a time, which would cost two system calls each.
 const RECEIVE_BYTES: usize = 64 * 1024;
 /// A call that times out with this many bytes of its reply received asked for too much at once: that
@@ -176,13 +178,18 @@ impl Link {
         &self.socket
     }
 
-    /// Sends `commands` in one go and reads a reply to each by `deadline`. Error replies are
-    /// values: what they mean is the caller's business.
+    /// Sends `commands` in one go and reads a reply to each by `deadline`, `max_bytes` in all. Error
+    /// replies are values: what they mean is the caller's business.
     ///
     /// # Errors
     /// The [`Fault`] that ended the connection; it is broken then.
-    pub fn call(&mut self, commands: &[Cmd], deadline: Deadline) -> Result<Vec<Value>, Fault> {
-        self.exchange(commands, deadline, Step::Reply)
+    pub fn call(
+        &mut self,
+        commands: &[Cmd],
+        max_bytes: u64,
+        deadline: Deadline,
+    ) -> Result<Vec<Value>, Fault> {
+        self.exchange(commands, max_bytes, deadline, Step::Reply)
     }
 
     /// Whether it can be used for another call: no call ended badly on it, and the server has
@@ -216,7 +223,7 @@ impl Link {
         if commands.is_empty() {
             return Ok(());
         }
-        for reply in self.exchange(&commands, deadline, Step::Handshake)? {
+        for reply in self.exchange(&commands, REPLY_MAX_BYTES, deadline, Step::Handshake)? {
             match reply {
                 Value::Okay => {}
                 Value::ServerError(error) => return Err(refused_handshake(&error)),
@@ -229,6 +236,7 @@ impl Link {
     fn exchange(
         &mut self,
         commands: &[Cmd],
+        max_bytes: u64,
         deadline: Deadline,
         step: Step,
     ) -> Result<Vec<Value>, Fault> {
@@ -245,7 +253,7 @@ impl Link {
             received: &mut self.received,
             unread: 0..0,
             deadline,
-            bytes_left: REPLY_MAX_BYTES,
+            bytes_left: max_bytes,
             error: None,
         };
         // A new parser for every call: what a server sends beyond the replies goes with it, and can
@@ -256,7 +264,7 @@ impl Link {
                 Ok(reply) => replies.push(reply),
                 // The parser hides the error of the socket in its own.
                 Err(_) => {
-                    let received = REPLY_MAX_BYTES - reader.bytes_left;
+                    let received = max_bytes - reader.bytes_left;
                     return Err(match reader.error {
                         Some(_)
                             if received >= REPLY_LARGE_BYTES && deadline.passed(clock::now()) =>
@@ -453,7 +461,7 @@ mod tests {
     fn get(link: &mut Link) -> Result<Vec<Value>, Fault> {
         let mut get = redis::cmd("GET");
         get.arg("k");
-        link.call(&[get], soon())
+        link.call(&[get], REPLY_MAX_BYTES, soon())
     }
 
     #[test]
@@ -477,7 +485,7 @@ mod tests {
     fn a_call_ends_at_its_deadline_and_the_link_with_it() {
         let mut link = link_to(&[b"$10\r\nabc", b""]);
         let deadline = Deadline::after(clock::now(), Duration::from_millis(50));
-        let reply = link.call(&[redis::cmd("PING")], deadline);
+        let reply = link.call(&[redis::cmd("PING")], REPLY_MAX_BYTES, deadline);
         assert_eq!(reply, Err(Fault::TimedOut(Step::Reply)));
         assert!(!link.is_usable());
     }

@@ -8,6 +8,7 @@ use log::{info, warn};
 use redis::Value;
 
 use super::fault::{Fault, Step};
+use super::link::REPLY_MAX_BYTES;
 use super::{Cache, Unusable};
 use crate::clock::{self, Deadline};
 
@@ -69,12 +70,12 @@ impl Cache {
         }
         let commands: Vec<_> = entries.iter().filter_map(set).collect();
         let permit = self.permit(now).ok_or(Unusable)?;
-        let written = self.on_a_connection(caller, 1, deadline, |drawn| {
-            taken(&drawn.link()?.call(&commands, deadline)?)
+        let written = self.in_the_background(caller, deadline, |drawn| {
+            taken(&drawn.link()?.call(&commands, REPLY_MAX_BYTES, deadline)?)
         });
         match written {
             Ok(written) => {
-                self.succeeded(permit);
+                self.upkeep_succeeded(permit, now);
                 self.writes_are_taken();
                 Ok(written)
             }
@@ -98,8 +99,7 @@ impl Cache {
     fn reads_go_on(&self, began: Instant) -> bool {
         let last_success = self.report().last_success;
         let patience = self.patience();
-        last_success
-            .is_some_and(|at| at > began && clock::now().saturating_duration_since(at) < patience)
+        last_success.is_some_and(|at| at > began && super::elapsed(at) < patience)
     }
 
     fn writes_are_refused(&self, fault: &Fault, count: usize) {
