@@ -14,6 +14,7 @@ mod figures;
 mod names;
 mod scene;
 mod server;
+mod soak;
 
 use scene::{Scene, Via};
 
@@ -65,6 +66,9 @@ macro_rules! matrix {
 /// A replica that may not serve what it has without its master.
 const LOSE_MASTER: &str = "CONFIG SET replica-serve-stale-data no; REPLICAOF 127.0.0.1 1";
 
+/// It is a master again.
+const FIND_MASTER: &str = "REPLICAOF NO ONE; CONFIG SET replica-serve-stale-data yes";
+
 const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
@@ -75,10 +79,7 @@ matrix! {
     never_accepted:      Network Outage,   |s| s.network(HangsBeforeAccept) => Scene::mend_network;
     never_answered:      Network Outage,   |s| s.network(Hangs)             => Scene::mend_network;
     slow_by_50_ms:       Network Harmless, |s| s.network(Slow(ms(50)))      => Scene::mend_network;
-    slow_by_75_ms:       Network Harmless, |s| s.network(Slow(ms(75)))      => Scene::mend_network;
     slow_by_100_ms:      Network Harmless, |s| s.network(Slow(ms(100)))     => Scene::mend_network;
-    slow_by_120_ms:      Network Harmless, |s| s.network(Slow(ms(120)))     => Scene::mend_network;
-    slow_by_140_ms:      Network Outage, |s| s.network(Slow(ms(140)))     => Scene::mend_network;
     slow_now_and_then:   Network Unsteady, |s| s.network(SlowNowAndThen(ms(400))) => Scene::mend_network;
     slow_by_200_ms:      Network Outage,   |s| s.network(Slow(ms(200)))     => Scene::mend_network;
     slow_by_300_ms:      Network Outage,   |s| s.network(Slow(ms(300)))     => Scene::mend_network;
@@ -99,14 +100,14 @@ matrix! {
     paused:              Server Outage,    Scene::pause                     => |s| s.redis.wait_until_it_answers();
     busy_with_a_script:  Server Outage,    Scene::run_endless_script        => Scene::kill_script;
     too_many_clients:    Server Outage,    Scene::take_all_places           => Scene::give_places_back;
-    master_down:         Server Outage,    |s| s.say(LOSE_MASTER)           => |s| s.say("REPLICAOF NO ONE");
+    master_down:         Server Outage,    |s| s.say(LOSE_MASTER)           => |s| s.say(FIND_MASTER);
     password_set:        Server Misconfigured, Scene::want_password         => |s| s.redis.set_password("");
     may_not_read:        Server Misconfigured, |s| s.say("ACL SETUSER default -get -mget") => |s| s.say("ACL SETUSER default +get +mget");
     may_not_mget:        Server Harmless,  |s| s.say("ACL SETUSER default -mget") => |s| s.say("ACL SETUSER default +mget");
     may_not_write:       Server ReadsGoOn, |s| s.say("ACL SETUSER default -set") => |s| s.say("ACL SETUSER default +set");
     read_only:           Server ReadsGoOn, |s| s.say("REPLICAOF 127.0.0.1 1") => |s| s.say("REPLICAOF NO ONE");
     full:                Server ReadsGoOn, |s| s.say("CONFIG SET maxmemory 1") => |s| s.say("CONFIG SET maxmemory 0");
-    disk_gone:           Server ReadsGoOn, Scene::break_disk                => |s| s.say("CONFIG SET stop-writes-on-bgsave-error no");
+    disk_gone:           Server ReadsGoOn, Scene::break_disk                => Scene::mend_disk;
     writes_paused:       Server ReadsGoOn, |s| s.say("CLIENT PAUSE 60000 WRITE") => |s| s.say("CLIENT UNPAUSE");
     cut_once:            Server Harmless,  Scene::cut                       => |_| ();
     cut_every_20_ms:     Server Harmless,  Scene::cut_again_and_again       => Scene::stop;

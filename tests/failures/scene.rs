@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::harness::{App, NetworkFault, Origin, Proxy, Redis};
+use crate::harness::{App, Config, NetworkFault, Origin, Proxy, Redis};
 
 use super::drill::SOURCE;
 use super::names::{HOST, Names};
@@ -41,8 +41,13 @@ pub struct Scene {
 impl Scene {
     /// Everything is well.
     pub fn set(via: Via) -> Self {
+        Self::configured(via, App::configured())
+    }
+
+    /// The same for an app with these settings.
+    pub fn configured(via: Via, config: Config) -> Self {
         let (redis, origin) = (Redis::start(), Origin::slow(SOURCE));
-        let mut config = App::configured().redis(&redis).origin(&origin);
+        let mut config = config.redis(&redis).origin(&origin);
         let proxy = (via == Via::Network).then(|| Proxy::start(redis.address()));
         if let Some(proxy) = &proxy {
             config = config.set("redis", "url", &proxy.url());

@@ -63,14 +63,25 @@ impl Scene {
         self.kept = None;
     }
 
-    /// Its disk is gone: it cannot save, and so takes no writes (MISCONF).
+    /// It cannot save, and so takes no writes (MISCONF).
     pub fn break_disk(&mut self) {
         self.redis.query::<()>(&["CONFIG", "SET", "save", "3600 1"]);
-        self.redis.lose_folder();
+        self.redis.block_saving();
+        self.save_in_background("err");
+    }
+
+    /// It can save again.
+    pub fn mend_disk(&mut self) {
+        self.redis.allow_saving();
+        self.save_in_background("ok");
+    }
+
+    fn save_in_background(&mut self, outcome: &str) {
+        let outcome = format!("rdb_last_bgsave_status:{outcome}");
         self.say("BGSAVE");
-        wait_until(SOON, "it fails to save", || {
+        wait_until(SOON, "it has tried to save", || {
             let info: String = self.redis.query(&["INFO", "persistence"]);
-            info.contains("rdb_last_bgsave_status:err")
+            info.contains(&outcome)
         });
     }
 

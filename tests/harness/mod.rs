@@ -14,9 +14,9 @@ mod redis;
 mod turn;
 mod undisturbed;
 
-pub use app::{App, Config, Output, evenkeel, file};
+pub use app::{App, Config, Output, binary, evenkeel, file};
 pub use client::{Client, NoResponse, Response};
-pub use load::{Answered, Load, Report};
+pub use load::{Load, Report};
 pub use origin::{Fault as SourceFault, Origin};
 pub use proxy::{Fault as NetworkFault, Proxy};
 pub use redis::{Redis, command};
