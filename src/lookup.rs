@@ -131,11 +131,10 @@ impl Lookups {
         let Some(oldest) = batch.iter().map(|lookup| lookup.arrived).min() else {
             return;
         };
-        let budget = Deadline::after(oldest, self.cache.timeout());
         let values = {
             let (keys, places) = self.distinct_keys(batch);
             let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
-            let values = self.cache.read(permit, reader, &keys, batch.len(), budget);
+            let values = self.cache.read(permit, reader, &keys, batch.len(), oldest);
             values.map(|values| (values, places))
         };
         match values {
@@ -266,8 +265,13 @@ impl Lookups {
         let deadline = deadline.unwrap_or_else(|| Deadline::after(now, source.timeout));
         self.metrics.fetches(fill.is_extra);
         let fetched = source.fetch(permit, &target.key, deadline);
-        let patience = self.slowest_source() + SLOWER_THAN_SOURCE;
-        self.cache.set_patience(patience);
+        if fetched.is_ok() {
+            let usual = self.slowest_source();
+            self.cache.set_patience(usual + SLOWER_THAN_SOURCE);
+        } else if source.refuses(clock::now()) {
+            // Redis is worth waiting for.
+            self.cache.set_patience(self.cache.timeout());
+        }
         match fetched {
             Ok(Fetched::Value(value)) => self.land(&target, value.into()),
             Ok(Fetched::NoSuchThing) => self.land_nothing(&target),
@@ -361,11 +365,11 @@ impl Lookups {
     }
 
     /// What time does, looked at every few milliseconds while there is anything under way: who has
-    /// waited too long for a reader goes on without Redis, who has waited too long for a filler or
-    /// for a fetch is turned away, and a Redis that stalls is given up.
+    /// waited too long for a reader to be answered in time goes on without Redis, who has waited too
+    /// long for a filler or for a fetch is turned away, and a Redis that stalls is given up.
     pub fn watch(&self, now: Instant) {
-        let patience = self.cache.patience();
-        let is_late = |lookup: &Lookup| now.saturating_duration_since(lookup.arrived) >= patience;
+        let limit = self.cache.patience_in_queue();
+        let is_late = |lookup: &Lookup| now.saturating_duration_since(lookup.arrived) >= limit;
         let late = self.reads.take_while(is_late);
         self.cache.watch(late.len(), now);
         self.without_redis(late, On::Front);

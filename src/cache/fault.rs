@@ -34,6 +34,8 @@ pub enum Fault {
     NoConnection,
     /// It answered, but later than the source would have.
     Slow(Duration),
+    /// We ended the call: lookups had waited too long for it.
+    GivenUp,
     /// A reply over our limit of bytes: neither side's fault, and no use to us.
     TooLarge,
 }
@@ -79,6 +81,7 @@ impl Fault {
             Self::Refused(_) => "refused",
             Self::NoConnection => "no-connection",
             Self::Slow(_) => "slow",
+            Self::GivenUp => "given-up",
             Self::TooLarge => "too-large",
         }
     }
@@ -105,7 +108,7 @@ impl Fault {
     /// Whether every other open connection is likely to be gone too.
     #[must_use]
     pub fn ends_the_generation(&self) -> bool {
-        self.counts_as_failure() && self.costs_the_connection()
+        self.counts_as_failure() && self.costs_the_connection() && *self != Self::GivenUp
     }
 
     /// Whether only a person can mend it, so that the breaker opens at once.
@@ -128,15 +131,21 @@ impl Fault {
         }
     }
 
+    /// An error reply as it came, fit for a log line.
+    #[must_use]
+    pub fn words(error: &ServerError) -> String {
+        let code = error.code();
+        printable(&match error.details() {
+            Some(details) => format!("{code} {details}"),
+            None => code.to_owned(),
+        })
+    }
+
     /// The class of an error reply. By its code, the first word (FACTS: the crate knows only some).
     #[must_use]
     pub fn from_reply(error: &ServerError) -> Self {
-        let code = error.code();
-        let text = printable(&match error.details() {
-            Some(details) => format!("{code} {details}"),
-            None => code.to_owned(),
-        });
-        match code {
+        let text = Self::words(error);
+        match error.code() {
             "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "BUSY" | "TRYAGAIN" => Self::NotReady(text),
             "NOAUTH" | "WRONGPASS" | "NOPERM" => Self::Misconfigured(text),
             "READONLY" => Self::ReadOnly(text),
@@ -161,6 +170,7 @@ impl fmt::Display for Fault {
             Self::Refused(reply) => write!(f, "refused: {reply}"),
             Self::NoConnection => write!(f, "all connections of the pool are in use"),
             Self::Slow(took) => write!(f, "slower than the source: {} ms", took.as_millis()),
+            Self::GivenUp => write!(f, "no reply in time"),
             Self::TooLarge => write!(f, "reply over the limit"),
         }
     }

@@ -3,7 +3,7 @@
 //! own time-outs hold per read and per reply of the handshake, not for the whole (FACTS).
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -14,13 +14,16 @@ use std::time::Duration;
 
 use redis::{Cmd, Parser, Value};
 use rustix::net::RecvFlags;
+use socket2::{Domain, SockAddr, SockRef, Type};
 
 use super::fault::{Fault, Step};
 use crate::clock::{self, Deadline};
 use crate::resolver::{HostResolver, ResolveError};
 
-/// Bytes of all replies to one call: what a batch may cost in memory before it is given up.
-const REPLY_MAX_BYTES: u64 = 128 * 1024 * 1024;
+/// Bytes of all replies to one call: what it may cost in memory before it is given up.
+pub const REPLY_MAX_BYTES: u64 = 16 * 1024 * 1024;
+/// The same, where one value alone is asked for.
+pub const VALUE_MAX_BYTES: u64 = 128 * 1024 * 1024;
 /// Bytes received at once. The parser reads 8 KiB at a time, which would cost two system calls each.
 const RECEIVE_BYTES: usize = 64 * 1024;
 /// A call that times out with this many bytes of its reply received asked for too much at once: that
@@ -148,8 +151,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// Resolves, connects and shakes hands, all by `deadline`. `on_socket` is handed the socket as
-    /// soon as there is one.
+    /// Resolves, connects and shakes hands, all by `deadline`. `on_socket` is handed each socket before
+    /// anything is waited for on it, and says whether to go on.
     ///
     /// # Errors
     /// The [`Fault`] of the step that failed.
@@ -157,10 +160,9 @@ impl Link {
         endpoint: &Endpoint,
         handshake: &Handshake,
         deadline: Deadline,
-        on_socket: impl FnOnce(&Arc<Socket>),
+        on_socket: impl FnMut(&Arc<Socket>) -> bool,
     ) -> Result<Self, Fault> {
-        let socket = Arc::new(connect(endpoint, deadline)?);
-        on_socket(&socket);
+        let socket = connect(endpoint, deadline, on_socket)?;
         let mut link = Self {
             socket,
             received: vec![0; RECEIVE_BYTES],
@@ -176,13 +178,18 @@ impl Link {
         &self.socket
     }
 
-    /// Sends `commands` in one go and reads a reply to each by `deadline`. Error replies are
-    /// values: what they mean is the caller's business.
+    /// Sends `commands` in one go and reads a reply to each by `deadline`, `max_bytes` in all. Error
+    /// replies are values: what they mean is the caller's business.
     ///
     /// # Errors
     /// The [`Fault`] that ended the connection; it is broken then.
-    pub fn call(&mut self, commands: &[Cmd], deadline: Deadline) -> Result<Vec<Value>, Fault> {
-        self.exchange(commands, deadline, Step::Reply)
+    pub fn call(
+        &mut self,
+        commands: &[Cmd],
+        max_bytes: u64,
+        deadline: Deadline,
+    ) -> Result<Vec<Value>, Fault> {
+        self.exchange(commands, max_bytes, deadline, Step::Reply)
     }
 
     /// Whether it can be used for another call: no call ended badly on it, and the server has
@@ -216,7 +223,7 @@ impl Link {
         if commands.is_empty() {
             return Ok(());
         }
-        for reply in self.exchange(&commands, deadline, Step::Handshake)? {
+        for reply in self.exchange(&commands, REPLY_MAX_BYTES, deadline, Step::Handshake)? {
             match reply {
                 Value::Okay => {}
                 Value::ServerError(error) => return Err(refused_handshake(&error)),
@@ -229,6 +236,7 @@ impl Link {
     fn exchange(
         &mut self,
         commands: &[Cmd],
+        max_bytes: u64,
         deadline: Deadline,
         step: Step,
     ) -> Result<Vec<Value>, Fault> {
@@ -245,7 +253,7 @@ impl Link {
             received: &mut self.received,
             unread: 0..0,
             deadline,
-            bytes_left: REPLY_MAX_BYTES,
+            bytes_left: max_bytes,
             error: None,
         };
         // A new parser for every call: what a server sends beyond the replies goes with it, and can
@@ -256,7 +264,7 @@ impl Link {
                 Ok(reply) => replies.push(reply),
                 // The parser hides the error of the socket in its own.
                 Err(_) => {
-                    let received = REPLY_MAX_BYTES - reader.bytes_left;
+                    let received = max_bytes - reader.bytes_left;
                     return Err(match reader.error {
                         Some(_)
                             if received >= REPLY_LARGE_BYTES && deadline.passed(clock::now()) =>
@@ -285,7 +293,11 @@ fn refused_handshake(error: &redis::ServerError) -> Fault {
     }
 }
 
-fn connect(endpoint: &Endpoint, deadline: Deadline) -> Result<Socket, Fault> {
+fn connect(
+    endpoint: &Endpoint,
+    deadline: Deadline,
+    mut on_socket: impl FnMut(&Arc<Socket>) -> bool,
+) -> Result<Arc<Socket>, Fault> {
     match endpoint {
         Endpoint::Tcp(resolver) => {
             let mut fault = Fault::Unresolved("the name has no address".to_owned());
@@ -294,28 +306,57 @@ fn connect(endpoint: &Endpoint, deadline: Deadline) -> Result<Socket, Fault> {
                 ResolveError::TimedOut => Fault::TimedOut(Step::Resolve),
                 ResolveError::Failed(why) => Fault::Unresolved(why),
             })?;
-            for address in addresses {
-                let left = deadline.left(clock::now());
-                if left.is_zero() {
-                    return Err(Fault::TimedOut(Step::Connect));
-                }
-                match TcpStream::connect_timeout(&address, left) {
-                    Ok(stream) => {
-                        // Without it small commands wait for the acknowledgement of earlier ones.
-                        let _ = stream.set_nodelay(true);
-                        return Ok(stream.into());
-                    }
-                    Err(error) => fault = Fault::from_io(&error, Step::Connect),
+            let class = |error: io::Error| Fault::from_io(&error, Step::Connect);
+            for (place, address) in addresses.iter().enumerate() {
+                // One that hangs leaves their share to the others.
+                let shares = (addresses.len() - place) as u32;
+                let limit = time_left(deadline).map_err(class)? / shares;
+                match connect_tcp(*address, limit, &mut on_socket) {
+                    Err(Fault::GivenUp) => return Err(Fault::GivenUp),
+                    Err(next) => fault = next,
+                    connected => return connected,
                 }
             }
             Err(fault)
         }
-        // Connecting to a Unix socket waits only for a full backlog; a full one is a failure.
-        Endpoint::Unix(path) => match UnixStream::connect(path) {
-            Ok(stream) => Ok(stream.into()),
-            Err(error) => Err(Fault::from_io(&error, Step::Connect)),
-        },
+        Endpoint::Unix(path) => {
+            let socket = connect_unix(path, deadline);
+            let socket = socket.map_err(|error| Fault::from_io(&error, Step::Connect))?;
+            match on_socket(&socket) {
+                true => Ok(socket),
+                false => Err(Fault::GivenUp),
+            }
+        }
     }
+}
+
+fn connect_tcp(
+    address: SocketAddr,
+    limit: Duration,
+    on_socket: &mut impl FnMut(&Arc<Socket>) -> bool,
+) -> Result<Arc<Socket>, Fault> {
+    let class = |error: io::Error| Fault::from_io(&error, Step::Connect);
+    let stream = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None);
+    let socket = Arc::new(Socket::from(TcpStream::from(stream.map_err(class)?)));
+    if !on_socket(&socket) {
+        return Err(Fault::GivenUp);
+    }
+    let stream = SockRef::from(&*socket);
+    stream
+        .connect_timeout(&address.into(), limit)
+        .map_err(class)?;
+    // Without it small commands wait for the acknowledgement of earlier ones.
+    let _ = stream.set_tcp_nodelay(true);
+    Ok(Arc::clone(&socket))
+}
+
+/// Connecting to a Unix socket waits only where the backlog is full; the time-out for writes holds for
+/// that too (unix(7) does not say so; Linux does it).
+fn connect_unix(path: &Path, deadline: Deadline) -> io::Result<Arc<Socket>> {
+    let stream = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    stream.set_write_timeout(Some(time_left(deadline)?))?;
+    stream.connect(&SockAddr::unix(path)?)?;
+    Ok(Arc::new(Socket::from(UnixStream::from(stream))))
 }
 
 fn write_all(socket: &Socket, mut bytes: &[u8], deadline: Deadline) -> io::Result<()> {
@@ -410,7 +451,7 @@ mod tests {
             }
         });
         let endpoint = Endpoint::Tcp(HostResolver::new(address, Duration::ZERO));
-        Link::open(&endpoint, &Handshake::default(), soon(), |_| {}).expect("a link")
+        Link::open(&endpoint, &Handshake::default(), soon(), |_| true).expect("a link")
     }
 
     fn soon() -> Deadline {
@@ -420,7 +461,7 @@ mod tests {
     fn get(link: &mut Link) -> Result<Vec<Value>, Fault> {
         let mut get = redis::cmd("GET");
         get.arg("k");
-        link.call(&[get], soon())
+        link.call(&[get], REPLY_MAX_BYTES, soon())
     }
 
     #[test]
@@ -444,7 +485,7 @@ mod tests {
     fn a_call_ends_at_its_deadline_and_the_link_with_it() {
         let mut link = link_to(&[b"$10\r\nabc", b""]);
         let deadline = Deadline::after(clock::now(), Duration::from_millis(50));
-        let reply = link.call(&[redis::cmd("PING")], deadline);
+        let reply = link.call(&[redis::cmd("PING")], REPLY_MAX_BYTES, deadline);
         assert_eq!(reply, Err(Fault::TimedOut(Step::Reply)));
         assert!(!link.is_usable());
     }

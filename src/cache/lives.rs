@@ -6,6 +6,7 @@ use std::time::Duration;
 use redis::Value;
 
 use super::fault::Fault;
+use super::link::REPLY_MAX_BYTES;
 use super::write::Entry;
 use super::{Cache, Unusable};
 use crate::clock::{self, Deadline};
@@ -35,15 +36,16 @@ impl Cache {
         keys: &[&str],
         deadline: Deadline,
     ) -> Result<Vec<Life>, Unusable> {
-        let permit = self.permit_to_upkeep(clock::now()).ok_or(Unusable)?;
+        let began = clock::now();
+        let permit = self.permit_to_upkeep(began).ok_or(Unusable)?;
         let commands: Vec<_> = keys.iter().map(|key| pttl(key)).collect();
-        let lives = self.on_a_connection(RedisOp::Life, caller, 1, deadline, |drawn| {
-            let replies = drawn.link()?.call(&commands, deadline)?;
+        let lives = self.in_the_background(RedisOp::Life, caller, deadline, |drawn| {
+            let replies = drawn.link()?.call(&commands, REPLY_MAX_BYTES, deadline)?;
             replies.iter().map(life).collect::<Result<Vec<_>, _>>()
         });
         match lives {
             Ok(lives) => {
-                self.succeeded(permit);
+                self.upkeep_succeeded(permit, began);
                 Ok(lives)
             }
             Err(fault) => {

@@ -6,30 +6,31 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use log::{error, info, warn};
+use log::{info, warn};
 use redis::Value;
 
-use crate::breaker::{Breaker, Permit, State, Transition};
+use crate::breaker::{Breaker, Permit, State};
 use crate::clock::{self, Deadline};
 use crate::config::{self, RedisAddress};
 use crate::metrics::{Metrics, RedisOp};
 use crate::resolver::HostResolver;
 
+mod announce;
 pub mod calls;
 pub mod fault;
 pub mod link;
 pub mod lives;
 pub mod pool;
 pub mod prober;
+mod usual;
 pub mod write;
 
-use calls::Calls;
+use calls::{Calls, InFlight};
 use fault::Fault;
-use link::{Endpoint, Handshake};
+use link::{Endpoint, Handshake, REPLY_MAX_BYTES, VALUE_MAX_BYTES};
 use pool::{Dial, Drawn, Pool};
+use usual::Usual;
 
-/// Bytes of values that are asked for at once, as far as can be foreseen.
-const BATCH_BYTES: u64 = 2 * 1024 * 1024;
 /// Redis is never found too slow within this time: a server that forks or a busy machine takes it.
 const PATIENCE_MIN: Duration = Duration::from_millis(100);
 /// A reply of so many bytes may take its time.
@@ -50,8 +51,7 @@ pub struct Cache {
     pool: Pool,
     dial: Arc<Dial>,
     calls: Calls,
-    /// Bytes of the values that were read last, later ones counting more; see [`Self::batch_max`].
-    usual_bytes: AtomicU64,
+    usual: Usual,
     /// Whether MGET may be used: an ACL may allow GET alone.
     may_mget: AtomicBool,
     /// Lookups answered without Redis since the breaker opened.
@@ -137,7 +137,7 @@ impl Cache {
             pool: Pool::new(Arc::clone(&dial), redis.pool_size),
             dial,
             calls: Calls::new(callers),
-            usual_bytes: AtomicU64::new(0),
+            usual: Usual::default(),
             may_mget: AtomicBool::new(true),
             bypassed: AtomicU64::new(0),
             report: Mutex::default(),
@@ -166,32 +166,18 @@ impl Cache {
         self.patience_us.store(patience_us, Ordering::Relaxed);
     }
 
-    /// How many keys to ask for at once, up to `max`: fewer where values are large, so that a batch
-    /// costs neither memory nor the time of everybody in it.
+    /// How long a lookup may wait for a reader: what a read usually takes is left of its patience then,
+    /// or half of that.
     #[must_use]
-    pub fn batch_max(&self, max: usize) -> usize {
-        let usual = self.usual_bytes.load(Ordering::Relaxed).max(1);
-        let affordable = usize::try_from(BATCH_BYTES / usual).unwrap_or(max);
-        affordable.clamp(1, max)
+    pub fn patience_in_queue(&self) -> Duration {
+        let patience = self.patience();
+        patience.saturating_sub(self.usual.wait()).min(patience / 2)
     }
 
-    fn learn_size(&self, values: &[Option<String>]) {
-        let found = values.iter().flatten();
-        let (count, bytes) = found.fold((0, 0), |(count, bytes), value| {
-            (count + 1, bytes + value.len())
-        });
-        let Some(mean) = bytes.checked_div(count) else {
-            return;
-        };
-        let mean = mean as u64;
-        let usual = self.usual_bytes.load(Ordering::Relaxed);
-        // Two readers may overwrite each other here: either figure will do.
-        let learned = if mean > usual {
-            mean
-        } else {
-            (usual * 7 + mean) / 8
-        };
-        self.usual_bytes.store(learned, Ordering::Relaxed);
+    /// How many keys to ask for at once, up to `max`.
+    #[must_use]
+    pub fn batch_max(&self, max: usize) -> usize {
+        self.usual.batch_max(max)
     }
 
     /// Whether it is worth asking.
@@ -215,8 +201,8 @@ impl Cache {
         self.permit(now).filter(|permit| !permit.is_trial())
     }
 
-    /// Looks `keys` up in one call on behalf of thread `caller`, for whom `lookups` requests wait.
-    /// A value of the wrong type or not UTF-8 is missing.
+    /// Looks `keys` up in one call on behalf of thread `caller`, for whom `lookups` requests wait, the
+    /// first of them since `waiting_since`. A value of the wrong type or not UTF-8 is missing.
     ///
     /// # Errors
     /// [`Unusable`] when the call failed; it has been counted and, where it changed something, logged.
@@ -226,30 +212,42 @@ impl Cache {
         caller: usize,
         keys: &[&str],
         lookups: usize,
-        deadline: Deadline,
+        waiting_since: Instant,
     ) -> Result<Vec<Option<String>>, Unusable> {
         let began = clock::now();
+        let deadline = Deadline::after(waiting_since, self.timeout);
+        // However long they have waited for this call, it has half of their patience.
+        let half_ago = began.checked_sub(self.patience() / 2).unwrap_or(began);
+        let call = self
+            .calls
+            .begin(caller, lookups, waiting_since.max(half_ago));
         let ask = |drawn: &mut Drawn| self.ask(drawn, keys, deadline);
-        let values = self.on_a_connection(RedisOp::Read, caller, lookups, deadline, ask);
+        let values = self.on_a_connection(RedisOp::Read, &call, deadline, ask);
+        drop(call);
         match values {
             Ok(values) => {
-                let took = clock::now().saturating_duration_since(began);
+                let took = elapsed(began);
                 let bytes: usize = values.iter().flatten().map(String::len).sum();
                 let hits = values.iter().flatten().count() as u64;
                 self.metrics.redis.hits.inc_by(hits);
                 self.metrics.redis.misses.inc_by(values.len() as u64 - hits);
-                if took > self.patience() && bytes < LARGE_REPLY_BYTES {
+                let is_small = bytes < LARGE_REPLY_BYTES;
+                if is_small {
+                    self.usual.learn_wait(took);
+                }
+                if took > self.patience() && is_small {
                     self.failed(permit, &Fault::Slow(took));
                 } else {
                     self.succeeded(permit);
                 }
-                self.learn_size(&values);
+                self.usual.learn_sizes(&values);
                 Ok(values)
             }
             Err(fault) => {
-                if fault == Fault::TooLarge {
-                    let each = BATCH_BYTES / keys.len() as u64;
-                    self.usual_bytes.fetch_max(each * 2, Ordering::Relaxed);
+                match fault {
+                    Fault::GivenUp => self.usual.learn_wait(elapsed(began)),
+                    Fault::TooLarge => self.usual.learn_too_large(),
+                    _ => {}
                 }
                 self.failed(permit, &fault);
                 Err(Unusable)
@@ -267,7 +265,7 @@ impl Cache {
         if keys.len() > 1 && self.may_mget.load(Ordering::Relaxed) {
             let mut mget = redis::cmd("MGET");
             mget.arg(keys);
-            match link.call(&[mget], deadline)?.pop() {
+            match link.call(&[mget], REPLY_MAX_BYTES, deadline)?.pop() {
                 Some(Value::Array(values)) if values.len() == keys.len() => {
                     return values.into_iter().map(text).collect();
                 }
@@ -279,7 +277,12 @@ impl Cache {
             }
         }
         let gets: Vec<_> = keys.iter().map(|key| get(key)).collect();
-        link.call(&gets, deadline)?.into_iter().map(text).collect()
+        let max_bytes = match keys.len() {
+            1 => VALUE_MAX_BYTES,
+            _ => REPLY_MAX_BYTES,
+        };
+        let values = link.call(&gets, max_bytes, deadline)?;
+        values.into_iter().map(text).collect()
     }
 
     /// One key of a batch may be out of bounds for us, or MGET as such: then GET alone is used.
@@ -289,19 +292,15 @@ impl Cache {
         }
     }
 
-    /// Draws a connection for one call of thread `caller`, for which `lookups` requests wait, and
-    /// closes it where the fault that it met says so. The call is over when this returns, so that
-    /// what its failure leads to never ends this call itself.
+    /// Draws a connection for one call, and closes it where the fault that it met says so.
     fn on_a_connection<T>(
         &self,
         op: RedisOp,
-        caller: usize,
-        lookups: usize,
+        call: &InFlight<'_>,
         deadline: Deadline,
         work: impl FnOnce(&mut Drawn) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let began = clock::now();
-        let call = self.calls.begin(caller, lookups, began);
         let drawn = self.pool.draw(deadline, |socket| call.has_socket(socket));
         let done = drawn.and_then(|mut drawn| {
             let done = work(&mut drawn);
@@ -310,8 +309,24 @@ impl Cache {
             }
             done
         });
+        let done = match done {
+            Err(_) if call.was_given_up() => Err(Fault::GivenUp),
+            done => done,
+        };
         self.count_call(op, &done, began);
         done
+    }
+
+    /// The same for a call of thread `caller` that no lookup waits for.
+    fn in_the_background<T>(
+        &self,
+        op: RedisOp,
+        caller: usize,
+        deadline: Deadline,
+        work: impl FnOnce(&mut Drawn) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let call = self.calls.begin(caller, 0, clock::now());
+        self.on_a_connection(op, &call, deadline, work)
     }
 
     fn count_call<T>(&self, op: RedisOp, done: &Result<T, Fault>, began: Instant) {
@@ -325,6 +340,14 @@ impl Cache {
         self.is_of_use(now);
         if let Some(transition) = permit.succeeded(now) {
             self.announce(transition, "the trial succeeded");
+        }
+    }
+
+    /// A call that began at `began`, and that no lookup waited for, was answered. Later than a lookup
+    /// would have waited it says nothing.
+    fn upkeep_succeeded(&self, permit: Permit, began: Instant) {
+        if elapsed(began) <= self.patience() {
+            self.succeeded(permit);
         }
     }
 
@@ -368,32 +391,30 @@ impl Cache {
         }
     }
 
-    /// Looks at the calls in flight. Opens the breaker when they stall (DESIGN 3, 2b): `stall_calls`
-    /// lookups, `waiting` ones in the queue included, have waited beyond [`Self::patience`] and
-    /// nothing has succeeded meanwhile.
+    /// Looks at the calls in flight: one that lookups have waited for beyond [`Self::patience`] is given
+    /// up. Opens the breaker when they stall (DESIGN 3, 2b): `stall_calls` lookups, `waiting` ones in the
+    /// queue included, have waited so long and nothing has succeeded meanwhile.
     pub fn watch(&self, waiting: usize, now: Instant) {
         let patience = self.patience();
         let stalled = self.calls.stalled(patience, now);
-        if stalled == 0 || stalled + waiting < self.stall_calls {
+        if stalled == 0 {
             return;
         }
         let last_success = self.report().last_success;
-        if last_success.is_some_and(|at| now.saturating_duration_since(at) < patience) {
-            return;
-        }
-        if let Some(transition) = self.breaker.trip(now) {
-            let reason = format!(
-                "{stalled} lookups without a reply for {} ms",
-                patience.as_millis()
-            );
-            {
-                let mut report = self.report();
-                report.last_fault = Some(reason.clone());
-                report.is_lost = true;
-            }
-            self.pool.discard_all();
-            self.announce(transition, &reason);
-        }
+        let goes_on = last_success.is_some_and(|at| now.saturating_duration_since(at) < patience);
+        let transition = match stalled + waiting >= self.stall_calls && !goes_on {
+            true => self.breaker.trip(now),
+            false => None,
+        };
+        let Some(transition) = transition else {
+            return self.calls.give_up_stalled(patience, now);
+        };
+        let reason = format!(
+            "{stalled} lookups without a reply for {} ms",
+            patience.as_millis()
+        );
+        self.report().last_fault = Some(reason.clone());
+        self.announce(transition, &reason);
     }
 
     /// Whether a call is in flight.
@@ -423,55 +444,13 @@ impl Cache {
         }
     }
 
-    /// One line for a change of state; what is in flight to a Redis that is given up ends with it.
-    fn announce(&self, transition: Transition, reason: &str) {
-        let address = &self.address;
-        let Transition {
-            from,
-            to,
-            failures,
-            lasted,
-        } = transition;
-        if to == State::Closed {
-            self.metrics.outage_ended(OUTAGE_OF);
-            let bypassed = self.bypassed.swap(0, Ordering::Relaxed);
-            let mut report = self.report();
-            report.last_fault = None;
-            report.misconfiguration_was_said = false;
-            info!(
-                "redis breaker {} -> closed: {reason} ({address}); it was away for {:.1} s, \
-                 {bypassed} lookups went without it",
-                from.word(),
-                lasted.as_secs_f64(),
-            );
-        } else {
-            if from == State::Closed {
-                self.bypassed.store(0, Ordering::Relaxed);
-                self.metrics.outage_began(OUTAGE_OF, reason);
-            }
-            self.calls.give_up_all();
-            warn!(
-                "redis breaker {} -> {}: {reason} ({address}; {failures} consecutive failures); \
-                 serving without it",
-                from.word(),
-                to.word(),
-            );
-        }
-    }
-
-    /// Loudly, and once an outage: nothing but a person can mend it.
-    fn say_misconfiguration(&self, fault: &Fault) {
-        if !std::mem::replace(&mut self.report().misconfiguration_was_said, true) {
-            error!(
-                "redis at {} refuses us: {fault}; check [redis] url, password_file and the ACL",
-                self.address
-            );
-        }
-    }
-
     fn report(&self) -> MutexGuard<'_, Report> {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn elapsed(since: Instant) -> Duration {
+    clock::now().saturating_duration_since(since)
 }
 
 fn get(key: &str) -> redis::Cmd {

@@ -10,7 +10,7 @@ use log::{info, warn};
 use redis::Value;
 
 use super::fault::Fault;
-use super::link::Link;
+use super::link::{Link, REPLY_MAX_BYTES};
 use super::{Cache, get};
 use crate::breaker::State;
 use crate::clock::{self, Deadline};
@@ -156,9 +156,13 @@ fn probe(cache: &Cache, probe_key: &str) -> Result<(), Fault> {
 fn try_probe(cache: &Cache, probe_key: &str) -> Result<(), Fault> {
     let deadline = Deadline::after(clock::now(), cache.timeout / 2);
     let dial = &cache.dial;
-    let mut link = Link::open(&dial.endpoint, &dial.handshake, deadline, |_| {})?;
+    let mut link = Link::open(&dial.endpoint, &dial.handshake, deadline, |_| true)?;
     let began = clock::now();
-    let replies = link.call(&[redis::cmd("PING"), get(probe_key)], deadline)?;
+    let replies = link.call(
+        &[redis::cmd("PING"), get(probe_key)],
+        REPLY_MAX_BYTES,
+        deadline,
+    )?;
     let took = clock::now().saturating_duration_since(began);
     if took > cache.patience().mul_f64(WELL_WITHIN) {
         return Err(Fault::Slow(took));

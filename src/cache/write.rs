@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 use redis::Value;
 
-use super::fault::Fault;
+use super::fault::{Fault, Step};
+use super::link::REPLY_MAX_BYTES;
 use super::{Cache, Unusable};
 use crate::clock::{self, Deadline};
 use crate::metrics::RedisOp;
@@ -70,16 +71,21 @@ impl Cache {
         }
         let commands: Vec<_> = entries.iter().filter_map(set).collect();
         let permit = self.permit(now).ok_or(Unusable)?;
-        let written = self.on_a_connection(RedisOp::Write, caller, 1, deadline, |drawn| {
-            taken(&drawn.link()?.call(&commands, deadline)?)
+        let written = self.in_the_background(RedisOp::Write, caller, deadline, |drawn| {
+            taken(&drawn.link()?.call(&commands, REPLY_MAX_BYTES, deadline)?)
         });
         match written {
             Ok(written) => {
-                self.succeeded(permit);
+                self.upkeep_succeeded(permit, now);
                 self.writes_are_taken();
                 Ok(written)
             }
             Err(fault @ (Fault::WriteRefused(_) | Fault::ReadOnly(_))) => {
+                self.writes_are_refused(&fault, commands.len());
+                Err(Unusable)
+            }
+            // Reads are well: what hangs are writes (CLIENT PAUSE WRITE, a blocked disk).
+            Err(fault @ Fault::TimedOut(Step::Reply)) if self.reads_go_on(now) => {
                 self.writes_are_refused(&fault, commands.len());
                 Err(Unusable)
             }
@@ -88,6 +94,13 @@ impl Cache {
                 Err(Unusable)
             }
         }
+    }
+
+    /// Whether something has succeeded since `began`, and a moment ago.
+    fn reads_go_on(&self, began: Instant) -> bool {
+        let last_success = self.report().last_success;
+        let patience = self.patience();
+        last_success.is_some_and(|at| at > began && super::elapsed(at) < patience)
     }
 
     fn writes_are_refused(&self, fault: &Fault, count: usize) {
@@ -144,6 +157,10 @@ fn taken(replies: &[Value]) -> Result<usize, Fault> {
             // A key that is not ours to write; others may be.
             Value::ServerError(error)
                 if error.code() == "NOPERM" && super::is_about_a_key(error) => {}
+            // A user that may read and not write.
+            Value::ServerError(error) if error.code() == "NOPERM" => {
+                return Err(Fault::WriteRefused(Fault::words(error)));
+            }
             Value::ServerError(error) => return Err(Fault::from_reply(error)),
             _ => return Err(Fault::Protocol("SET not answered OK".to_owned())),
         }
