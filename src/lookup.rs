@@ -3,11 +3,10 @@
 //! meets it; the threads that walk it are in `pipeline`. It knows nothing of HTTP.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cache::{Cache, Unusable};
+use crate::cache::Cache;
 use crate::clock::{self, Deadline};
 use crate::config::{Config, Route};
 use crate::flight::{Flights, Joined, Landed, Target};
@@ -19,6 +18,7 @@ use crate::source::Fetched;
 
 mod answer;
 mod guarded;
+mod reading;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -104,73 +104,13 @@ impl Lookups {
         }
     }
 
-    /// Step 1: a batch of lookups from the front. They wait for a reader, unless Redis is not worth
-    /// asking.
-    pub fn submit(&self, batch: Vec<Lookup>) {
-        if batch.is_empty() {
-            return;
-        }
-        if self.cache.is_usable(clock::now()) {
-            let no_room = self.reads.put(batch);
-            self.turn_away(no_room, &Answer::Shed, On::Front);
-        } else {
-            self.without_redis(batch, On::Front);
-        }
-    }
-
-    /// Step 2, on a reader: asks Redis for a batch in one call. Whatever goes wrong, no request
-    /// pays for Redis twice.
-    pub fn read(&self, reader: usize, batch: &mut Vec<Lookup>) {
-        let now = clock::now();
-        let Some(permit) = self.cache.permit(now) else {
-            return self.without_redis(batch.drain(..), On::Worker);
-        };
-        if permit.is_trial() && batch.len() > 1 {
-            self.without_redis(batch.drain(1..), On::Worker);
-        }
-        let Some(oldest) = batch.iter().map(|lookup| lookup.arrived).min() else {
-            return;
-        };
-        let values = {
-            let (keys, places) = self.distinct_keys(batch);
-            let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
-            let values = self.cache.read(permit, reader, &keys, batch.len(), oldest);
-            values.map(|values| (values, places))
-        };
-        match values {
-            Ok((values, places)) => {
-                for (lookup, place) in batch.drain(..).zip(places) {
-                    match &values[place] {
-                        Some(value) => self.hit(lookup, value, now),
-                        None => {
-                            let copy = self.recall(&lookup.target);
-                            self.fill(lookup, copy, true, On::Worker);
-                        }
-                    }
-                }
-            }
-            Err(Unusable) => self.without_redis(batch.drain(..), On::Worker),
-        }
-    }
-
-    /// Step 2a: Redis has it. Whether its life there nears its end is looked at later, off this way.
-    fn hit(&self, lookup: Lookup, value: &str, now: Instant) {
-        let Target { route, key } = &lookup.target;
-        let ttl = self.routes[*route].ttl;
-        if self.memory.remember_hit(*route, key, value, ttl, now) {
-            // Without room for it, it is due again soon.
-            drop(self.lives.put(vec![lookup.target.clone()]));
-        }
-        self.answer(lookup, &Answer::Redis(value));
-    }
-
     /// Step 3: Redis is not usable. A copy within its ttl keeps the outage from the source;
     /// everything else is fetched.
     pub fn without_redis(&self, lookups: impl IntoIterator<Item = Lookup>, on: On) {
         let now = clock::now();
         let mut count = 0;
         for lookup in lookups {
-            count += 1;
+            count += u64::from(!lookup.is_at_hand);
             match self.recall(&lookup.target) {
                 Some(copy) if self.fresh_while_redis_is_down && copy.is_fresh(now) => {
                     let Target { route, key } = &lookup.target;
@@ -344,8 +284,15 @@ impl Lookups {
 
     /// Answers with a copy, or leaves it to a reader where its size would hold up the front: the
     /// reader comes to the same answer. Without room for it there, `otherwise`.
-    fn answer_with_copy(&self, lookup: Lookup, copy: &Remembered, otherwise: &Answer<'_>, on: On) {
+    fn answer_with_copy(
+        &self,
+        mut lookup: Lookup,
+        copy: &Remembered,
+        otherwise: &Answer<'_>,
+        on: On,
+    ) {
         if on == On::Front && copy.value.len() > FRONT_MAX_BYTES {
+            lookup.is_at_hand = true;
             for lookup in self.reads.put(vec![lookup]) {
                 self.answer(lookup, otherwise);
             }
@@ -368,13 +315,13 @@ impl Lookups {
     /// waited too long for a reader to be answered in time goes on without Redis, who has waited too
     /// long for a filler or for a fetch is turned away, and a Redis that stalls is given up.
     pub fn watch(&self, now: Instant) {
-        let limit = self.cache.patience_in_queue();
-        let is_late = |lookup: &Lookup| now.saturating_duration_since(lookup.arrived) >= limit;
-        let late = self.reads.take_while(is_late);
+        let is_late = |lookup: &Lookup| !lookup.is_at_hand && self.is_late(lookup, now);
+        let late = self.reads.take_where(is_late);
         self.cache.watch(late.len(), now);
         self.without_redis(late, On::Front);
         if !self.cache.is_usable(now) {
-            self.without_redis(self.reads.take_while(|_| true), On::Front);
+            let in_vain = self.reads.take_where(|lookup| !lookup.is_at_hand);
+            self.without_redis(in_vain, On::Front);
         }
         let limit = self.queue_timeout;
         let is_late = |fill: &Fill| now.saturating_duration_since(fill.queued_at) >= limit;
@@ -387,6 +334,11 @@ impl Lookups {
         if let Some(limit) = now.checked_sub(self.cache.timeout() * 2) {
             self.flights.forget_written(limit);
         }
+    }
+
+    /// Whether a lookup has waited for a reader so long that Redis can be of no use to it.
+    fn is_late(&self, lookup: &Lookup, now: Instant) -> bool {
+        now.saturating_duration_since(lookup.arrived) >= self.cache.patience_in_queue()
     }
 
     /// A filler broke off: who waited for its fetch is not left behind.
@@ -451,22 +403,6 @@ impl Lookups {
             "" => Cow::Borrowed(&*target.key),
             prefix => Cow::Owned(format!("{prefix}{}", target.key)),
         }
-    }
-
-    /// The distinct keys of a batch, and for each lookup the place of its own among them.
-    fn distinct_keys<'a>(&self, batch: &'a [Lookup]) -> (Vec<Cow<'a, str>>, Vec<usize>) {
-        let mut keys = Vec::with_capacity(batch.len());
-        let mut seen: HashMap<Cow<'_, str>, usize> = HashMap::with_capacity(batch.len());
-        let mut places = Vec::with_capacity(batch.len());
-        for lookup in batch {
-            let key = self.full_key(&lookup.target);
-            let place = *seen.entry(key).or_insert_with_key(|key| {
-                keys.push(key.clone());
-                keys.len() - 1
-            });
-            places.push(place);
-        }
-        (keys, places)
     }
 }
 

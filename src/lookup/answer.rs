@@ -17,6 +17,8 @@ pub struct Lookup {
     pub deadline: Deadline,
     /// What it can be answered with when nothing better comes: found while it waited for a fetch.
     pub copy: Option<Remembered>,
+    /// That copy is its answer, and too large for the front: it waits for a reader, and not for Redis.
+    pub is_at_hand: bool,
     /// Who gets the answer. Dropped without one, it answers for itself that something broke.
     pub client: Box<dyn Client>,
 }
