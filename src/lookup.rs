@@ -23,7 +23,7 @@ mod guarded;
 mod tests;
 mod upkeep;
 
-pub use answer::{Answer, Client, Copied, Lookup};
+pub use answer::{Answer, Client, Copied, Fill, Lookup};
 pub use guarded::GuardedSource;
 pub use upkeep::WriteBack;
 
@@ -43,13 +43,6 @@ pub enum On {
     Front,
     /// A reader, filler or writer.
     Worker,
-}
-
-/// A fetch that waits for a filler.
-#[derive(Debug)]
-pub struct Fill {
-    target: Target,
-    queued_at: Instant,
 }
 
 /// The policy and everything it needs.
@@ -221,19 +214,18 @@ impl Lookups {
                 };
                 self.answer(lookup, &Answer::Memory(copy));
             }
-            Joined::Leads => {
-                if missed.is_none() {
-                    self.metrics.extra_calls.inc();
-                }
-                self.queue_fetch(target, on);
-            }
+            Joined::Leads => self.queue_fetch(target, missed.is_none(), on),
         }
     }
 
-    fn queue_fetch(&self, target: Target, on: On) {
+    fn queue_fetch(&self, target: Target, is_extra: bool, on: On) {
         let lane = self.routes[target.route].source;
-        let queued_at = clock::now();
-        if let Err(fill) = self.fills.put(lane, Fill { target, queued_at }) {
+        let fill = Fill {
+            target,
+            queued_at: clock::now(),
+            is_extra,
+        };
+        if let Err(fill) = self.fills.put(lane, fill) {
             self.turn_away(self.flights.fail(&fill.target), &Answer::Shed, on);
         }
     }
@@ -246,14 +238,18 @@ impl Lookups {
         let has_room = self.fills.has_room_to_spare(lane) && !self.source_of(target).refuses(now);
         if has_room && self.flights.lead(target, now) {
             self.metrics.route(target.route).refreshes.inc();
-            self.queue_fetch(target.clone(), On::Worker);
+            self.queue_fetch(target.clone(), false, On::Worker);
         }
     }
 
     /// Step 5, on a filler: fetches, and answers everyone who waits for it.
     pub fn fetch(&self, fill: Fill) {
         let now = clock::now();
-        let Fill { target, queued_at } = fill;
+        let Fill {
+            target,
+            queued_at,
+            is_extra,
+        } = fill;
         if now.saturating_duration_since(queued_at) >= self.queue_timeout {
             return self.turn_away(self.flights.fail(&target), &Answer::Shed, On::Worker);
         }
@@ -264,6 +260,9 @@ impl Lookups {
         let deadline = self.flights.last_deadline(&target);
         let deadline = deadline.unwrap_or_else(|| Deadline::after(now, source.timeout));
         let fetched = source.fetch(permit, &target.key, deadline);
+        if is_extra {
+            self.metrics.extra_calls.inc();
+        }
         let patience = self.slowest_source() + SLOWER_THAN_SOURCE;
         self.cache.set_patience(patience);
         match fetched {
@@ -461,14 +460,6 @@ impl Lookups {
             places.push(place);
         }
         (keys, places)
-    }
-}
-
-impl Fill {
-    /// What is to be fetched.
-    #[must_use]
-    pub fn target(&self) -> &Target {
-        &self.target
     }
 }
 

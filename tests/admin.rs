@@ -172,6 +172,37 @@ fn an_outage_is_reported_when_it_ends() {
 }
 
 #[test]
+fn only_fetches_that_were_made_count_as_extra() {
+    let (mut redis, origin) = (Redis::start(), Origin::start());
+    let app = App::start(&redis, &origin);
+    app.wait_for_redis();
+    redis.kill();
+    wait_until(SOON, "the outage is known", || {
+        app.value("known");
+        !app.redis_is_up()
+    });
+    let counts = || {
+        let outage = app.admin("/outages").json()["outages"][0].clone();
+        ["source_calls", "extra_source_calls"].map(|name| outage[name].as_u64().expect("a number"))
+    };
+    let before = counts();
+    origin.set_fault(SourceFault::Hangs);
+    let mut clients: Vec<_> = (0..3).map(|_| app.client()).collect();
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.send(format!("GET /api/data/n{n} HTTP/1.1\r\nHost: l\r\n\r\n"));
+    }
+    wait_until(SOON, "they are under way", || {
+        app.metric("evenkeel_source_in_flight", &[]) == 3.0
+    });
+    assert_eq!(counts(), before);
+    origin.set_fault(None);
+    for client in &mut clients {
+        assert_eq!(client.response(false).expect("an answer").status, 200);
+    }
+    assert_eq!(counts(), before.map(|count| count + 3));
+}
+
+#[test]
 fn an_outage_of_the_source_is_reported_too() {
     let (redis, origin) = (Redis::start(), Origin::start());
     let app = App::configured()

@@ -13,6 +13,7 @@ use crate::breaker::{Breaker, Permit, State, Transition};
 use crate::clock::{self, Deadline};
 use crate::config::{self, RedisAddress};
 use crate::metrics::{Metrics, RedisOp};
+use crate::outage;
 use crate::resolver::HostResolver;
 
 pub mod calls;
@@ -34,9 +35,6 @@ const BATCH_BYTES: u64 = 2 * 1024 * 1024;
 const PATIENCE_MIN: Duration = Duration::from_millis(100);
 /// A reply of so many bytes may take its time.
 const LARGE_REPLY_BYTES: usize = 64 * 1024;
-
-/// What an outage of it is called.
-const OUTAGE_OF: &str = "redis";
 
 /// Redis, as one process sees it.
 pub struct Cache {
@@ -433,7 +431,7 @@ impl Cache {
             lasted,
         } = transition;
         if to == State::Closed {
-            self.metrics.outage_ended(OUTAGE_OF);
+            self.metrics.outage_ended(outage::REDIS);
             let bypassed = self.bypassed.swap(0, Ordering::Relaxed);
             let mut report = self.report();
             report.last_fault = None;
@@ -447,7 +445,7 @@ impl Cache {
         } else {
             if from == State::Closed {
                 self.bypassed.store(0, Ordering::Relaxed);
-                self.metrics.outage_began(OUTAGE_OF, reason);
+                self.metrics.outage_began(outage::REDIS, reason);
             }
             self.calls.give_up_all();
             warn!(

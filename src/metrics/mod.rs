@@ -213,10 +213,12 @@ impl Metrics {
     /// What an outage is measured by.
     #[must_use]
     pub fn tally(&self) -> Tally {
+        // Counted after the others, so read before them: never more than they are.
+        let extra_source_calls = self.extra_calls.get();
         Tally {
             answers: Outcome::ALL.map(|outcome| self.answers(outcome)),
             source_calls: self.source_calls(),
-            extra_source_calls: self.extra_calls.get(),
+            extra_source_calls,
             keys_written_back: self.redis.recovered.get(),
         }
     }

@@ -128,7 +128,7 @@ impl Pipeline {
                         return false;
                     };
                     let began = clock::now();
-                    let target = fill.target().clone();
+                    let target = fill.target.clone();
                     let mut fill = Some(fill);
                     let finished = work(&mut || {
                         if let Some(fill) = fill.take() {
