@@ -118,6 +118,12 @@ impl InFlight<'_> {
             call.socket = Some(Arc::clone(socket));
         }
     }
+
+    /// Whether it was ended from outside.
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
+        lock(self.place).as_ref().is_some_and(|call| call.given_up)
+    }
 }
 
 impl Drop for InFlight<'_> {
@@ -153,7 +159,9 @@ mod tests {
         let now = clock::now();
         let calls = Calls::new(1);
         let call = calls.begin(0, 1, now);
+        assert!(!call.is_given_up());
         calls.give_up_all();
+        assert!(call.is_given_up());
         let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
         let socket = Arc::new(Socket::from(ours));
         call.has_socket(&socket);

@@ -34,6 +34,10 @@ pub enum Fault {
     NoConnection,
     /// It answered, but later than the source would have.
     Slow(Duration),
+    /// So many lookups have waited so long without a reply, and nothing has succeeded meanwhile.
+    Stalled(usize, Duration),
+    /// We ended the call ourselves: Redis was given up while it was under way.
+    GivenUp,
     /// A reply over our limit of bytes: neither side's fault, and no use to us.
     TooLarge,
 }
@@ -79,6 +83,8 @@ impl Fault {
             Self::Refused(_) => "refused",
             Self::NoConnection => "no-connection",
             Self::Slow(_) => "slow",
+            Self::Stalled(..) => "stalled",
+            Self::GivenUp => "given-up",
             Self::TooLarge => "too-large",
         }
     }
@@ -161,6 +167,12 @@ impl fmt::Display for Fault {
             Self::Refused(reply) => write!(f, "refused: {reply}"),
             Self::NoConnection => write!(f, "all connections of the pool are in use"),
             Self::Slow(took) => write!(f, "slower than the source: {} ms", took.as_millis()),
+            Self::Stalled(lookups, limit) => write!(
+                f,
+                "{lookups} lookups without a reply for {} ms",
+                limit.as_millis()
+            ),
+            Self::GivenUp => write!(f, "given up with the calls that stall"),
             Self::TooLarge => write!(f, "reply over the limit"),
         }
     }
@@ -168,12 +180,17 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// What came from outside, fit for a log line: escaped, and cut at 200 characters.
+/// What came from outside, fit for a log line: what is not plain ASCII is escaped, and it is cut at 200
+/// characters.
 fn printable(text: &str) -> String {
-    text.chars()
-        .take(200)
-        .flat_map(char::escape_default)
-        .collect()
+    let mut printable = String::new();
+    for c in text.chars().take(200) {
+        match c {
+            ' '..='~' => printable.push(c),
+            _ => printable.extend(c.escape_default()),
+        }
+    }
+    printable
 }
 
 #[cfg(test)]
@@ -231,5 +248,11 @@ mod tests {
         let fault = reply(&format!("ERR \u{1b}[31m{}", "x".repeat(1000)));
         let text = fault.to_string();
         assert!(!text.contains('\u{1b}') && text.len() < 300, "{text}");
+        let fault = reply("READONLY You can't write against a read only replica.");
+        assert!(
+            fault
+                .to_string()
+                .ends_with("You can't write against a read only replica.")
+        );
     }
 }

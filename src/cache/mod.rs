@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use log::{error, info, warn};
+use log::{debug, warn};
 use redis::Value;
 
-use crate::breaker::{Breaker, Permit, State, Transition};
+use crate::breaker::{Breaker, Permit, State};
 use crate::clock::{self, Deadline};
-use crate::config::{self, RedisAddress};
+use crate::config::{self, BreakerMode, RedisAddress};
 use crate::metrics::{Metrics, RedisOp};
-use crate::outage;
 use crate::resolver::HostResolver;
 
+mod announce;
 pub mod calls;
 pub mod fault;
 pub mod link;
@@ -52,8 +52,6 @@ pub struct Cache {
     usual_bytes: AtomicU64,
     /// Whether MGET may be used: an ACL may allow GET alone.
     may_mget: AtomicBool,
-    /// Lookups answered without Redis since the breaker opened.
-    bypassed: AtomicU64,
     /// Guards what is said about the outage.
     report: Mutex<Report>,
     writes: write::Writes,
@@ -79,10 +77,14 @@ pub struct Status {
     pub address: String,
     /// Of the breaker.
     pub state: State,
+    /// What the settings let the breaker do.
+    pub mode: BreakerMode,
     /// How long the breaker has been in it.
     pub since: Duration,
     /// In words, the last one met.
     pub last_fault: Option<String>,
+    /// Whether it refused the last write, though it may serve reads.
+    pub refuses_writes: bool,
     /// Connections: slots made, unused, at most.
     pub connections: (u32, u32, u32),
     /// How often the breaker has gone into each state, in the order of [`State::ALL`].
@@ -137,7 +139,6 @@ impl Cache {
             calls: Calls::new(callers),
             usual_bytes: AtomicU64::new(0),
             may_mget: AtomicBool::new(true),
-            bypassed: AtomicU64::new(0),
             report: Mutex::default(),
             writes: write::Writes::default(),
             metrics,
@@ -203,7 +204,7 @@ impl Cache {
     pub fn permit(&self, now: Instant) -> Option<Permit> {
         let permit = self.breaker.permit(now)?;
         if permit.is_trial() {
-            info!("redis breaker half-open: one request is the trial");
+            debug!("redis breaker half-open: one request is the trial");
         }
         Some(permit)
     }
@@ -308,6 +309,10 @@ impl Cache {
             }
             done
         });
+        let done = match done {
+            Err(_) if call.is_given_up() => Err(Fault::GivenUp),
+            done => done,
+        };
         self.count_call(op, &done, began);
         done
     }
@@ -322,7 +327,7 @@ impl Cache {
         let now = clock::now();
         self.is_of_use(now);
         if let Some(transition) = permit.succeeded(now) {
-            self.announce(transition, "the trial succeeded");
+            self.is_back(transition, "the trial succeeded");
         }
     }
 
@@ -358,11 +363,9 @@ impl Cache {
         if transition.is_some() || self.breaker.state().0 == State::Closed {
             self.report().last_fault = Some(fault.to_string());
         }
-        if let Some(transition) = transition {
-            self.announce(transition, &fault.to_string());
-        }
-        if fault.is_misconfiguration() {
-            self.say_misconfiguration(fault);
+        match transition {
+            Some(transition) => self.is_given_up(transition, "", fault),
+            None => self.say_misconfiguration(fault),
         }
     }
 
@@ -380,17 +383,14 @@ impl Cache {
             return;
         }
         if let Some(transition) = self.breaker.trip(now) {
-            let reason = format!(
-                "{stalled} lookups without a reply for {} ms",
-                patience.as_millis()
-            );
+            let fault = Fault::Stalled(stalled, patience);
             {
                 let mut report = self.report();
-                report.last_fault = Some(reason.clone());
+                report.last_fault = Some(fault.to_string());
                 report.is_lost = true;
             }
             self.pool.discard_all();
-            self.announce(transition, &reason);
+            self.is_given_up(transition, "", &fault);
         }
     }
 
@@ -402,7 +402,6 @@ impl Cache {
 
     /// `count` lookups were answered without Redis.
     pub fn count_bypassed(&self, count: u64) {
-        self.bypassed.fetch_add(count, Ordering::Relaxed);
         self.metrics.redis.bypassed.inc_by(count);
     }
 
@@ -414,56 +413,12 @@ impl Cache {
         Status {
             address: self.address.clone(),
             state,
+            mode: self.breaker.mode(),
             since: now.saturating_duration_since(since),
             last_fault: self.report().last_fault.clone(),
+            refuses_writes: self.refuses_writes(),
             connections: (slots, idle, self.pool.size()),
             entered: self.breaker.entered(),
-        }
-    }
-
-    /// One line for a change of state; what is in flight to a Redis that is given up ends with it.
-    fn announce(&self, transition: Transition, reason: &str) {
-        let address = &self.address;
-        let Transition {
-            from,
-            to,
-            failures,
-            lasted,
-        } = transition;
-        if to == State::Closed {
-            self.metrics.outage_ended(outage::REDIS);
-            let bypassed = self.bypassed.swap(0, Ordering::Relaxed);
-            let mut report = self.report();
-            report.last_fault = None;
-            report.misconfiguration_was_said = false;
-            info!(
-                "redis breaker {} -> closed: {reason} ({address}); it was away for {:.1} s, \
-                 {bypassed} lookups went without it",
-                from.word(),
-                lasted.as_secs_f64(),
-            );
-        } else {
-            if from == State::Closed {
-                self.bypassed.store(0, Ordering::Relaxed);
-                self.metrics.outage_began(outage::REDIS, reason);
-            }
-            self.calls.give_up_all();
-            warn!(
-                "redis breaker {} -> {}: {reason} ({address}; {failures} consecutive failures); \
-                 serving without it",
-                from.word(),
-                to.word(),
-            );
-        }
-    }
-
-    /// Loudly, and once an outage: nothing but a person can mend it.
-    fn say_misconfiguration(&self, fault: &Fault) {
-        if !std::mem::replace(&mut self.report().misconfiguration_was_said, true) {
-            error!(
-                "redis at {} refuses us: {fault}; check [redis] url, password_file and the ACL",
-                self.address
-            );
         }
     }
 

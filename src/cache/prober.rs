@@ -98,11 +98,8 @@ fn look_once(cache: &Cache, probe_key: &str) {
                 report.is_lost = true;
             }
             match cache.breaker.trip(clock::now()) {
-                Some(transition) => cache.announce(transition, &format!("at start: {fault}")),
+                Some(transition) => cache.is_given_up(transition, "at start: ", &fault),
                 None => warn!("redis at {} is not usable: {fault}", cache.address),
-            }
-            if fault.is_misconfiguration() {
-                cache.say_misconfiguration(&fault);
             }
         }
     }
@@ -126,7 +123,7 @@ fn run(cache: &Cache, probe_key: &str, interval: Duration, stop: &Stop) {
                 let now = clock::now();
                 cache.is_of_use(now);
                 if let Some(transition) = cache.breaker.probe_succeeded(now) {
-                    cache.announce(transition, "a probe succeeded");
+                    cache.is_back(transition, "a probe succeeded");
                 }
             }
             Err(fault) => {
