@@ -7,10 +7,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use log::warn;
+
 use crate::cache::{Cache, Unusable};
 use crate::clock::{self, Deadline};
 use crate::config::{Config, Route};
 use crate::flight::{Flights, Joined, Landed, Target};
+use crate::logging::Seldom;
 use crate::memory::{Memory, Remembered};
 use crate::metrics::Metrics;
 use crate::pipeline::queue::{Lanes, Queue};
@@ -55,6 +58,8 @@ pub struct Lookups {
     memory: Memory,
     flights: Flights<Lookup>,
     metrics: Arc<Metrics>,
+    /// What is shed is counted, and said now and then.
+    said: Seldom,
     /// Lookups that wait for a reader.
     pub reads: Queue<Lookup>,
     /// Fetches that wait for a filler, in a lane for each source.
@@ -77,7 +82,7 @@ impl Lookups {
         memory: Memory,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let lanes = lane_limits(config);
+        let lanes = guarded::lane_limits(config);
         Self {
             routes: config.routes.clone(),
             sources,
@@ -87,6 +92,7 @@ impl Lookups {
             memory,
             flights: Flights::default(),
             metrics,
+            said: Seldom::default(),
             reads: Queue::new(config.server.queue),
             fills: Lanes::new(config.server.queue, config.server.queue_timeout, &lanes),
             writes: Queue::new(WRITES_MAX),
@@ -422,6 +428,23 @@ impl Lookups {
         let route = lookup.target.route;
         self.metrics.answered(route, answer.outcome(), took);
         lookup.client.answer(answer);
+        if *answer == Answer::Shed {
+            self.say_shed();
+        }
+    }
+
+    /// No room or no time for a request: what was in its way.
+    fn say_shed(&self) {
+        if let Some(more) = self.said.say("shed", clock::now()) {
+            let (fills, under_way) = self.fills.len();
+            warn!(
+                "shed a request with 503: {} wait for redis and {fills} for a source, {} at most each; \
+                 {} fetches are under way{more}",
+                self.reads.len(),
+                self.fills.max(),
+                under_way.iter().sum::<usize>(),
+            );
+        }
     }
 
     fn source_of(&self, target: &Target) -> &GuardedSource {
@@ -468,16 +491,4 @@ fn jittered(ttl: Duration, by: Duration) -> Duration {
     let longest = ttl + by;
     let jittered = longest.saturating_sub(by.mul_f64(2.0 * fastrand::f64()));
     jittered.max(Duration::from_secs(1))
-}
-
-/// How many fillers each source may hold: its own `max_concurrent`, and never so many that another
-/// source would find none.
-fn lane_limits(config: &Config) -> Vec<usize> {
-    let workers = config.server.workers;
-    let others = config.sources.len().saturating_sub(1);
-    let share = workers.saturating_sub(others.min(workers / 2)).max(1);
-    let limits = config.sources.iter();
-    limits
-        .map(|source| source.max_concurrent().map_or(share, |max| max.min(share)))
-        .collect()
 }

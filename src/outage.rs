@@ -268,7 +268,11 @@ impl Outage {
         let mut line = format!(
             "outage of {} {}: {:.1} s from {} ({}); {}; slowest {:.3} s; {} calls to sources",
             self.of,
-            if self.ended.is_some() { "is over" } else { "lasts" },
+            if self.ended.is_some() {
+                "is over"
+            } else {
+                "lasts"
+            },
             self.lasted(now).as_secs_f64(),
             rfc3339(self.began),
             self.cause,
