@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -86,11 +86,30 @@ fn what_prometheus_reads_is_sound_and_complete() {
         "evenkeel_source_in_flight{source=\"origin\"} 0",
         "evenkeel_flights_joined_total{route=\"data\"}",
         "evenkeel_recovery_entries ",
+        "evenkeel_redis_takes_writes 1",
+        "evenkeel_worker_busy_seconds ",
         "evenkeel_panics_total 0",
     ] {
         let is_there = page.lines().any(|line| line.starts_with(series));
         assert!(is_there, "no {series} in {page}");
     }
+}
+
+#[test]
+fn the_process_shows_what_every_process_shows() {
+    let (redis, origin) = (Redis::start(), Origin::start());
+    let app = App::start(&redis, &origin);
+    assert_eq!(app.metric("process_threads", &[]), app.threads() as f64);
+    let memory = app.metric("process_resident_memory_bytes", &[]) / app.resident_bytes() as f64;
+    assert!((0.8..1.25).contains(&memory), "{memory}");
+    // The connection of whoever looks is one more.
+    let open = app.metric("process_open_fds", &[]) - app.descriptors() as f64;
+    assert!((-2.0..=2.0).contains(&open), "{open}");
+    assert!(app.metric("process_max_fds", &[]) > 100.0);
+    assert!(app.metric("process_cpu_seconds_total", &[]) < 60.0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("later");
+    let age = now.as_secs_f64() - app.metric("process_start_time_seconds", &[]);
+    assert!((0.0..60.0).contains(&age), "{age}");
 }
 
 #[test]
