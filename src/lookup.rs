@@ -438,10 +438,11 @@ impl Lookups {
         if let Some(more) = self.said.say("shed", clock::now()) {
             let (fills, under_way) = self.fills.len();
             warn!(
-                "shed a request with 503: {} wait for redis and {fills} for a source, {} at most each; \
-                 {} fetches are under way{more}",
-                self.reads.len(),
+                "shed a request with 503: no thread for it within [server] queue_timeout {} ms, or {} wait \
+                 already: {} for redis, {fills} for a source; {} fetches are under way{more}",
+                self.queue_timeout.as_millis(),
                 self.fills.max(),
+                self.reads.len(),
                 under_way.iter().sum::<usize>(),
             );
         }

@@ -250,23 +250,20 @@ impl Outage {
     }
 
     /// Like `redis 12, source 3`; only what there was.
-    fn answers(&self) -> String {
+    fn answers(&self) -> Option<String> {
         let counts = self.counts().answers;
         let there_were = Outcome::ALL.into_iter().filter(|&o| counts[o as usize] > 0);
         let answers: Vec<_> = there_were
             .map(|o| format!("{} {}", o.word(), counts[o as usize]))
             .collect();
-        match answers.is_empty() {
-            true => "nobody asked".to_owned(),
-            false => format!("answers: {}", answers.join(", ")),
-        }
+        (!answers.is_empty()).then(|| answers.join(", "))
     }
 
     /// One line for the log.
     fn line(&self, now: Instant) -> String {
         let counts = self.counts();
         let mut line = format!(
-            "outage of {} {}: {:.1} s from {} ({}); {}; slowest {:.3} s; {} calls to sources",
+            "outage of {} {}: {:.1} s from {} ({}); ",
             self.of,
             if self.ended.is_some() {
                 "is over"
@@ -276,10 +273,15 @@ impl Outage {
             self.lasted(now).as_secs_f64(),
             rfc3339(self.began),
             self.cause,
-            self.answers(),
-            self.slowest.as_secs_f64(),
-            counts.source_calls,
         );
+        match self.answers() {
+            Some(answers) => {
+                let slowest = self.slowest.as_secs_f64();
+                line += &format!("answers: {answers}; slowest {slowest:.3} s; ");
+            }
+            None => line += "nobody asked; ",
+        }
+        line += &format!("{} calls to sources", counts.source_calls);
         if self.is_of_redis() {
             line += &format!(
                 ", {} of them because redis could not be asked; {} keys written back",

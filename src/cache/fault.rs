@@ -120,6 +120,16 @@ impl Fault {
         matches!(self, Self::Misconfigured(_))
     }
 
+    /// Whether it tells more than `before` did: that it still hangs or is as slow as it was does not.
+    #[must_use]
+    pub fn is_news_after(&self, before: &Self) -> bool {
+        use Fault::{Slow, Stalled, TimedOut};
+        match (before, self) {
+            (Slow(_), Slow(_)) | (Stalled(..), TimedOut(_)) => false,
+            _ => before != self,
+        }
+    }
+
     /// The class of an I/O error met in `step`.
     #[must_use]
     pub fn from_io(error: &io::Error, step: Step) -> Self {
@@ -233,6 +243,15 @@ mod tests {
         let read_only = reply("READONLY x");
         assert!(!read_only.counts_as_failure() && read_only.costs_the_connection());
         assert!(reply("ERR max number of clients reached").ends_the_generation());
+    }
+
+    #[test]
+    fn the_same_again_is_no_news() {
+        let ms = Duration::from_millis;
+        assert!(!Fault::Slow(ms(210)).is_news_after(&Fault::Slow(ms(204))));
+        assert!(!Fault::TimedOut(Step::Reply).is_news_after(&Fault::Stalled(4, ms(250))));
+        assert!(Fault::TimedOut(Step::Reply).is_news_after(&Fault::TimedOut(Step::Connect)));
+        assert!(reply("LOADING x").is_news_after(&Fault::TimedOut(Step::Reply)));
     }
 
     #[test]

@@ -66,7 +66,7 @@ struct Report {
     is_lost: bool,
     /// When it was of use again after it had been lost.
     back_since: Option<Instant>,
-    last_fault: Option<String>,
+    last_fault: Option<Fault>,
     misconfiguration_was_said: bool,
 }
 
@@ -361,7 +361,7 @@ impl Cache {
         };
         // A call that was given up when the breaker opened is no news.
         if transition.is_some() || self.breaker.state().0 == State::Closed {
-            self.report().last_fault = Some(fault.to_string());
+            self.report().last_fault = Some(fault.clone());
         }
         match transition {
             Some(transition) => self.is_given_up(transition, "", fault),
@@ -383,10 +383,10 @@ impl Cache {
             return;
         }
         if let Some(transition) = self.breaker.trip(now) {
-            let fault = Fault::Stalled(stalled, patience);
+            let fault = Fault::Stalled(stalled + waiting, patience);
             {
                 let mut report = self.report();
-                report.last_fault = Some(fault.to_string());
+                report.last_fault = Some(fault.clone());
                 report.is_lost = true;
             }
             self.pool.discard_all();
@@ -415,7 +415,7 @@ impl Cache {
             state,
             mode: self.breaker.mode(),
             since: now.saturating_duration_since(since),
-            last_fault: self.report().last_fault.clone(),
+            last_fault: self.report().last_fault.as_ref().map(Fault::to_string),
             refuses_writes: self.refuses_writes(),
             connections: (slots, idle, self.pool.size()),
             entered: self.breaker.entered(),

@@ -94,7 +94,7 @@ fn look_once(cache: &Cache, probe_key: &str) {
         Err(fault) => {
             {
                 let mut report = cache.report();
-                report.last_fault = Some(fault.to_string());
+                report.last_fault = Some(fault.clone());
                 report.is_lost = true;
             }
             match cache.breaker.trip(clock::now()) {
@@ -127,13 +127,13 @@ fn run(cache: &Cache, probe_key: &str, interval: Duration, stop: &Stop) {
                 }
             }
             Err(fault) => {
-                let reason = fault.to_string();
-                let before = cache.report().last_fault.replace(reason.clone());
+                let before = cache.report().last_fault.replace(fault.clone());
+                let is_news = before.is_none_or(|before| fault.is_news_after(&before));
                 if fault.is_misconfiguration() {
                     cache.say_misconfiguration(&fault);
-                } else if before.as_ref() != Some(&reason) && reasons_said < REASONS_SAID_MAX {
+                } else if is_news && reasons_said < REASONS_SAID_MAX {
                     reasons_said += 1;
-                    info!("redis is still not usable: {reason} ({})", cache.address);
+                    info!("redis is still not usable: {fault} ({})", cache.address);
                 }
             }
         }
