@@ -61,7 +61,8 @@ impl Admin {
     fn seen(&self) -> Seen {
         let health = &self.health;
         let lookups = &health.lookups;
-        let redis = lookups.cache().status(clock::now());
+        let now = clock::now();
+        let redis = lookups.cache().status(now);
         let of_redis = SeenBreaker {
             name: "redis".to_owned(),
             state: redis.state,
@@ -86,6 +87,8 @@ impl Admin {
             ],
             in_flight: names.zip(under_way).collect(),
             connections: health.room.taken(),
+            redis_takes_writes: !redis.refuses_writes,
+            worker_busy: health.progress.longest(now).1,
             redis_connections: redis.connections,
             memory: (
                 memory.entries(),

@@ -6,10 +6,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use log::warn;
+
 use crate::cache::Cache;
 use crate::clock::{self, Deadline};
 use crate::config::{Config, Route};
 use crate::flight::{Flights, Joined, Landed, Target};
+use crate::logging::Seldom;
 use crate::memory::{Memory, Remembered};
 use crate::metrics::Metrics;
 use crate::pipeline::queue::{Lanes, Queue};
@@ -23,7 +26,7 @@ mod reading;
 mod tests;
 mod upkeep;
 
-pub use answer::{Answer, Client, Copied, Lookup};
+pub use answer::{Answer, Client, Copied, Fill, Lookup};
 pub use guarded::GuardedSource;
 pub use upkeep::WriteBack;
 
@@ -45,15 +48,6 @@ pub enum On {
     Worker,
 }
 
-/// A fetch that waits for a filler.
-#[derive(Debug)]
-pub struct Fill {
-    target: Target,
-    queued_at: Instant,
-    /// Redis was not asked for it: it may have it.
-    is_extra: bool,
-}
-
 /// The policy and everything it needs.
 pub struct Lookups {
     routes: Vec<Route>,
@@ -64,6 +58,8 @@ pub struct Lookups {
     memory: Memory,
     flights: Flights<Lookup>,
     metrics: Arc<Metrics>,
+    /// What is shed is counted, and said now and then.
+    said: Seldom,
     /// Lookups that wait for a reader.
     pub reads: Queue<Lookup>,
     /// Fetches that wait for a filler, in a lane for each source.
@@ -86,7 +82,7 @@ impl Lookups {
         memory: Memory,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let lanes = lane_limits(config);
+        let lanes = guarded::lane_limits(config);
         Self {
             routes: config.routes.clone(),
             sources,
@@ -96,6 +92,7 @@ impl Lookups {
             memory,
             flights: Flights::default(),
             metrics,
+            said: Seldom::default(),
             reads: Queue::new(config.server.queue),
             fills: Lanes::new(config.server.queue, config.server.queue_timeout, &lanes),
             writes: Queue::new(WRITES_MAX),
@@ -381,6 +378,24 @@ impl Lookups {
         let route = lookup.target.route;
         self.metrics.answered(route, answer.outcome(), took);
         lookup.client.answer(answer);
+        if *answer == Answer::Shed {
+            self.say_shed();
+        }
+    }
+
+    /// No room or no time for a request: what was in its way.
+    fn say_shed(&self) {
+        if let Some(more) = self.said.say("shed", clock::now()) {
+            let (fills, under_way) = self.fills.len();
+            warn!(
+                "shed a request with 503: no thread for it within [server] queue_timeout {} ms, or {} wait \
+                 already: {} for redis, {fills} for a source; {} fetches are under way{more}",
+                self.queue_timeout.as_millis(),
+                self.fills.max(),
+                self.reads.len(),
+                under_way.iter().sum::<usize>(),
+            );
+        }
     }
 
     fn source_of(&self, target: &Target) -> &GuardedSource {
@@ -406,29 +421,9 @@ impl Lookups {
     }
 }
 
-impl Fill {
-    /// What is to be fetched.
-    #[must_use]
-    pub fn target(&self) -> &Target {
-        &self.target
-    }
-}
-
 /// `ttl`, longer or shorter by up to `by`; never below the second that Redis counts in.
 fn jittered(ttl: Duration, by: Duration) -> Duration {
     let longest = ttl + by;
     let jittered = longest.saturating_sub(by.mul_f64(2.0 * fastrand::f64()));
     jittered.max(Duration::from_secs(1))
-}
-
-/// How many fillers each source may hold: its own `max_concurrent`, and never so many that another
-/// source would find none.
-fn lane_limits(config: &Config) -> Vec<usize> {
-    let workers = config.server.workers;
-    let others = config.sources.len().saturating_sub(1);
-    let share = workers.saturating_sub(others.min(workers / 2)).max(1);
-    let limits = config.sources.iter();
-    limits
-        .map(|source| source.max_concurrent().map_or(share, |max| max.min(share)))
-        .collect()
 }

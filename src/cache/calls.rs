@@ -178,7 +178,9 @@ mod tests {
         let now = clock::now();
         let calls = Calls::new(1);
         let call = calls.begin(0, 1, now);
+        assert!(!call.was_given_up());
         calls.give_up_all();
+        assert!(call.was_given_up());
         let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
         assert!(!call.has_socket(&Arc::new(Socket::from(ours))));
     }

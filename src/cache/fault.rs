@@ -34,6 +34,8 @@ pub enum Fault {
     NoConnection,
     /// It answered, but later than the source would have.
     Slow(Duration),
+    /// So many lookups have waited so long without a reply, and nothing has succeeded meanwhile.
+    Stalled(usize, Duration),
     /// We ended the call: lookups had waited too long for it.
     GivenUp,
     /// A reply over our limit of bytes: neither side's fault, and no use to us.
@@ -81,6 +83,7 @@ impl Fault {
             Self::Refused(_) => "refused",
             Self::NoConnection => "no-connection",
             Self::Slow(_) => "slow",
+            Self::Stalled(..) => "stalled",
             Self::GivenUp => "given-up",
             Self::TooLarge => "too-large",
         }
@@ -115,6 +118,16 @@ impl Fault {
     #[must_use]
     pub fn is_misconfiguration(&self) -> bool {
         matches!(self, Self::Misconfigured(_))
+    }
+
+    /// Whether it tells more than `before` did: that it still hangs or is as slow as it was does not.
+    #[must_use]
+    pub fn is_news_after(&self, before: &Self) -> bool {
+        use Fault::{Slow, Stalled, TimedOut};
+        match (before, self) {
+            (Slow(_), Slow(_)) | (Stalled(..), TimedOut(_)) => false,
+            _ => before != self,
+        }
     }
 
     /// The class of an I/O error met in `step`.
@@ -170,6 +183,11 @@ impl fmt::Display for Fault {
             Self::Refused(reply) => write!(f, "refused: {reply}"),
             Self::NoConnection => write!(f, "all connections of the pool are in use"),
             Self::Slow(took) => write!(f, "slower than the source: {} ms", took.as_millis()),
+            Self::Stalled(lookups, limit) => write!(
+                f,
+                "{lookups} lookups without a reply for {} ms",
+                limit.as_millis()
+            ),
             Self::GivenUp => write!(f, "no reply in time"),
             Self::TooLarge => write!(f, "reply over the limit"),
         }
@@ -178,12 +196,17 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// What came from outside, fit for a log line: escaped, and cut at 200 characters.
+/// What came from outside, fit for a log line: what is not plain ASCII is escaped, and it is cut at 200
+/// characters.
 fn printable(text: &str) -> String {
-    text.chars()
-        .take(200)
-        .flat_map(char::escape_default)
-        .collect()
+    let mut printable = String::new();
+    for c in text.chars().take(200) {
+        match c {
+            ' '..='~' => printable.push(c),
+            _ => printable.extend(c.escape_default()),
+        }
+    }
+    printable
 }
 
 #[cfg(test)]
@@ -229,6 +252,15 @@ mod tests {
     }
 
     #[test]
+    fn the_same_again_is_no_news() {
+        let ms = Duration::from_millis;
+        assert!(!Fault::Slow(ms(210)).is_news_after(&Fault::Slow(ms(204))));
+        assert!(!Fault::TimedOut(Step::Reply).is_news_after(&Fault::Stalled(4, ms(250))));
+        assert!(Fault::TimedOut(Step::Reply).is_news_after(&Fault::TimedOut(Step::Connect)));
+        assert!(reply("LOADING x").is_news_after(&Fault::TimedOut(Step::Reply)));
+    }
+
+    #[test]
     fn a_time_out_says_where_it_struck_and_not_os_error_11() {
         let error = io::Error::from_raw_os_error(11);
         let fault = Fault::from_io(&error, Step::Reply);
@@ -241,5 +273,11 @@ mod tests {
         let fault = reply(&format!("ERR \u{1b}[31m{}", "x".repeat(1000)));
         let text = fault.to_string();
         assert!(!text.contains('\u{1b}') && text.len() < 300, "{text}");
+        let fault = reply("READONLY You can't write against a read only replica.");
+        assert!(
+            fault
+                .to_string()
+                .ends_with("You can't write against a read only replica.")
+        );
     }
 }

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use log::{info, warn};
+use log::{debug, warn};
 use redis::Value;
 
 use crate::breaker::{Breaker, Permit, State};
 use crate::clock::{self, Deadline};
-use crate::config::{self, RedisAddress};
+use crate::config::{self, BreakerMode, RedisAddress};
 use crate::metrics::{Metrics, RedisOp};
 use crate::resolver::HostResolver;
 
@@ -36,9 +36,6 @@ const PATIENCE_MIN: Duration = Duration::from_millis(100);
 /// A reply of so many bytes may take its time.
 const LARGE_REPLY_BYTES: usize = 64 * 1024;
 
-/// What an outage of it is called.
-const OUTAGE_OF: &str = "redis";
-
 /// Redis, as one process sees it.
 pub struct Cache {
     /// Where it is, without credentials: for people.
@@ -54,8 +51,6 @@ pub struct Cache {
     usual: Usual,
     /// Whether MGET may be used: an ACL may allow GET alone.
     may_mget: AtomicBool,
-    /// Lookups answered without Redis since the breaker opened.
-    bypassed: AtomicU64,
     /// Guards what is said about the outage.
     report: Mutex<Report>,
     writes: write::Writes,
@@ -70,7 +65,7 @@ struct Report {
     is_lost: bool,
     /// When it was of use again after it had been lost.
     back_since: Option<Instant>,
-    last_fault: Option<String>,
+    last_fault: Option<Fault>,
     misconfiguration_was_said: bool,
 }
 
@@ -81,10 +76,14 @@ pub struct Status {
     pub address: String,
     /// Of the breaker.
     pub state: State,
+    /// What the settings let the breaker do.
+    pub mode: BreakerMode,
     /// How long the breaker has been in it.
     pub since: Duration,
     /// In words, the last one met.
     pub last_fault: Option<String>,
+    /// Whether it refused the last write, though it may serve reads.
+    pub refuses_writes: bool,
     /// Connections: slots made, unused, at most.
     pub connections: (u32, u32, u32),
     /// How often the breaker has gone into each state, in the order of [`State::ALL`].
@@ -139,7 +138,6 @@ impl Cache {
             calls: Calls::new(callers),
             usual: Usual::default(),
             may_mget: AtomicBool::new(true),
-            bypassed: AtomicU64::new(0),
             report: Mutex::default(),
             writes: write::Writes::default(),
             metrics,
@@ -191,7 +189,7 @@ impl Cache {
     pub fn permit(&self, now: Instant) -> Option<Permit> {
         let permit = self.breaker.permit(now)?;
         if permit.is_trial() {
-            info!("redis breaker half-open: one request is the trial");
+            debug!("redis breaker half-open: one request is the trial");
         }
         Some(permit)
     }
@@ -339,7 +337,7 @@ impl Cache {
         let now = clock::now();
         self.is_of_use(now);
         if let Some(transition) = permit.succeeded(now) {
-            self.announce(transition, "the trial succeeded");
+            self.is_back(transition, "the trial succeeded");
         }
     }
 
@@ -381,13 +379,11 @@ impl Cache {
         };
         // A call that was given up when the breaker opened is no news.
         if transition.is_some() || self.breaker.state().0 == State::Closed {
-            self.report().last_fault = Some(fault.to_string());
+            self.report().last_fault = Some(fault.clone());
         }
-        if let Some(transition) = transition {
-            self.announce(transition, &fault.to_string());
-        }
-        if fault.is_misconfiguration() {
-            self.say_misconfiguration(fault);
+        match transition {
+            Some(transition) => self.is_given_up(transition, "", fault),
+            None => self.say_misconfiguration(fault),
         }
     }
 
@@ -409,12 +405,9 @@ impl Cache {
         let Some(transition) = transition else {
             return self.calls.give_up_stalled(patience, now);
         };
-        let reason = format!(
-            "{stalled} lookups without a reply for {} ms",
-            patience.as_millis()
-        );
-        self.report().last_fault = Some(reason.clone());
-        self.announce(transition, &reason);
+        let fault = Fault::Stalled(stalled + waiting, patience);
+        self.report().last_fault = Some(fault.clone());
+        self.is_given_up(transition, "", &fault);
     }
 
     /// Whether a call is in flight.
@@ -425,7 +418,6 @@ impl Cache {
 
     /// `count` lookups were answered without Redis.
     pub fn count_bypassed(&self, count: u64) {
-        self.bypassed.fetch_add(count, Ordering::Relaxed);
         self.metrics.redis.bypassed.inc_by(count);
     }
 
@@ -437,8 +429,10 @@ impl Cache {
         Status {
             address: self.address.clone(),
             state,
+            mode: self.breaker.mode(),
             since: now.saturating_duration_since(since),
-            last_fault: self.report().last_fault.clone(),
+            last_fault: self.report().last_fault.as_ref().map(Fault::to_string),
+            refuses_writes: self.refuses_writes(),
             connections: (slots, idle, self.pool.size()),
             entered: self.breaker.entered(),
         }

@@ -94,15 +94,12 @@ fn look_once(cache: &Cache, probe_key: &str) {
         Err(fault) => {
             {
                 let mut report = cache.report();
-                report.last_fault = Some(fault.to_string());
+                report.last_fault = Some(fault.clone());
                 report.is_lost = true;
             }
             match cache.breaker.trip(clock::now()) {
-                Some(transition) => cache.announce(transition, &format!("at start: {fault}")),
+                Some(transition) => cache.is_given_up(transition, "at start: ", &fault),
                 None => warn!("redis at {} is not usable: {fault}", cache.address),
-            }
-            if fault.is_misconfiguration() {
-                cache.say_misconfiguration(&fault);
             }
         }
     }
@@ -126,17 +123,17 @@ fn run(cache: &Cache, probe_key: &str, interval: Duration, stop: &Stop) {
                 let now = clock::now();
                 cache.is_of_use(now);
                 if let Some(transition) = cache.breaker.probe_succeeded(now) {
-                    cache.announce(transition, "a probe succeeded");
+                    cache.is_back(transition, "a probe succeeded");
                 }
             }
             Err(fault) => {
-                let reason = fault.to_string();
-                let before = cache.report().last_fault.replace(reason.clone());
+                let before = cache.report().last_fault.replace(fault.clone());
+                let is_news = before.is_none_or(|before| fault.is_news_after(&before));
                 if fault.is_misconfiguration() {
                     cache.say_misconfiguration(&fault);
-                } else if before.as_ref() != Some(&reason) && reasons_said < REASONS_SAID_MAX {
+                } else if is_news && reasons_said < REASONS_SAID_MAX {
                     reasons_said += 1;
-                    info!("redis is still not usable: {reason} ({})", cache.address);
+                    info!("redis is still not usable: {fault} ({})", cache.address);
                 }
             }
         }

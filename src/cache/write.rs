@@ -55,6 +55,12 @@ impl Cache {
         !paused && self.is_usable(now)
     }
 
+    /// Whether it refused the last write that was tried.
+    #[must_use]
+    pub fn refuses_writes(&self) -> bool {
+        self.writes.lock().is_some()
+    }
+
     /// Writes `entries` in one go on behalf of thread `caller`; returns how many Redis took.
     ///
     /// # Errors
@@ -128,7 +134,8 @@ impl Cache {
     fn writes_are_taken(&self) {
         if let Some(refused) = self.writes.lock().take() {
             info!(
-                "redis takes writes again after {:.1} s; {} were refused",
+                "redis takes writes again after {:.1} s, in which {} were tried and refused; what waited \
+                 for it is written now",
                 clock::now()
                     .saturating_duration_since(refused.since)
                     .as_secs_f64(),

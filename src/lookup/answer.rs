@@ -1,4 +1,5 @@
-//! A lookup, who wants its answer, and what the answer can be. Plain data: deciding is the policy's.
+//! A lookup, the fetch that is made for it, who wants its answer, and what the answer can be. Plain
+//! data: deciding is the policy's.
 
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,17 @@ pub struct Lookup {
     pub is_at_hand: bool,
     /// Who gets the answer. Dropped without one, it answers for itself that something broke.
     pub client: Box<dyn Client>,
+}
+
+/// A fetch that waits for a filler.
+#[derive(Debug)]
+pub struct Fill {
+    /// What is to be fetched.
+    pub target: Target,
+    /// Since when it waits.
+    pub queued_at: Instant,
+    /// Redis was not asked for it, and may have it.
+    pub is_extra: bool,
 }
 
 /// Who wants an answer.

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use prometheus::{Histogram, IntCounterVec, Registry};
 
+use crate::clock;
 use crate::config::Config;
 use crate::outage::{Moment, Outages, Tally};
 
 mod families;
 mod outcome;
 mod page;
+mod process;
 mod redis;
 
 pub use outcome::{Outcome, RedisOp};
@@ -34,6 +36,7 @@ const SOURCE_BUCKETS: [f64; 11] = [
 pub struct Metrics {
     registry: Registry,
     gauges: page::Gauges,
+    process: process::Process,
     routes: Box<[OfRoute]>,
     sources: Box<[OfSource]>,
     source_calls: IntCounterVec,
@@ -99,6 +102,7 @@ impl Metrics {
         });
         Ok(Self {
             gauges: page::Gauges::new(&new)?,
+            process: process::Process::new(&new, clock::wall())?,
             routes: routes.collect(),
             sources: sources.collect(),
             source_calls: new.counters(
@@ -108,7 +112,7 @@ impl Metrics {
             )?,
             other_responses: new.counters(
                 "other_responses_total",
-                "Responses that were no answer to a lookup: health, 404, 405, refused heads.",
+                "Responses that were no answer to a lookup: health, 404, 405, refused heads, pages for operators.",
                 &["code"],
             )?,
             redis: OfRedis::new(&new)?,
@@ -234,6 +238,7 @@ impl Metrics {
     /// What the metrics crate says; it has no reason to.
     pub fn page(&self, seen: &Seen) -> io::Result<Vec<u8>> {
         self.gauges.set(seen);
+        self.process.look();
         page::render(&self.registry)
     }
 }
