@@ -20,6 +20,7 @@ use crate::source::{Fetched, SourceError};
 
 mod answer;
 mod guarded;
+mod limits;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -27,6 +28,8 @@ mod upkeep;
 pub use answer::{Answer, Client, Copied, Lookup};
 pub use guarded::GuardedSource;
 pub use upkeep::WriteBack;
+
+use limits::{jittered, lane_limits};
 
 /// Bytes of a copy that the front answers with itself. Larger answers take too long to build there.
 const FRONT_MAX_BYTES: usize = 64 * 1024;
@@ -138,14 +141,20 @@ impl Lookups {
         };
         match values {
             Ok((values, places)) => {
+                // Large answers take long to build: they stand in nobody's way.
+                let mut large = Vec::new();
                 for (lookup, place) in batch.drain(..).zip(places) {
                     match &values[place] {
+                        Some(value) if value.len() > FRONT_MAX_BYTES => large.push((lookup, value)),
                         Some(value) => self.hit(lookup, value, now),
                         None => {
                             let copy = self.recall(&lookup.target);
                             self.fill(lookup, copy, true, On::Worker);
                         }
                     }
+                }
+                for (lookup, value) in large {
+                    self.hit(lookup, value, now);
                 }
             }
             Err(Unusable) => self.without_redis(batch.drain(..), On::Worker),
@@ -475,23 +484,4 @@ impl Fill {
     pub fn target(&self) -> &Target {
         &self.target
     }
-}
-
-/// `ttl`, longer or shorter by up to `by`; never below the second that Redis counts in.
-fn jittered(ttl: Duration, by: Duration) -> Duration {
-    let longest = ttl + by;
-    let jittered = longest.saturating_sub(by.mul_f64(2.0 * fastrand::f64()));
-    jittered.max(Duration::from_secs(1))
-}
-
-/// How many fillers each source may hold: its own `max_concurrent`, and never so many that another
-/// source would find none.
-fn lane_limits(config: &Config) -> Vec<usize> {
-    let workers = config.server.workers;
-    let others = config.sources.len().saturating_sub(1);
-    let share = workers.saturating_sub(others.min(workers / 2)).max(1);
-    let limits = config.sources.iter();
-    limits
-        .map(|source| source.max_concurrent().map_or(share, |max| max.min(share)))
-        .collect()
 }

@@ -112,6 +112,21 @@ impl Scene {
         self.redis.query::<()>(&["EVAL", expire, "0"]);
     }
 
+    /// Two of the keys that the clients know have values of 10 MB.
+    pub fn put_large_values(&mut self) {
+        for key in ["known-1", "known-2"] {
+            let value = format!("{} {}", Origin::value_of(key), "x".repeat(10_000_000));
+            self.redis.set(key, &value);
+        }
+    }
+
+    /// They are of the usual size again.
+    pub fn put_small_values(&mut self) {
+        for key in ["known-1", "known-2"] {
+            self.redis.set(key, &Origin::value_of(key));
+        }
+    }
+
     /// Another service writes the keys that the clients know.
     pub fn write_beside(&mut self) {
         let mut n = 0;
