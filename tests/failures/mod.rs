@@ -15,6 +15,7 @@ mod names;
 mod scene;
 mod server;
 mod soak;
+mod together;
 
 use scene::{Scene, Via};
 

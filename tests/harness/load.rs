@@ -27,6 +27,8 @@ pub struct Report {
     pub large_answers: Vec<Answered>,
     /// Answers other than 200, or none.
     pub failures: Vec<String>,
+    /// Requests to which there was no answer at all.
+    pub unanswered: usize,
     /// Values that belong to another key.
     pub wrong: Vec<String>,
     /// When an undisturbed app was asked, how long it took, and how much of it was too long.
@@ -80,6 +82,7 @@ impl Load {
             all.answers.extend(seen.answers);
             all.large_answers.extend(seen.large_answers);
             all.failures.extend(seen.failures);
+            all.unanswered += seen.unanswered;
             all.wrong.extend(seen.wrong);
         }
         all
@@ -192,6 +195,7 @@ fn ask(address: SocketAddr, stop: &AtomicBool, key: impl Fn(usize) -> String) ->
             Ok(Ok(response)) => response,
             other => {
                 report.failures.push(format!("{key}: {other:?}"));
+                report.unanswered += 1;
                 client = Client::connect(address);
                 continue;
             }
