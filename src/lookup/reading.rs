@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Instant;
 
-use super::{Answer, Lookup, Lookups, On};
+use super::{Answer, FRONT_MAX_BYTES, Lookup, Lookups, On};
 use crate::cache::Unusable;
 use crate::clock;
 use crate::flight::Target;
@@ -49,14 +49,20 @@ impl Lookups {
         };
         match values {
             Ok((values, places)) => {
+                // Large answers take long to build: they stand in nobody's way.
+                let mut large = Vec::new();
                 for (lookup, place) in batch.drain(..).zip(places) {
                     match &values[place] {
+                        Some(value) if value.len() > FRONT_MAX_BYTES => large.push((lookup, value)),
                         Some(value) => self.hit(lookup, value, now),
                         None => {
                             let copy = self.recall(&lookup.target);
                             self.fill(lookup, copy, true, On::Worker);
                         }
                     }
+                }
+                for (lookup, value) in large {
+                    self.hit(lookup, value, now);
                 }
             }
             Err(Unusable) => self.without_redis(batch.drain(..), On::Worker),

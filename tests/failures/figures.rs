@@ -20,6 +20,8 @@ pub struct Figures {
     pub slowest_later: Duration,
     /// How long after its end Redis was used again.
     pub back_after: Duration,
+    /// The most memory that the process ever had.
+    pub most_resident_bytes: u64,
     /// What the log said, in lines.
     pub lines: usize,
     /// The first of them.
@@ -36,7 +38,7 @@ pub fn write(row: &Row, figures: &Figures) {
     };
     let place = ROWS.iter().position(|known| known.name == row.name);
     let line = format!(
-        "| `{}` | {:?} | {} | {} | {} | {} | {} | {} | {} |\n",
+        "| `{}` | {:?} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
         row.name,
         row.is,
         figures.requests,
@@ -44,6 +46,7 @@ pub fn write(row: &Row, figures: &Figures) {
         figures.slowest_at_onset.as_millis(),
         figures.slowest_later.as_millis(),
         figures.back_after.as_millis(),
+        figures.most_resident_bytes / 1_000_000,
         figures.lines,
         words(&figures.said),
     );
@@ -51,7 +54,7 @@ pub fn write(row: &Row, figures: &Figures) {
     measured.insert(place.unwrap_or(ROWS.len()), line);
     let mut table = String::from(
         "| row | is | requests | slow | slowest in the first 1.5 s, ms | slowest later, ms \
-         | used again after, ms | log lines | the first of them |\n|---|---|---|---|---|---|---|---|---|\n",
+         | used again after, ms | memory, MB | log lines | the first of them |\n|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for line in measured.values() {
         let _ = write!(table, "{line}");

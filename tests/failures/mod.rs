@@ -15,6 +15,7 @@ mod names;
 mod scene;
 mod server;
 mod soak;
+mod together;
 
 use scene::{Scene, Via};
 
@@ -114,6 +115,7 @@ matrix! {
     wrong_types:         Server Harmless,  Scene::spoil_types               => Scene::stop;
     expired_at_once:     Server Harmless,  Scene::expire_all                => |_| ();
     flushed:             Server Harmless,  |s| s.say("FLUSHALL")            => |_| ();
+    values_of_10_mb:     Server Harmless,  Scene::put_large_values          => Scene::put_small_values;
     written_by_another:  Server Harmless,  Scene::write_beside              => Scene::stop;
     frozen_now_and_then: Server Flapping,  |s| s.redis.freeze()             => |s| s.redis.thaw();
     killed_now_and_then: Server Flapping,  |s| s.redis.kill()               => |s| s.redis.start_again();
