@@ -312,7 +312,9 @@ impl Lookups {
     /// waited too long for a reader to be answered in time goes on without Redis, who has waited too
     /// long for a filler or for a fetch is turned away, and a Redis that stalls is given up.
     pub fn watch(&self, now: Instant) {
-        let is_late = |lookup: &Lookup| !lookup.is_at_hand && self.is_late(lookup, now);
+        let limit = self.cache.patience_in_queue();
+        let waited = |lookup: &Lookup| now.saturating_duration_since(lookup.arrived);
+        let is_late = |lookup: &Lookup| !lookup.is_at_hand && waited(lookup) >= limit;
         let late = self.reads.take_where(is_late);
         self.cache.watch(late.len(), now);
         self.without_redis(late, On::Front);
@@ -331,11 +333,6 @@ impl Lookups {
         if let Some(limit) = now.checked_sub(self.cache.timeout() * 2) {
             self.flights.forget_written(limit);
         }
-    }
-
-    /// Whether a lookup has waited for a reader so long that Redis can be of no use to it.
-    fn is_late(&self, lookup: &Lookup, now: Instant) -> bool {
-        now.saturating_duration_since(lookup.arrived) >= self.cache.patience_in_queue()
     }
 
     /// A filler broke off: who waited for its fetch is not left behind.

@@ -31,8 +31,10 @@ impl Lookups {
         let Some(permit) = self.cache.permit(now) else {
             return self.without_redis(batch.drain(..), On::Worker);
         };
-        // Who has waited so long has nothing left to spend on Redis.
-        let has_time = |lookup: &Lookup| !lookup.is_at_hand && !self.is_late(lookup, now);
+        // Who has waited for as long as Redis may take has too little left to spend on it.
+        let patience = self.cache.patience();
+        let waited = |lookup: &Lookup| now.saturating_duration_since(lookup.arrived);
+        let has_time = |lookup: &Lookup| !lookup.is_at_hand && waited(lookup) < patience;
         let others: Vec<_> = batch.extract_if(.., |lookup| !has_time(lookup)).collect();
         self.without_redis(others, On::Worker);
         if permit.is_trial() && batch.len() > 1 {
