@@ -16,6 +16,8 @@ pub const SLOW: Duration = Duration::from_millis(200);
 pub const SLOW_MAX: usize = 64;
 /// How long an onset may cost anybody time.
 pub const ONSET: Duration = Duration::from_millis(1500);
+/// What Redis may cost one request: the default of `[redis] timeout`.
+pub const TIMEOUT: Duration = Duration::from_millis(500);
 /// By when Redis is used again.
 pub const RECOVERY: Duration = Duration::from_millis(2500);
 /// Log lines of one fault: fewer.
@@ -147,6 +149,9 @@ impl Play {
             let after = format!("{slowest:?}, sent {at:?} after the onset was over");
             hold(slowest <= SLOW, after);
         }
+        let (at_onset, stall) = (figures.slowest_at_onset, TIMEOUT / 2 + SLOW);
+        let costs = format!("a stall costs half a time-out, not {at_onset:?}");
+        hold(at_onset <= stall, costs);
         let back = format!("redis used again after {:?}", figures.back_after);
         hold(figures.back_after <= RECOVERY, back);
         let bytes = figures.most_resident_bytes;

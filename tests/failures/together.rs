@@ -4,13 +4,10 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    App, Load, Origin, Redis, SOON, SourceFault, Undisturbed, alone, let_pass, wait_until,
+    App, Load, Origin, Redis, SOON, SourceFault, Undisturbed, alone, file, let_pass, wait_until,
 };
 
-use super::drill::{ONSET, RECOVERY, SLOW, SOURCE};
-
-/// What Redis may cost one request: the default of `[redis] timeout`.
-const TIMEOUT: Duration = Duration::from_millis(500);
+use super::drill::{ONSET, RECOVERY, SLOW, SOURCE, TIMEOUT};
 
 #[test]
 fn of_256_clients_a_frozen_redis_makes_128_wait_at_most_and_none_longer_than_its_time_out() {
@@ -192,4 +189,55 @@ fn with_redis_and_the_source_gone_copies_are_served_up_to_max_stale_and_then_503
     wait_until(SOON, "the source is used again", || {
         app.get("/api/data/known-1").status == 200
     });
+}
+
+/// As the unit runs it: what memory is given back is a matter of its environment.
+#[test]
+fn four_clients_of_32_that_ask_for_nothing_but_10_mb_cost_less_than_256_mb() {
+    let (redis, origin) = (Redis::start(), Origin::slow(SOURCE));
+    for key in (0..20).map(|n| format!("large-{n}")) {
+        let value = format!("{} {}", Origin::value_of(&key), "x".repeat(10_000_000));
+        redis.set(&key, &value);
+        origin.put(&key, value);
+    }
+    let config =
+        App::configured()
+            .redis(&redis)
+            .origin(&origin)
+            .set("source origin", "max_body", "16MiB");
+    let app = environment_of_the_unit()
+        .into_iter()
+        .fold(config, |config, (name, value)| {
+            config.environment(&name, &value)
+        })
+        .start();
+    app.wait_for_redis();
+    let load = Load::start(app.address(), 32, |client, n| match client {
+        0..4 => format!("large-{}", (n + client * 5) % 20),
+        _ if n % 2 == 0 => format!("known-{}", (n / 2 + client * 7) % 100),
+        _ => format!("new-{client}-{n}"),
+    });
+    let_pass(Duration::from_secs(6));
+    let report = load.stop();
+    let bytes = app.most_resident_bytes();
+    println!(
+        "{} large answers, {} small ones, {} MB at most",
+        report.large_answers.len(),
+        report.answers.len(),
+        bytes / 1_000_000
+    );
+    report.assert_sound();
+    assert!(report.large_answers.len() > 8);
+    assert!(bytes < 256_000_000, "{bytes} bytes");
+}
+
+fn environment_of_the_unit() -> Vec<(String, String)> {
+    let unit = std::fs::read_to_string(file("packaging/evenkeel.service")).expect("the unit");
+    let lines = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("Environment="));
+    let pairs = lines.filter_map(|line| line.split_once('='));
+    pairs
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
