@@ -17,6 +17,17 @@ pub fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
+/// `promtool` of the system, or the one that tests/run has fetched.
+pub fn promtool(arguments: &[&str]) -> Command {
+    let fetched = file("target/tools/promtool");
+    let mut command = match fetched.exists() {
+        true => Command::new(fetched),
+        false => Command::new("promtool"),
+    };
+    command.args(arguments).stdout(Stdio::piped());
+    command
+}
+
 /// The binary with arguments, and nothing of this process's environment that it would read.
 pub fn evenkeel(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_evenkeel"));
