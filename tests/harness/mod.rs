@@ -14,7 +14,9 @@ mod redis;
 mod turn;
 mod undisturbed;
 
-pub use app::{ADMIN_LISTEN, App, Config, Output, REDIS_CONNECTIONS_MAX, binary, evenkeel, file};
+pub use app::{
+    ADMIN_LISTEN, App, Config, Output, REDIS_CONNECTIONS_MAX, binary, evenkeel, file, promtool,
+};
 pub use client::{Client, NoResponse, Response};
 pub use load::{Load, Report};
 pub use origin::{Fault as SourceFault, Origin};
