@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::breaker::State;
+use crate::cache::status::Status;
 use crate::clock;
 use crate::config::RedisHealth;
 use crate::http::accept::Room;
@@ -150,7 +150,7 @@ impl Health {
     }
 
     fn is_redis_up(&self) -> bool {
-        self.lookups.cache().status(clock::now()).state == State::Closed
+        !self.lookups.cache().status(clock::now()).is_down()
     }
 
     fn unready_reason(&self) -> Option<&'static str> {
@@ -169,7 +169,7 @@ impl Health {
 
     fn everything(&self) -> (u16, Value) {
         let redis = self.lookups.cache().status(clock::now());
-        let is_up = redis.state == State::Closed;
+        let is_up = redis.is_up();
         let unready = self.unready_reason();
         let is_down = self.is_stuck() || unready.is_some();
         let status = match (is_down, is_up) {
@@ -177,7 +177,6 @@ impl Health {
             (false, true) => "ok",
             (false, false) => "degraded",
         };
-        let (slots, unused, size) = redis.connections;
         let (fills_waiting, fetching) = self.lookups.fills.len();
         let (connections, connections_max) = self.room.taken();
         let memory = self.lookups.memory();
@@ -187,14 +186,7 @@ impl Health {
             "reason": unready,
             "version": env!("CARGO_PKG_VERSION"),
             "draining": self.is_draining(),
-            "redis": {
-                "status": if is_up { "up" } else { "down" },
-                "address": redis.address,
-                "breaker": redis.state.word(),
-                "since_seconds": redis.since.as_secs(),
-                "last_fault": redis.last_fault,
-                "connections": {"open_or_kept": slots, "unused": unused, "max": size},
-            },
+            "redis": redis_json(&redis),
             "queue": {
                 "waiting_for_redis": self.lookups.reads.len(),
                 "waiting_for_source": fills_waiting,
@@ -217,4 +209,18 @@ impl Health {
         });
         (if is_down { 503 } else { 200 }, body)
     }
+}
+
+/// What is known of Redis: of its worst node, and of each.
+fn redis_json(redis: &Status) -> Value {
+    let (slots, unused, size) = redis.connections();
+    let worst = redis.worst();
+    json!({
+        "status": if redis.is_up() { "up" } else { "down" },
+        "address": worst.map(|node| &node.address),
+        "breaker": worst.map(|node| node.state.word()),
+        "since_seconds": worst.map(|node| node.since.as_secs()),
+        "last_fault": worst.map(|node| &node.last_fault),
+        "connections": {"open_or_kept": slots, "unused": unused, "max": size},
+    })
 }

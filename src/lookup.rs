@@ -3,12 +3,12 @@
 //! meets it; the threads that walk it are in `pipeline`. It knows nothing of HTTP.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cache::{Cache, Unusable};
+use crate::cache::Cache;
+use crate::cache::slots::Slot;
 use crate::clock::{self, Deadline};
 use crate::config::{Config, Route};
 use crate::flight::{Flights, Joined, Landed, Target};
@@ -20,6 +20,7 @@ use crate::source::{Fetched, SourceError};
 
 mod answer;
 mod guarded;
+mod reading;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -103,74 +104,14 @@ impl Lookups {
         }
     }
 
-    /// Step 1: a batch of lookups from the front. They wait for a reader, unless Redis is not worth
-    /// asking.
-    pub fn submit(&self, batch: Vec<Lookup>) {
-        if batch.is_empty() {
-            return;
-        }
-        if self.cache.is_usable(clock::now()) {
-            let no_room = self.reads.put(batch);
-            self.turn_away(no_room, &Answer::Shed, On::Front);
-        } else {
-            self.without_redis(batch, On::Front);
-        }
-    }
-
-    /// Step 2, on a reader: asks Redis for a batch in one call. Whatever goes wrong, no request
-    /// pays for Redis twice.
-    pub fn read(&self, reader: usize, batch: &mut Vec<Lookup>) {
-        let now = clock::now();
-        let Some(permit) = self.cache.permit(now) else {
-            return self.without_redis(batch.drain(..), On::Worker);
-        };
-        if permit.is_trial() && batch.len() > 1 {
-            self.without_redis(batch.drain(1..), On::Worker);
-        }
-        let Some(oldest) = batch.iter().map(|lookup| lookup.arrived).min() else {
-            return;
-        };
-        let budget = Deadline::after(oldest, self.cache.timeout());
-        let values = {
-            let (keys, places) = self.distinct_keys(batch);
-            let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
-            let values = self.cache.read(permit, reader, &keys, batch.len(), budget);
-            values.map(|values| (values, places))
-        };
-        match values {
-            Ok((values, places)) => {
-                for (lookup, place) in batch.drain(..).zip(places) {
-                    match &values[place] {
-                        Some(value) => self.hit(lookup, value, now),
-                        None => {
-                            let copy = self.recall(&lookup.target);
-                            self.fill(lookup, copy, true, On::Worker);
-                        }
-                    }
-                }
-            }
-            Err(Unusable) => self.without_redis(batch.drain(..), On::Worker),
-        }
-    }
-
-    /// Step 2a: Redis has it. Whether its life there nears its end is looked at later, off this way.
-    fn hit(&self, lookup: Lookup, value: &str, now: Instant) {
-        let Target { route, key } = &lookup.target;
-        let ttl = self.routes[*route].ttl;
-        if self.memory.remember_hit(*route, key, value, ttl, now) {
-            // Without room for it, it is due again soon.
-            drop(self.lives.put(vec![lookup.target.clone()]));
-        }
-        self.answer(lookup, &Answer::Redis(value));
-    }
-
     /// Step 3: Redis is not usable. A copy within its ttl keeps the outage from the source;
     /// everything else is fetched.
     pub fn without_redis(&self, lookups: impl IntoIterator<Item = Lookup>, on: On) {
-        let now = clock::now();
-        let mut count = 0;
+        let (now, table) = (clock::now(), self.cache.table());
         for lookup in lookups {
-            count += 1;
+            if let Some(node) = table.node(|| self.slot_of(&lookup.target)) {
+                node.count_bypassed();
+            }
             match self.recall(&lookup.target) {
                 Some(copy) if self.fresh_while_redis_is_down && copy.is_fresh(now) => {
                     let Target { route, key } = &lookup.target;
@@ -182,9 +123,6 @@ impl Lookups {
                 copy => self.fill(lookup, copy, false, on),
             }
         }
-        if count > 0 {
-            self.cache.count_bypassed(count);
-        }
     }
 
     /// Step 4: what memory can say without the source, else one fetch per key. The first to come puts
@@ -195,7 +133,7 @@ impl Lookups {
         let Target { route, key } = &lookup.target;
         let max_stale = self.routes[*route].max_stale;
         if let Some(copy) = copy.filter(|copy| copy.is_servable_stale(now, max_stale)) {
-            let was_lost = missed && self.was_lost_by_redis(&copy, now);
+            let was_lost = missed && self.was_lost_by_redis(&lookup.target, &copy, now);
             if was_lost {
                 self.keep_for_redis(&lookup.target, &copy);
             }
@@ -270,6 +208,7 @@ impl Lookups {
             Ok(fetched) => {
                 source.succeeded(permit, took);
                 self.cache
+                    .limits()
                     .set_patience(self.slowest_source() + SLOWER_THAN_SOURCE);
                 match fetched {
                     Fetched::Value(value) => self.land(&target, value.into()),
@@ -296,7 +235,7 @@ impl Lookups {
             fetched_at,
             ttl,
         };
-        let writes = self.cache.takes_writes(fetched_at);
+        let writes = self.cache.takes_writes(|| self.slot_of(target), fetched_at);
         let waiters = self.flights.land(target, landed.clone(), writes);
         for (place, lookup) in waiters.into_iter().enumerate() {
             let value = &landed.value;
@@ -372,7 +311,7 @@ impl Lookups {
     /// waited too long for a reader goes on without Redis, who has waited too long for a filler or
     /// for a fetch is turned away, and a Redis that stalls is given up.
     pub fn watch(&self, now: Instant) {
-        let patience = self.cache.patience();
+        let patience = self.cache.limits().patience();
         let is_late = |lookup: &Lookup| now.saturating_duration_since(lookup.arrived) >= patience;
         let late = self.reads.take_while(is_late);
         self.cache.watch(late.len(), now);
@@ -388,7 +327,7 @@ impl Lookups {
         let soft_timeout = |target: &Target| self.source_of(target).soft_timeout;
         let overdue = self.flights.overdue(now, soft_timeout);
         self.turn_away(overdue, &Answer::Unavailable, On::Front);
-        if let Some(limit) = now.checked_sub(self.cache.timeout() * 2) {
+        if let Some(limit) = now.checked_sub(self.cache.limits().timeout * 2) {
             self.flights.forget_written(limit);
         }
     }
@@ -441,28 +380,17 @@ impl Lookups {
         self.memory.recall(target.route, &target.key)
     }
 
+    /// Which part of a Redis Cluster holds the key.
+    fn slot_of(&self, target: &Target) -> Slot {
+        Slot::of(&self.full_key(target))
+    }
+
     /// The key in Redis.
     fn full_key<'a>(&self, target: &'a Target) -> Cow<'a, str> {
         match self.routes[target.route].key_prefix.as_str() {
             "" => Cow::Borrowed(&*target.key),
             prefix => Cow::Owned(format!("{prefix}{}", target.key)),
         }
-    }
-
-    /// The distinct keys of a batch, and for each lookup the place of its own among them.
-    fn distinct_keys<'a>(&self, batch: &'a [Lookup]) -> (Vec<Cow<'a, str>>, Vec<usize>) {
-        let mut keys = Vec::with_capacity(batch.len());
-        let mut seen: HashMap<Cow<'_, str>, usize> = HashMap::with_capacity(batch.len());
-        let mut places = Vec::with_capacity(batch.len());
-        for lookup in batch {
-            let key = self.full_key(&lookup.target);
-            let place = *seen.entry(key).or_insert_with_key(|key| {
-                keys.push(key.clone());
-                keys.len() - 1
-            });
-            places.push(place);
-        }
-        (keys, places)
     }
 }
 

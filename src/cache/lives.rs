@@ -6,7 +6,10 @@ use std::time::Duration;
 use redis::Value;
 
 use super::fault::Fault;
-use super::write::Entry;
+use super::node::{Node, Terms};
+use super::parts::Parts;
+use super::slots::Slot;
+use super::write::{Entry, Written};
 use super::{Cache, Unusable};
 use crate::clock::{self, Deadline};
 
@@ -24,11 +27,64 @@ pub enum Life {
 }
 
 impl Cache {
-    /// The lives of `keys`, asked in one go on behalf of thread `caller`.
-    ///
-    /// # Errors
-    /// [`Unusable`] when Redis is not to be asked or the call failed.
-    pub fn lives(
+    /// The lives of `keys`, asked on behalf of thread `caller`, each node's in one go. None: its node
+    /// is not to be asked, or the call failed.
+    pub fn lives(&self, caller: usize, keys: &[&str], deadline: Deadline) -> Vec<Option<Life>> {
+        let mut lives = vec![None; keys.len()];
+        let table = self.table();
+        let (parts, _) = Parts::of(&table, 0..keys.len(), |&at| Slot::of(keys[at]));
+        for part in parts {
+            let own: Vec<_> = part.items.iter().map(|&at| keys[at]).collect();
+            let Ok(found) = part.node.lives(caller, &own, deadline) else {
+                continue;
+            };
+            for (at, life) in part.items.into_iter().zip(found) {
+                lives[at] = Some(life);
+            }
+        }
+        lives
+    }
+
+    /// Writes those of `entries` that would live longer than what Redis has of the same key: what
+    /// lives longer was written later, by us or by another service.
+    pub fn write_unless_younger(
+        &self,
+        caller: usize,
+        entries: &[Entry<'_>],
+        deadline: Deadline,
+    ) -> Written {
+        let keys: Vec<&str> = entries.iter().map(|entry| entry.key).collect();
+        let lives = self.lives(caller, &keys, deadline);
+        let (mut older, mut places, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, (entry, life)) in entries.iter().zip(lives).enumerate() {
+            let is_older = match life {
+                Some(Life::Left(left)) => left < entry.ttl,
+                Some(Life::Endless) => false,
+                Some(Life::Gone | Life::Unknown) => true,
+                None => {
+                    refused.push(at);
+                    continue;
+                }
+            };
+            if is_older {
+                older.push(entry.clone());
+                places.push(at);
+            }
+        }
+        let written = match older.is_empty() {
+            true => Written::default(),
+            false => self.write(caller, &older, deadline),
+        };
+        refused.extend(written.refused.into_iter().map(|at| places[at]));
+        Written {
+            taken: written.taken,
+            refused,
+        }
+    }
+}
+
+impl Node {
+    fn lives(
         &self,
         caller: usize,
         keys: &[&str],
@@ -36,7 +92,12 @@ impl Cache {
     ) -> Result<Vec<Life>, Unusable> {
         let permit = self.permit_to_upkeep(clock::now()).ok_or(Unusable)?;
         let commands: Vec<_> = keys.iter().map(|key| pttl(key)).collect();
-        let lives = self.on_a_connection(caller, 1, deadline, |drawn| {
+        let terms = Terms {
+            caller,
+            lookups: 1,
+            deadline,
+        };
+        let lives = self.on_a_connection(terms, |drawn| {
             let replies = drawn.link()?.call(&commands, deadline)?;
             replies.iter().map(life).collect::<Result<Vec<_>, _>>()
         });
@@ -49,32 +110,6 @@ impl Cache {
                 self.failed(permit, &fault);
                 Err(Unusable)
             }
-        }
-    }
-
-    /// Writes those of `entries` that would live longer than what Redis has of the same key: what
-    /// lives longer was written later, by us or by another service. Returns how many were written.
-    ///
-    /// # Errors
-    /// As [`Cache::write`].
-    pub fn write_unless_younger(
-        &self,
-        caller: usize,
-        entries: &[Entry<'_>],
-        deadline: Deadline,
-    ) -> Result<usize, Unusable> {
-        let keys: Vec<&str> = entries.iter().map(|entry| entry.key).collect();
-        let lives = self.lives(caller, &keys, deadline)?;
-        let is_older = |(entry, life): &(&Entry<'_>, &Life)| match life {
-            Life::Left(left) => *left < entry.ttl,
-            Life::Endless => false,
-            Life::Gone | Life::Unknown => true,
-        };
-        let older = entries.iter().zip(&lives).filter(is_older);
-        let older: Vec<_> = older.map(|(entry, _)| entry.clone()).collect();
-        match older.is_empty() {
-            true => Ok(0),
-            false => self.write(caller, &older, deadline),
         }
     }
 }

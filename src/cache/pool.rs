@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use r2d2::{ManageConnection, PooledConnection};
+use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::fault::Fault;
 use super::link::{Endpoint, Handshake, Link, Socket};
@@ -69,10 +70,12 @@ pub struct Drawn {
 }
 
 impl Pool {
-    /// Of at most `size` connections; opens none.
+    /// Of at most `size` connections; opens none. `threads` make its slots and close what rests for
+    /// too long.
     #[must_use]
-    pub fn new(dial: Arc<Dial>, size: usize) -> Self {
+    pub fn new(dial: Arc<Dial>, size: usize, threads: Arc<ScheduledThreadPool>) -> Self {
         let slots = r2d2::Pool::builder()
+            .thread_pool(threads)
             .max_size(u32::try_from(size).unwrap_or(u32::MAX))
             .min_idle(Some(0))
             .max_lifetime(None)

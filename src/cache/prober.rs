@@ -9,9 +9,11 @@ use std::time::Duration;
 use log::{info, warn};
 use redis::Value;
 
+use super::Cache;
 use super::fault::Fault;
 use super::link::Link;
-use super::{Cache, get};
+use super::node::Node;
+use super::read::{get, text};
 use crate::breaker::State;
 use crate::clock::{self, Deadline};
 
@@ -49,7 +51,9 @@ impl Prober {
         let thread = thread::Builder::new()
             .name("prober".to_owned())
             .spawn(move || {
-                look_once(&cache, &probe_key);
+                for node in cache.table().nodes() {
+                    look_once(node, &probe_key);
+                }
                 if !interval.is_zero() {
                     run(&cache, &probe_key, interval, &seen);
                 }
@@ -87,56 +91,65 @@ impl Stop {
 }
 
 /// The early check. A Redis that is not there opens the breaker before a client has to find out.
-fn look_once(cache: &Cache, probe_key: &str) {
-    match probe(cache, probe_key) {
-        Ok(()) => info!("redis at {} is ready", cache.address),
+fn look_once(node: &Node, probe_key: &str) {
+    match probe(node, probe_key) {
+        Ok(()) => info!("redis at {} is ready", node.address),
         Err(fault) => {
             {
-                let mut report = cache.report();
+                let mut report = node.report();
                 report.last_fault = Some(fault.to_string());
                 report.is_lost = true;
             }
-            match cache.breaker.trip(clock::now()) {
-                Some(transition) => cache.announce(transition, &format!("at start: {fault}")),
-                None => warn!("redis at {} is not usable: {fault}", cache.address),
+            match node.breaker.trip(clock::now()) {
+                Some(transition) => node.announce(transition, &format!("at start: {fault}")),
+                None => warn!("redis at {} is not usable: {fault}", node.address),
             }
             if fault.is_misconfiguration() {
-                cache.say_misconfiguration(&fault);
+                node.say_misconfiguration(&fault);
             }
         }
     }
 }
 
 fn run(cache: &Cache, probe_key: &str, interval: Duration, stop: &Stop) {
-    let mut reasons_said = 0;
     loop {
         // Jitter of a tenth: many instances must not knock at once.
         let jittered = interval.mul_f64(0.9 + fastrand::f64() * 0.2);
         if stop.wait(jittered) {
             return;
         }
-        if cache.breaker.state().0 == State::Closed {
-            reasons_said = 0;
-            continue;
-        }
-        match probe(cache, probe_key) {
-            Ok(()) => {
-                cache.pool.discard_all();
-                let now = clock::now();
-                cache.is_of_use(now);
-                if let Some(transition) = cache.breaker.probe_succeeded(now) {
-                    cache.announce(transition, "a probe succeeded");
-                }
+        for node in cache.table().nodes() {
+            if node.breaker.state().0 != State::Closed {
+                look_again(node, probe_key);
             }
-            Err(fault) => {
-                let reason = fault.to_string();
-                let before = cache.report().last_fault.replace(reason.clone());
-                if fault.is_misconfiguration() {
-                    cache.say_misconfiguration(&fault);
-                } else if before.as_ref() != Some(&reason) && reasons_said < REASONS_SAID_MAX {
-                    reasons_said += 1;
-                    info!("redis is still not usable: {reason} ({})", cache.address);
-                }
+        }
+    }
+}
+
+/// One probe of a node whose breaker is open.
+fn look_again(node: &Node, probe_key: &str) {
+    match probe(node, probe_key) {
+        Ok(()) => {
+            node.pool.discard_all();
+            let now = clock::now();
+            node.is_of_use(now);
+            if let Some(transition) = node.breaker.probe_succeeded(now) {
+                node.announce(transition, "a probe succeeded");
+            }
+        }
+        Err(fault) => {
+            let reason = fault.to_string();
+            let may_be_said = {
+                let mut report = node.report();
+                let before = report.last_fault.replace(reason.clone());
+                let is_news = before.as_ref() != Some(&reason);
+                report.reasons_said += u32::from(is_news);
+                is_news && report.reasons_said <= REASONS_SAID_MAX
+            };
+            if fault.is_misconfiguration() {
+                node.say_misconfiguration(&fault);
+            } else if may_be_said {
+                info!("redis is still not usable: {reason} ({})", node.address);
             }
         }
     }
@@ -144,14 +157,14 @@ fn run(cache: &Cache, probe_key: &str, interval: Duration, stop: &Stop) {
 
 /// Connects, says PING and reads a key, all within half a request's budget, and the two replies well
 /// within what would be a stall again.
-fn probe(cache: &Cache, probe_key: &str) -> Result<(), Fault> {
-    let deadline = Deadline::after(clock::now(), cache.timeout / 2);
-    let dial = &cache.dial;
+fn probe(node: &Node, probe_key: &str) -> Result<(), Fault> {
+    let deadline = Deadline::after(clock::now(), node.limits.timeout / 2);
+    let dial = &node.dial;
     let mut link = Link::open(&dial.endpoint, &dial.handshake, deadline, |_| {})?;
     let began = clock::now();
     let replies = link.call(&[redis::cmd("PING"), get(probe_key)], deadline)?;
     let took = clock::now().saturating_duration_since(began);
-    if took > cache.patience().mul_f64(WELL_WITHIN) {
+    if took > node.limits.patience().mul_f64(WELL_WITHIN) {
         return Err(Fault::Slow(took));
     }
     let mut replies = replies.into_iter();
@@ -163,7 +176,7 @@ fn probe(cache: &Cache, probe_key: &str) -> Result<(), Fault> {
         _ => {}
     }
     match replies.next() {
-        Some(reply) => super::text(reply).map(drop),
+        Some(reply) => text(reply).map(drop),
         None => Err(Fault::Protocol("GET not answered".to_owned())),
     }
 }

@@ -8,6 +8,10 @@ use log::{info, warn};
 use redis::Value;
 
 use super::fault::Fault;
+use super::node::{Node, Terms};
+use super::parts::Parts;
+use super::read::is_about_a_key;
+use super::slots::Slot;
 use super::{Cache, Unusable};
 use crate::clock::{self, Deadline};
 
@@ -25,7 +29,7 @@ pub struct Entry<'a> {
     pub ttl: Duration,
 }
 
-/// Whether Redis takes writes.
+/// Whether a node takes writes.
 #[derive(Debug, Default)]
 pub struct Writes {
     /// Guards the state of being refused.
@@ -45,7 +49,35 @@ impl Writes {
     }
 }
 
+/// What became of entries that were to be written.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// How many Redis took.
+    pub taken: usize,
+    /// Places of those that were not to be had rid of now: worth trying later.
+    pub refused: Vec<usize>,
+}
+
 impl Cache {
+    /// Writes `entries` on behalf of thread `caller`, each node's in one go.
+    pub fn write(&self, caller: usize, entries: &[Entry<'_>], deadline: Deadline) -> Written {
+        let mut written = Written::default();
+        let table = self.table();
+        let (parts, unserved) =
+            Parts::of(&table, 0..entries.len(), |&at| Slot::of(entries[at].key));
+        written.refused = unserved;
+        for part in parts {
+            let own: Vec<_> = part.items.iter().map(|&at| &entries[at]).collect();
+            match part.node.write(caller, &own, deadline) {
+                Ok(taken) => written.taken += taken,
+                Err(Unusable) => written.refused.extend(part.items),
+            }
+        }
+        written
+    }
+}
+
+impl Node {
     /// Whether a write would be tried now.
     #[must_use]
     pub fn takes_writes(&self, now: Instant) -> bool {
@@ -53,23 +85,28 @@ impl Cache {
         !paused && self.is_usable(now)
     }
 
-    /// Writes `entries` in one go on behalf of thread `caller`; returns how many Redis took.
+    /// Writes `entries` in one go on behalf of thread `caller`; returns how many it took.
     ///
     /// # Errors
-    /// [`Unusable`] when Redis is not to be asked, takes no writes now, or the call failed.
-    pub fn write(
+    /// [`Unusable`] when it is not to be asked, takes no writes now, or the call failed.
+    pub(super) fn write(
         &self,
         caller: usize,
-        entries: &[Entry<'_>],
+        entries: &[&Entry<'_>],
         deadline: Deadline,
     ) -> Result<usize, Unusable> {
         let now = clock::now();
         if !self.takes_writes(now) {
             return Err(Unusable);
         }
-        let commands: Vec<_> = entries.iter().filter_map(set).collect();
+        let commands: Vec<_> = entries.iter().filter_map(|entry| set(entry)).collect();
         let permit = self.permit(now).ok_or(Unusable)?;
-        let written = self.on_a_connection(caller, 1, deadline, |drawn| {
+        let terms = Terms {
+            caller,
+            lookups: 1,
+            deadline,
+        };
+        let written = self.on_a_connection(terms, |drawn| {
             taken(&drawn.link()?.call(&commands, deadline)?)
         });
         match written {
@@ -141,8 +178,7 @@ fn taken(replies: &[Value]) -> Result<usize, Fault> {
         match reply {
             Value::Okay => written += 1,
             // A key that is not ours to write; others may be.
-            Value::ServerError(error)
-                if error.code() == "NOPERM" && super::is_about_a_key(error) => {}
+            Value::ServerError(error) if error.code() == "NOPERM" && is_about_a_key(error) => {}
             Value::ServerError(error) => return Err(Fault::from_reply(error)),
             _ => return Err(Fault::Protocol("SET not answered OK".to_owned())),
         }

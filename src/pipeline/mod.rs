@@ -112,7 +112,7 @@ impl Pipeline {
             for reader in 0..readers {
                 let mut batch = Vec::new();
                 pipeline.spawn(format!("reader-{reader}"), metrics, move |lookups, work| {
-                    let batch_max = lookups.cache().batch_max(batch_max);
+                    let batch_max = lookups.cache().limits().batch_max(batch_max);
                     if !lookups.reads.take(batch_max, &mut batch) {
                         return false;
                     }

@@ -227,13 +227,13 @@ impl Watched {
     /// One line for `systemctl status`.
     fn status(&self) -> String {
         let redis = self.cache.status(clock::now());
-        if redis.state == State::Closed {
+        let Some(worst) = redis.worst().filter(|node| node.state != State::Closed) else {
             return format!("serving on {}; redis up", self.address);
-        }
-        let fault = redis.last_fault.unwrap_or_default();
+        };
+        let fault = worst.last_fault.as_deref().unwrap_or_default();
         // Some of it is what Redis said: it must not begin a line of its own.
         let fault = fault.replace(|c: char| c.is_control(), " ");
-        let state = redis.state.word();
+        let state = worst.state.word();
         format!(
             "serving on {} without redis (breaker {state}): {fault}",
             self.address

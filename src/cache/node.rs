@@ -1,0 +1,266 @@
+//! One Redis server: its breaker, its connections, the calls in flight to it and what is said about
+//! it. A dead server is its own outage and nobody else's, so whatever can fail is kept here, once for
+//! each.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use log::{error, info, warn};
+
+use super::calls::Calls;
+use super::fault::Fault;
+use super::limits::Limits;
+use super::pool::{Dial, Drawn, Pool};
+use super::write::Writes;
+use crate::breaker::{Breaker, Permit, State, Transition};
+use crate::clock::{self, Deadline};
+
+/// One server, as this process sees it.
+pub struct Node {
+    /// Where it is, without credentials: for people, and its name among the nodes.
+    pub(super) address: String,
+    pub(super) limits: Arc<Limits>,
+    pub(super) breaker: Arc<Breaker>,
+    pub(super) pool: Pool,
+    pub(super) dial: Arc<Dial>,
+    calls: Calls,
+    /// Whether MGET may be used: an ACL may allow GET alone.
+    pub(super) may_mget: AtomicBool,
+    /// Lookups answered without it since its breaker opened.
+    bypassed: AtomicU64,
+    /// Guards what is said about the outage.
+    report: Mutex<Report>,
+    pub(super) writes: Writes,
+}
+
+/// What is known of the last time that it failed.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    pub(super) last_success: Option<Instant>,
+    /// A connection was lost, or it was given up, and has not been of use since.
+    pub(super) is_lost: bool,
+    /// When it was of use again after it had been lost.
+    back_since: Option<Instant>,
+    pub(super) last_fault: Option<String>,
+    misconfiguration_was_said: bool,
+    /// Reasons told by the prober since the breaker opened.
+    pub(super) reasons_said: u32,
+}
+
+/// On what terms a call is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// The thread that makes it, one of the `callers`.
+    pub caller: usize,
+    /// Requests that wait for it.
+    pub lookups: usize,
+    /// By when it must be over.
+    pub deadline: Deadline,
+}
+
+impl Node {
+    /// At `address`, reached by `dial`, for `callers` threads. Opens no connection.
+    pub(super) fn new(
+        address: String,
+        dial: Arc<Dial>,
+        breaker: Breaker,
+        pool: Pool,
+        limits: Arc<Limits>,
+        callers: usize,
+    ) -> Self {
+        Self {
+            address,
+            limits,
+            breaker: Arc::new(breaker),
+            pool,
+            dial,
+            calls: Calls::new(callers),
+            may_mget: AtomicBool::new(true),
+            bypassed: AtomicU64::new(0),
+            report: Mutex::default(),
+            writes: Writes::default(),
+        }
+    }
+
+    /// Where it is, for people.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Whether it is worth asking.
+    #[must_use]
+    pub fn is_usable(&self, now: Instant) -> bool {
+        !self.breaker.refuses(now)
+    }
+
+    /// Leave to make one call.
+    #[must_use]
+    pub fn permit(&self, now: Instant) -> Option<Permit> {
+        let permit = self.breaker.permit(now)?;
+        if permit.is_trial() {
+            info!("redis breaker half-open: one request is the trial");
+        }
+        Some(permit)
+    }
+
+    /// Leave to make a call that no client waits for: it is never the trial.
+    pub(super) fn permit_to_upkeep(&self, now: Instant) -> Option<Permit> {
+        self.permit(now).filter(|permit| !permit.is_trial())
+    }
+
+    /// Draws a connection for one call on `terms`, and closes it where the fault that it met says so.
+    /// The call is over when this returns, so that what its failure leads to never ends this call
+    /// itself.
+    pub(super) fn on_a_connection<T>(
+        &self,
+        terms: Terms,
+        work: impl FnOnce(&mut Drawn) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let call = self.calls.begin(terms.caller, terms.lookups, clock::now());
+        let mut drawn = self
+            .pool
+            .draw(terms.deadline, |socket| call.has_socket(socket))?;
+        let done = work(&mut drawn);
+        if done.as_ref().is_err_and(Fault::costs_the_connection) {
+            drawn.discard();
+        }
+        done
+    }
+
+    pub(super) fn succeeded(&self, permit: Permit) {
+        let now = clock::now();
+        self.is_of_use(now);
+        if let Some(transition) = permit.succeeded(now) {
+            self.announce(transition, "the trial succeeded");
+        }
+    }
+
+    pub(super) fn is_of_use(&self, now: Instant) {
+        let has_lost = self.pool.has_lost_connections();
+        let mut report = self.report();
+        report.last_success = Some(now);
+        if std::mem::take(&mut report.is_lost) || has_lost {
+            report.back_since = Some(now);
+        }
+    }
+
+    /// Since when it is of use again, if it was ever lost: what it had may be gone.
+    #[must_use]
+    pub fn back_since(&self) -> Option<Instant> {
+        self.report().back_since
+    }
+
+    pub(super) fn failed(&self, permit: Permit, fault: &Fault) {
+        if fault.ends_the_generation() {
+            self.pool.discard_all();
+            self.report().is_lost = true;
+        }
+        if !fault.counts_as_failure() {
+            return;
+        }
+        let now = clock::now();
+        let transition = match fault.is_misconfiguration() {
+            true => self.breaker.trip(now),
+            false => permit.failed(now),
+        };
+        // A call that was given up when the breaker opened is no news.
+        if transition.is_some() || self.breaker.state().0 == State::Closed {
+            self.report().last_fault = Some(fault.to_string());
+        }
+        if let Some(transition) = transition {
+            self.announce(transition, &fault.to_string());
+        }
+        if fault.is_misconfiguration() {
+            self.say_misconfiguration(fault);
+        }
+    }
+
+    /// Looks at the calls in flight. Opens the breaker when they stall (DESIGN 3, 2b): `stall_calls`
+    /// lookups, `waiting` ones in the queue included, have waited beyond [`Limits::patience`] and
+    /// nothing has succeeded meanwhile.
+    pub(super) fn watch(&self, waiting: usize, now: Instant) {
+        let patience = self.limits.patience();
+        let stalled = self.calls.stalled(patience, now);
+        if stalled == 0 || stalled + waiting < self.limits.stall_calls {
+            return;
+        }
+        let last_success = self.report().last_success;
+        if last_success.is_some_and(|at| now.saturating_duration_since(at) < patience) {
+            return;
+        }
+        if let Some(transition) = self.breaker.trip(now) {
+            let reason = format!(
+                "{stalled} lookups without a reply for {} ms",
+                patience.as_millis()
+            );
+            {
+                let mut report = self.report();
+                report.last_fault = Some(reason.clone());
+                report.is_lost = true;
+            }
+            self.pool.discard_all();
+            self.announce(transition, &reason);
+        }
+    }
+
+    /// Whether a call is in flight.
+    pub(super) fn is_calling(&self) -> bool {
+        self.calls.is_any()
+    }
+
+    /// A lookup was answered without it.
+    pub fn count_bypassed(&self) {
+        self.bypassed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One line for a change of state; what is in flight to a server that is given up ends with it.
+    pub(super) fn announce(&self, transition: Transition, reason: &str) {
+        let address = &self.address;
+        let Transition {
+            from,
+            to,
+            failures,
+            lasted,
+        } = transition;
+        if to == State::Closed {
+            let bypassed = self.bypassed.swap(0, Ordering::Relaxed);
+            let mut report = self.report();
+            report.last_fault = None;
+            report.misconfiguration_was_said = false;
+            report.reasons_said = 0;
+            info!(
+                "redis breaker {} -> closed: {reason} ({address}); it was away for {:.1} s, \
+                 {bypassed} lookups went without it",
+                from.word(),
+                lasted.as_secs_f64(),
+            );
+        } else {
+            if from == State::Closed {
+                self.bypassed.store(0, Ordering::Relaxed);
+            }
+            self.calls.give_up_all();
+            warn!(
+                "redis breaker {} -> {}: {reason} ({address}; {failures} consecutive failures); \
+                 serving without it",
+                from.word(),
+                to.word(),
+            );
+        }
+    }
+
+    /// Loudly, and once an outage: nothing but a person can mend it.
+    pub(super) fn say_misconfiguration(&self, fault: &Fault) {
+        if !std::mem::replace(&mut self.report().misconfiguration_was_said, true) {
+            error!(
+                "redis at {} refuses us: {fault}; check [redis] url, password_file and the ACL",
+                self.address
+            );
+        }
+    }
+
+    pub(super) fn report(&self) -> MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
