@@ -11,7 +11,7 @@ use redis::Value;
 
 use crate::breaker::{Breaker, Permit, State, Transition};
 use crate::clock::{self, Deadline};
-use crate::config::{self, RedisAddress};
+use crate::config::{self, RedisAddress, Servers};
 use crate::resolver::HostResolver;
 
 pub mod calls;
@@ -92,28 +92,26 @@ impl Cache {
     /// For `callers` threads that make calls. Opens no connection.
     #[must_use]
     pub fn new(redis: &config::Redis, breaker: &config::Breaker, callers: usize) -> Self {
-        let url = &redis.url;
-        let (endpoint, address) = match &url.address {
-            RedisAddress::Tcp(host, port) => {
-                let address = match host.contains(':') {
-                    true => format!("[{host}]:{port}"),
-                    false => format!("{host}:{port}"),
-                };
-                // An address may change with a fail-over: every connect looks again.
-                let resolver = HostResolver::new(address.clone(), Duration::ZERO);
-                (Endpoint::Tcp(resolver), address)
+        let (server, db) = match &redis.servers {
+            Servers::Single { address, db } => (address.clone(), *db),
+            // Not found out yet; whatever the first one is, it answers for no key that is not its own.
+            Servers::Sentinel { nodes, .. } | Servers::Cluster { nodes } => {
+                (RedisAddress::Tcp(nodes[0].clone()), 0)
             }
-            RedisAddress::Unix(path) => (
-                Endpoint::Unix(path.clone().into_boxed_path()),
-                path.display().to_string(),
-            ),
+        };
+        let address = server.to_string();
+        let endpoint = match server {
+            // An address may change with a fail-over: every connect looks again.
+            RedisAddress::Tcp(_) => {
+                Endpoint::Tcp(HostResolver::new(address.clone(), Duration::ZERO))
+            }
+            RedisAddress::Unix(path) => Endpoint::Unix(path.into_boxed_path()),
         };
         let dial = Arc::new(Dial {
             endpoint,
             handshake: Handshake {
-                username: url.username.clone(),
-                password: url.password.clone(),
-                db: url.db,
+                login: redis.login.clone(),
+                db,
             },
         });
         Self {
