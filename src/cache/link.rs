@@ -17,6 +17,7 @@ use rustix::net::RecvFlags;
 
 use super::fault::{Fault, Step};
 use crate::clock::{self, Deadline};
+use crate::config::Login;
 use crate::resolver::{HostResolver, ResolveError};
 
 /// Bytes of all replies to one call: what a batch may cost in memory before it is given up.
@@ -37,12 +38,10 @@ pub enum Endpoint {
 }
 
 /// What a new connection says before anything else.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Handshake {
-    /// ACL user, for servers that know users.
-    pub username: Option<String>,
-    /// Password, for AUTH.
-    pub password: Option<String>,
+    /// For AUTH.
+    pub login: Login,
     /// Database, for SELECT.
     pub db: i64,
 }
@@ -200,13 +199,11 @@ impl Link {
 
     fn shake_hands(&mut self, handshake: &Handshake, deadline: Deadline) -> Result<(), Fault> {
         let mut commands = Vec::new();
-        if let Some(password) = &handshake.password {
-            let mut auth = redis::cmd("AUTH");
-            if let Some(username) = &handshake.username {
-                auth.arg(username);
-            }
-            auth.arg(password);
-            commands.push(auth);
+        let mut auth = redis::cmd("AUTH");
+        match &handshake.login {
+            Login::Nobody => {}
+            Login::Password(password) => commands.push(auth.arg(password).clone()),
+            Login::User { name, password } => commands.push(auth.arg(name).arg(password).clone()),
         }
         if handshake.db != 0 {
             let mut select = redis::cmd("SELECT");
@@ -410,7 +407,11 @@ mod tests {
             }
         });
         let endpoint = Endpoint::Tcp(HostResolver::new(address, Duration::ZERO));
-        Link::open(&endpoint, &Handshake::default(), soon(), |_| {}).expect("a link")
+        let handshake = Handshake {
+            login: Login::Nobody,
+            db: 0,
+        };
+        Link::open(&endpoint, &handshake, soon(), |_| {}).expect("a link")
     }
 
     fn soon() -> Deadline {

@@ -3,15 +3,11 @@
 //! knows routes, sources or HTTP.
 
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use scheduled_thread_pool::ScheduledThreadPool;
+use crate::config::{self, RedisAddress, Servers};
 
-use crate::breaker::Breaker;
-use crate::clock;
-use crate::config::{self, RedisAddress};
-use crate::resolver::HostResolver;
-
+pub mod blueprint;
 pub mod calls;
 pub mod fault;
 pub mod limits;
@@ -27,10 +23,8 @@ pub mod status;
 pub mod table;
 pub mod write;
 
+use blueprint::Blueprint;
 use limits::Limits;
-use link::{Endpoint, Handshake};
-use node::Node;
-use pool::{Dial, Pool};
 use slots::Slot;
 use table::Table;
 
@@ -49,43 +43,17 @@ impl Cache {
     /// For `callers` threads that make calls. Opens no connection.
     #[must_use]
     pub fn new(redis: &config::Redis, breaker: &config::Breaker, callers: usize) -> Self {
-        let url = &redis.url;
-        let (endpoint, address) = match &url.address {
-            RedisAddress::Tcp(host, port) => {
-                let address = match host.contains(':') {
-                    true => format!("[{host}]:{port}"),
-                    false => format!("{host}:{port}"),
-                };
-                // An address may change with a fail-over: every connect looks again.
-                let resolver = HostResolver::new(address.clone(), Duration::ZERO);
-                (Endpoint::Tcp(resolver), address)
+        let blueprint = Blueprint::new(redis, breaker, callers);
+        let address = match &redis.servers {
+            Servers::Single { address, .. } => address.clone(),
+            // Not found out yet; whatever the first one is, it answers for no key that is not its own.
+            Servers::Sentinel { nodes, .. } | Servers::Cluster { nodes } => {
+                RedisAddress::Tcp(nodes[0].clone())
             }
-            RedisAddress::Unix(path) => (
-                Endpoint::Unix(path.clone().into_boxed_path()),
-                path.display().to_string(),
-            ),
         };
-        let dial = Arc::new(Dial {
-            endpoint,
-            handshake: Handshake {
-                username: url.username.clone(),
-                password: url.password.clone(),
-                db: url.db,
-            },
-        });
-        let limits = Arc::new(Limits::new(redis, breaker));
-        let breaker = Breaker::new(breaker, clock::now());
-        // r2d2 would start three threads for each pool; what they do takes microseconds.
-        let threads = Arc::new(
-            ScheduledThreadPool::builder()
-                .num_threads(1)
-                .thread_name_pattern("pool-{}")
-                .build(),
-        );
-        let pool = Pool::new(Arc::clone(&dial), redis.pool_size, threads);
-        let node = Node::new(address, dial, breaker, pool, Arc::clone(&limits), callers);
+        let node = blueprint.node(&address);
         Self {
-            limits,
+            limits: Arc::clone(blueprint.limits()),
             table: RwLock::new(Arc::new(Table::of_one(Arc::new(node)))),
         }
     }
