@@ -10,6 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cache::Cache;
 use crate::cache::prober::Prober;
+use crate::cache::topology::Topology;
 use crate::clock;
 use crate::config::Config;
 use crate::health::{Draining, Health};
@@ -69,6 +70,7 @@ pub struct App {
     fronts: Vec<Front>,
     pipeline: Pipeline,
     prober: Prober,
+    topology: Option<Topology>,
     watchdog: Option<Watchdog>,
     draining: Arc<Draining>,
     room: Arc<Room>,
@@ -109,6 +111,7 @@ impl App {
             config.redis.batch_max,
         )?;
         let probe_key = format!("{}evenkeel:probe", config.redis.key_prefix);
+        let topology = Topology::start(&cache, &config.redis, &probe_key)?;
         let prober = Prober::start(cache, config.breaker.probe_interval, probe_key)?;
         let health = Health {
             redis: config.health.redis,
@@ -142,6 +145,7 @@ impl App {
             fronts,
             pipeline,
             prober,
+            topology,
             watchdog,
             draining,
             room,
@@ -176,6 +180,7 @@ impl App {
         // What was fetched for the last answers still goes to Redis.
         self.pipeline.end(limit.max(clock::now() + LAST_WRITES));
         drop(self.prober);
+        drop(self.topology);
         drop(self.watchdog);
         farewell(&self.metrics, left, began);
     }

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use scheduled_thread_pool::ScheduledThreadPool;
 
+use super::bell::Bell;
 use super::limits::Limits;
 use super::link::{Endpoint, Handshake};
 use super::node::Node;
 use super::pool::{Dial, Pool};
 use crate::breaker::Breaker;
 use crate::clock;
-use crate::config::{self, RedisAddress, Servers};
+use crate::config::{self, HostPort, Login, RedisAddress, Servers};
 use crate::resolver::HostResolver;
 
 /// What all nodes have in common.
@@ -21,6 +22,8 @@ pub struct Blueprint {
     pool_size: usize,
     callers: usize,
     limits: Arc<Limits>,
+    /// Rung by nodes that are not what they were.
+    pub(super) bell: Arc<Bell>,
     /// r2d2 would start three threads for each pool; what they do takes microseconds.
     threads: Arc<ScheduledThreadPool>,
 }
@@ -41,11 +44,13 @@ impl Blueprint {
             handshake: Handshake {
                 login: redis.login.clone(),
                 db,
+                master: matches!(redis.servers, Servers::Sentinel { .. }),
             },
             breaker: breaker.clone(),
             pool_size: redis.pool_size,
             callers,
             limits: Arc::new(Limits::new(redis, breaker)),
+            bell: Arc::default(),
             threads: Arc::new(threads),
         }
     }
@@ -59,7 +64,7 @@ impl Blueprint {
     /// The node at `address`, with a breaker that has seen nothing yet. Opens no connection.
     #[must_use]
     pub fn node(&self, address: &RedisAddress) -> Node {
-        let dial = Arc::new(self.dial(address));
+        let dial = Arc::new(self.dial(address, self.handshake.clone()));
         Node::new(
             address.to_string(),
             Arc::clone(&dial),
@@ -67,11 +72,23 @@ impl Blueprint {
             Pool::new(dial, self.pool_size, Arc::clone(&self.threads)),
             Arc::clone(&self.limits),
             self.callers,
+            Arc::clone(&self.bell),
         )
     }
 
+    /// How the Sentinel at `address` is reached.
+    #[must_use]
+    pub fn sentinel(&self, address: &HostPort, login: &Login) -> Dial {
+        let handshake = Handshake {
+            login: login.clone(),
+            db: 0,
+            master: false,
+        };
+        self.dial(&RedisAddress::Tcp(address.clone()), handshake)
+    }
+
     /// How the server at `address` is reached.
-    fn dial(&self, address: &RedisAddress) -> Dial {
+    fn dial(&self, address: &RedisAddress, handshake: Handshake) -> Dial {
         let endpoint = match address {
             // An address may change with a fail-over: every connect looks again.
             RedisAddress::Tcp(server) => {
@@ -81,7 +98,7 @@ impl Blueprint {
         };
         Dial {
             endpoint,
-            handshake: self.handshake.clone(),
+            handshake,
         }
     }
 }

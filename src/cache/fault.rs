@@ -26,6 +26,8 @@ pub enum Fault {
     Misconfigured(String),
     /// READONLY: a replica; a master is elsewhere.
     ReadOnly(String),
+    /// Named as the master, and says that it is not.
+    NotMaster(String),
     /// OOM, MISCONF, NOREPLICAS: writes are refused, reads go on.
     WriteRefused(String),
     /// Any other error reply. WRONGTYPE is not among them: it is a miss.
@@ -94,6 +96,12 @@ impl Fault {
         matches!(self, Self::Misconfigured(_))
     }
 
+    /// A server that calls itself `role`.
+    #[must_use]
+    pub fn not_master(role: &str) -> Self {
+        Self::NotMaster(printable(role))
+    }
+
     /// The class of an I/O error met in `step`.
     #[must_use]
     pub fn from_io(error: &io::Error, step: Step) -> Self {
@@ -137,6 +145,7 @@ impl fmt::Display for Fault {
             Self::NotReady(reply) => write!(f, "not ready: {reply}"),
             Self::Misconfigured(reply) => write!(f, "refused by configuration: {reply}"),
             Self::ReadOnly(reply) => write!(f, "not a master: {reply}"),
+            Self::NotMaster(role) => write!(f, "not a master: its role is {role}"),
             Self::WriteRefused(reply) => write!(f, "write refused: {reply}"),
             Self::Refused(reply) => write!(f, "refused: {reply}"),
             Self::NoConnection => write!(f, "all connections of the pool are in use"),

@@ -16,6 +16,7 @@ use redis::{Cmd, Parser, Value};
 use rustix::net::RecvFlags;
 
 use super::fault::{Fault, Step};
+use super::role;
 use crate::clock::{self, Deadline};
 use crate::config::Login;
 use crate::resolver::{HostResolver, ResolveError};
@@ -44,6 +45,8 @@ pub struct Handshake {
     pub login: Login,
     /// Database, for SELECT.
     pub db: i64,
+    /// Whether the server has to be a master, by its own word.
+    pub master: bool,
 }
 
 /// The socket, shared with whoever may have to end a call from outside.
@@ -166,6 +169,9 @@ impl Link {
             broken: false,
         };
         link.shake_hands(handshake, deadline)?;
+        if handshake.master {
+            role::check(&mut link, deadline)?;
+        }
         Ok(link)
     }
 
@@ -229,14 +235,35 @@ impl Link {
         deadline: Deadline,
         step: Step,
     ) -> Result<Vec<Value>, Fault> {
+        self.send(commands, deadline, step)?;
+        self.receive(commands.len(), deadline, step)
+    }
+
+    /// The first half of a call, for whoever has more than one server to ask at once.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub fn send(&mut self, commands: &[Cmd], deadline: Deadline, step: Step) -> Result<(), Fault> {
         // Broken until the last reply is in: an early return or a panic leaves it so.
         self.broken = true;
         let mut packed = Vec::new();
         for command in commands {
             command.write_packed_command(&mut packed);
         }
-        write_all(&self.socket, &packed, deadline).map_err(|e| Fault::from_io(&e, step))?;
-        let mut replies = Vec::with_capacity(commands.len());
+        write_all(&self.socket, &packed, deadline).map_err(|e| Fault::from_io(&e, step))
+    }
+
+    /// The second half: a reply to each of the `count` commands that were sent.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub fn receive(
+        &mut self,
+        count: usize,
+        deadline: Deadline,
+        step: Step,
+    ) -> Result<Vec<Value>, Fault> {
+        let mut replies = Vec::with_capacity(count);
         let mut reader = ReplyReader {
             socket: &self.socket,
             received: &mut self.received,
@@ -248,7 +275,7 @@ impl Link {
         // A new parser for every call: what a server sends beyond the replies goes with it, and can
         // never be taken for the reply to the next call.
         let mut parser = Parser::new();
-        for _ in commands {
+        for _ in 0..count {
             match parser.parse_value(&mut reader) {
                 Ok(reply) => replies.push(reply),
                 // The parser hides the error of the socket in its own.
@@ -410,6 +437,7 @@ mod tests {
         let handshake = Handshake {
             login: Login::Nobody,
             db: 0,
+            master: false,
         };
         Link::open(&endpoint, &handshake, soon(), |_| {}).expect("a link")
     }

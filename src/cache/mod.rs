@@ -2,11 +2,13 @@
 //! Everything that knows the Redis protocol or its client crates is in this folder; nothing here
 //! knows routes, sources or HTTP.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
+use crate::breaker::State;
 use crate::config::{self, RedisAddress, Servers};
 
+pub mod bell;
 pub mod blueprint;
 pub mod calls;
 pub mod fault;
@@ -18,21 +20,29 @@ pub mod parts;
 pub mod pool;
 pub mod prober;
 pub mod read;
+pub mod role;
+pub mod sentinel;
 pub mod slots;
 pub mod status;
 pub mod table;
+pub mod topology;
 pub mod write;
 
 use blueprint::Blueprint;
 use limits::Limits;
+use node::Node;
 use slots::Slot;
+use status::{Mode, Survey};
 use table::Table;
 
 /// Redis, as one process sees it.
 pub struct Cache {
-    limits: Arc<Limits>,
+    mode: Mode,
+    blueprint: Blueprint,
     /// Guards which table is in force; held for nanoseconds.
     table: RwLock<Arc<Table>>,
+    /// Guards what the topology thread has found out; held for nanoseconds.
+    survey: Mutex<Survey>,
 }
 
 /// The call brought nothing: Redis is not to be asked again by the same request.
@@ -40,28 +50,65 @@ pub struct Cache {
 pub struct Unusable;
 
 impl Cache {
-    /// For `callers` threads that make calls. Opens no connection.
+    /// For `callers` threads that make calls. Opens no connection. Where the nodes have to be found
+    /// first, it has none until [`topology::Topology`] has found them.
     #[must_use]
     pub fn new(redis: &config::Redis, breaker: &config::Breaker, callers: usize) -> Self {
         let blueprint = Blueprint::new(redis, breaker, callers);
-        let address = match &redis.servers {
-            Servers::Single { address, .. } => address.clone(),
-            // Not found out yet; whatever the first one is, it answers for no key that is not its own.
-            Servers::Sentinel { nodes, .. } | Servers::Cluster { nodes } => {
-                RedisAddress::Tcp(nodes[0].clone())
-            }
+        let table = match &redis.servers {
+            Servers::Single { address, .. } => Table::of_one(Arc::new(blueprint.node(address))),
+            Servers::Sentinel { .. } | Servers::Cluster { .. } => Table::of_none(),
         };
-        let node = blueprint.node(&address);
+        let survey = Survey {
+            fault: table
+                .nodes()
+                .is_empty()
+                .then(|| "nobody was asked yet".to_owned()),
+            guides: Vec::new(),
+        };
         Self {
-            limits: Arc::clone(blueprint.limits()),
-            table: RwLock::new(Arc::new(Table::of_one(Arc::new(node)))),
+            mode: Mode::of(&redis.servers),
+            blueprint,
+            table: RwLock::new(Arc::new(table)),
+            survey: Mutex::new(survey),
         }
+    }
+
+    /// A node that is not in the table yet.
+    fn new_node(&self, address: &RedisAddress) -> Node {
+        self.blueprint.node(address)
+    }
+
+    /// From now on `table` says who serves what. Nodes that it does not have are let go: no connection
+    /// to them stays open.
+    fn put_in_force(&self, table: Table) {
+        let table = Arc::new(table);
+        let old = {
+            let mut in_force = self.table.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *in_force, Arc::clone(&table))
+        };
+        for node in old.nodes() {
+            if !table.nodes().iter().any(|kept| Arc::ptr_eq(kept, node)) {
+                node.retire();
+            }
+        }
+    }
+
+    fn survey(&self) -> MutexGuard<'_, Survey> {
+        self.survey.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is nothing to be found out.
+    fn is_well(&self) -> bool {
+        let table = self.table();
+        let is_well = |node: &Arc<Node>| node.breaker.state().0 == State::Closed;
+        !table.nodes().is_empty() && table.nodes().iter().all(is_well)
     }
 
     /// What it may cost, and how much is asked of it at once.
     #[must_use]
     pub fn limits(&self) -> &Limits {
-        &self.limits
+        self.blueprint.limits()
     }
 
     /// Which node serves which key, now.

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use log::{error, info, warn};
 
+use super::bell::Bell;
 use super::calls::Calls;
 use super::fault::Fault;
 use super::limits::Limits;
@@ -32,6 +33,10 @@ pub struct Node {
     /// Guards what is said about the outage.
     report: Mutex<Report>,
     pub(super) writes: Writes,
+    /// Rung when it is not what it was.
+    pub(super) bell: Arc<Bell>,
+    /// Another has taken its place: what becomes of it is nobody's business any more.
+    is_retired: AtomicBool,
 }
 
 /// What is known of the last time that it failed.
@@ -68,6 +73,7 @@ impl Node {
         pool: Pool,
         limits: Arc<Limits>,
         callers: usize,
+        bell: Arc<Bell>,
     ) -> Self {
         Self {
             address,
@@ -80,6 +86,8 @@ impl Node {
             bypassed: AtomicU64::new(0),
             report: Mutex::default(),
             writes: Writes::default(),
+            bell,
+            is_retired: AtomicBool::new(false),
         }
     }
 
@@ -152,10 +160,27 @@ impl Node {
         self.report().back_since
     }
 
+    /// From now on nobody asks it: what is in flight ends, no connection is opened, and the open ones
+    /// are closed with the last who holds it.
+    pub(super) fn retire(&self) {
+        self.is_retired.store(true, Ordering::Release);
+        self.pool.close();
+        self.calls.give_up_all();
+    }
+
+    /// It takes the place of another: what was written there last may be missing here.
+    pub(super) fn takes_over(&self, now: Instant) {
+        self.report().back_since = Some(now);
+    }
+
     pub(super) fn failed(&self, permit: Permit, fault: &Fault) {
+        if self.is_retired.load(Ordering::Acquire) {
+            return;
+        }
         if fault.ends_the_generation() {
             self.pool.discard_all();
             self.report().is_lost = true;
+            self.bell.ring();
         }
         if !fault.counts_as_failure() {
             return;
@@ -210,6 +235,11 @@ impl Node {
         self.calls.is_any()
     }
 
+    /// Lookups answered without it since its breaker opened.
+    pub(super) fn bypassed(&self) -> u64 {
+        self.bypassed.load(Ordering::Relaxed)
+    }
+
     /// A lookup was answered without it.
     pub fn count_bypassed(&self) {
         self.bypassed.fetch_add(1, Ordering::Relaxed);
@@ -241,6 +271,7 @@ impl Node {
                 self.bypassed.store(0, Ordering::Relaxed);
             }
             self.calls.give_up_all();
+            self.bell.ring();
             warn!(
                 "redis breaker {} -> {}: {reason} ({address}; {failures} consecutive failures); \
                  serving without it",

@@ -25,6 +25,8 @@ pub struct Pool {
     generation: AtomicU64,
     /// A connection at rest was found closed since this was last asked.
     has_lost: AtomicBool,
+    /// No connection is drawn any more.
+    is_closed: AtomicBool,
 }
 
 /// How to open a connection.
@@ -88,6 +90,7 @@ impl Pool {
             dial,
             generation: AtomicU64::new(0),
             has_lost: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
         }
     }
 
@@ -119,6 +122,9 @@ impl Pool {
             // The old one is closed before the new one is opened.
             slot.link = None;
             slot.generation = generation;
+            if self.is_closed.load(Ordering::Acquire) {
+                return Err(Fault::Closed("another node has taken its place".to_owned()));
+            }
             let dial = &self.dial;
             slot.link = Some(Link::open(
                 &dial.endpoint,
@@ -135,6 +141,12 @@ impl Pool {
     /// From now on no connection that is open or in use is drawn again.
     pub fn discard_all(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// From now on no connection is opened, nor any that is open or in use drawn again.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.discard_all();
     }
 
     /// Whether a connection at rest was found closed since this was last asked: the server may have

@@ -157,7 +157,7 @@ fn look_again(node: &Node, probe_key: &str) {
 
 /// Connects, says PING and reads a key, all within half a request's budget, and the two replies well
 /// within what would be a stall again.
-fn probe(node: &Node, probe_key: &str) -> Result<(), Fault> {
+pub(super) fn probe(node: &Node, probe_key: &str) -> Result<(), Fault> {
     let deadline = Deadline::after(clock::now(), node.limits.timeout / 2);
     let dial = &node.dial;
     let mut link = Link::open(&dial.endpoint, &dial.handshake, deadline, |_| {})?;

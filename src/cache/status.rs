@@ -5,12 +5,70 @@ use std::time::{Duration, Instant};
 use super::Cache;
 use super::node::Node;
 use crate::breaker::State;
+use crate::config::Servers;
 
 /// What is known of Redis as a whole.
 #[derive(Debug, Clone)]
 pub struct Status {
-    /// Of every node.
+    /// `[redis] mode`.
+    pub mode: Mode,
+    /// Of every node that is asked for keys.
     pub nodes: Vec<NodeStatus>,
+    /// Of those who tell where the nodes are: Sentinels.
+    pub guides: Vec<Guide>,
+    /// Why it is not known where the nodes are, or not for certain.
+    pub fault: Option<String>,
+}
+
+/// How the nodes are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// There is one, and its address is configured.
+    Single,
+    /// Sentinels name the master.
+    Sentinel,
+    /// The nodes of a cluster name each other.
+    Cluster,
+}
+
+impl Mode {
+    /// The mode of `servers`.
+    #[must_use]
+    pub fn of(servers: &Servers) -> Self {
+        match servers {
+            Servers::Single { .. } => Self::Single,
+            Servers::Sentinel { .. } => Self::Sentinel,
+            Servers::Cluster { .. } => Self::Cluster,
+        }
+    }
+
+    /// The word for it in settings, `/healthz` and metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::Sentinel => "sentinel",
+            Self::Cluster => "cluster",
+        }
+    }
+}
+
+/// What the topology thread has found out, beside the table.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// Why it is not known where the nodes are, or not for certain.
+    pub fault: Option<String>,
+    /// Whom it asks.
+    pub guides: Vec<Guide>,
+}
+
+/// One who is asked where the nodes are.
+#[derive(Debug, Clone)]
+pub struct Guide {
+    /// Where it is.
+    pub address: String,
+    /// Why it is of no use, if it is of none.
+    pub fault: Option<String>,
 }
 
 /// What is known of one node.
@@ -32,7 +90,7 @@ impl Status {
     /// Whether every key can be asked for.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.nodes.iter().all(|node| node.state == State::Closed)
+        !self.nodes.is_empty() && self.nodes.iter().all(|node| node.state == State::Closed)
     }
 
     /// Whether no key can be asked for.
@@ -63,7 +121,11 @@ impl Cache {
     #[must_use]
     pub fn status(&self, now: Instant) -> Status {
         let table = self.table();
+        let survey = self.survey();
         Status {
+            mode: self.mode,
+            guides: survey.guides.clone(),
+            fault: survey.fault.clone(),
             nodes: table.nodes().iter().map(|node| node.status(now)).collect(),
         }
     }

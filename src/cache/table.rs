@@ -12,6 +12,12 @@ pub struct Table {
 }
 
 impl Table {
+    /// Nobody serves anything.
+    #[must_use]
+    pub fn of_none() -> Self {
+        Self { nodes: Vec::new() }
+    }
+
     /// `node` serves every key.
     #[must_use]
     pub fn of_one(node: Arc<Node>) -> Self {

@@ -116,6 +116,9 @@ impl Node {
                 Ok(written)
             }
             Err(fault @ (Fault::WriteRefused(_) | Fault::ReadOnly(_))) => {
+                if matches!(fault, Fault::ReadOnly(_)) {
+                    self.bell.ring();
+                }
                 self.writes_are_refused(&fault, commands.len());
                 Err(Unusable)
             }
