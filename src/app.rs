@@ -2,17 +2,19 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::admin::Admin;
 use crate::cache::Cache;
 use crate::cache::prober::Prober;
 use crate::cache::topology::Topology;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Route};
 use crate::health::{Draining, Health};
 use crate::http::accept::{Acceptor, Door, Room};
 use crate::http::connection::Message;
@@ -28,7 +30,10 @@ use crate::systemd::activation::{self, NotServable};
 use crate::systemd::watchdog::{Watchdog, Watched};
 
 /// Descriptors for everything but clients: Redis, sources, the library, logs.
-const DESCRIPTORS_RESERVED: u64 = 64;
+const DESCRIPTORS_RESERVED: u64 = 64 + ADMIN_CONNECTIONS_MAX as u64;
+
+/// Connections of operators at once.
+const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 /// How long the last values may take to be written to Redis when the drain time-out is over.
 const LAST_WRITES: Duration = Duration::from_millis(500);
@@ -36,8 +41,8 @@ const LAST_WRITES: Duration = Duration::from_millis(500);
 /// Why the service could not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// The configured address cannot be listened on.
-    Bind(std::net::SocketAddr, io::Error),
+    /// The configured address cannot be listened on; the section says whose it is.
+    Bind(&'static str, SocketAddr, io::Error),
     /// What systemd passed cannot be listened on.
     Passed(NotServable),
     /// The system lacks threads, descriptors or memory.
@@ -47,8 +52,11 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bind(address, error) => {
-                write!(f, "cannot listen on {address} ([server] listen): {error}")
+            Self::Bind(section, address, error) => {
+                write!(
+                    f,
+                    "cannot listen on {address} ([{section}] listen): {error}"
+                )
             }
             Self::Passed(error) => write!(f, "cannot listen: {error}"),
             Self::System(error) => write!(f, "the system does not let it start: {error}"),
@@ -64,11 +72,19 @@ impl From<io::Error> for StartError {
     }
 }
 
+/// The door of operators: its own accept loop and front, so that clients cannot shut it.
+struct AdminDoor {
+    address: SocketAddr,
+    _acceptor: Acceptor,
+    _front: Front,
+}
+
 /// The running service. Fields are dropped in their order: the doors first, the workers after them.
 pub struct App {
     acceptor: Acceptor,
     fronts: Vec<Front>,
     pipeline: Pipeline,
+    admin: Option<AdminDoor>,
     prober: Prober,
     topology: Option<Topology>,
     watchdog: Option<Watchdog>,
@@ -87,22 +103,11 @@ impl App {
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let door = open(config)?;
         let local = door.address()?;
-        let metrics = Arc::new(Metrics::default());
+        let admin_door = config.admin.listen.map(bind_admin).transpose()?;
+        let metrics = Arc::new(Metrics::new(config)?);
         let draining = Arc::new(Draining::default());
         let room = Arc::new(Room::new(affordable_connections(config)));
-        let cache = Cache::new(
-            &config.redis,
-            &config.breaker,
-            Pipeline::callers(config.redis.readers),
-        );
-        let cache = Arc::new(cache);
-        let lookups = Arc::new(Lookups::new(
-            config,
-            sources(config),
-            Arc::clone(&cache),
-            Memory::new(&config.memory),
-            Arc::clone(&metrics),
-        ));
+        let lookups = Arc::new(lookups(config, &metrics));
         let pipeline = Pipeline::start(
             &lookups,
             &metrics,
@@ -111,9 +116,10 @@ impl App {
             config.redis.batch_max,
         )?;
         let probe_key = format!("{}evenkeel:probe", config.redis.key_prefix);
-        let topology = Topology::start(&cache, &config.redis, &probe_key)?;
-        let prober = Prober::start(cache, config.breaker.probe_interval, probe_key)?;
-        let health = Health {
+        let cache = lookups.cache();
+        let topology = Topology::start(cache, &config.redis, &probe_key)?;
+        let prober = Prober::start(Arc::clone(cache), config.breaker.probe_interval, probe_key)?;
+        let health = Arc::new(Health {
             redis: config.health.redis,
             stuck_after: config.server.request_timeout * 2 + Duration::from_secs(5),
             queue_max: config.server.queue,
@@ -123,27 +129,36 @@ impl App {
             metrics: Arc::clone(&metrics),
             draining: Arc::clone(&draining),
             self_check: Arc::default(),
-        };
+        });
         let watched = Watched::of(&health, local, config.server.request_timeout);
-        let service = Arc::new(Service::new(
-            Contract::new(config.server.contract, config.routes.clone()),
-            health,
-            Arc::clone(&metrics),
-            config.server.max_key,
-            config.server.request_timeout,
-        ));
+        let service = Arc::new(service(config, config.routes.clone(), &health));
         let fronts = start_fronts(config, &service, &lookups, &room)?;
+        let admin = admin_door.map(|door| open_admin(config, door, &health, &lookups));
+        let admin = admin.transpose()?;
         let mailboxes = fronts
             .iter()
             .map(|front| Arc::clone(front.mailbox()))
             .collect();
-        let acceptor = Acceptor::start(door, Arc::clone(&room), mailboxes, Arc::clone(&metrics))?;
+        let acceptor = Acceptor::start(
+            "accept",
+            door,
+            Arc::clone(&room),
+            mailboxes,
+            Arc::clone(&metrics),
+        )?;
+        if let Some(admin) = &admin {
+            info!(
+                "admin door on {}: /metrics, /outages, /healthz",
+                admin.address
+            );
+        }
         info!("evenkeel {} listens on {local}", env!("CARGO_PKG_VERSION"));
         let watchdog = Watchdog::start(watched)?;
         Ok(Self {
             acceptor,
             fronts,
             pipeline,
+            admin,
             prober,
             topology,
             watchdog,
@@ -182,6 +197,7 @@ impl App {
         drop(self.prober);
         drop(self.topology);
         drop(self.watchdog);
+        drop(self.admin);
         farewell(&self.metrics, left, began);
     }
 }
@@ -193,8 +209,57 @@ fn open(config: &Config) -> Result<Door, StartError> {
             info!("the socket that systemd passed is used, not [server] listen = {address}");
             Ok(Door::passed(listener)?)
         }
-        None => Door::bind(address).map_err(|error| StartError::Bind(address, error)),
+        None => Door::bind(address).map_err(|error| StartError::Bind("server", address, error)),
     }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        head_max_bytes: config.server.max_head,
+        head_timeout: config.server.head_timeout,
+        idle_timeout: config.server.idle_timeout,
+        write_timeout: config.server.write_timeout,
+    }
+}
+
+fn service(config: &Config, routes: Vec<Route>, health: &Arc<Health>) -> Service {
+    Service::new(
+        Contract::new(config.server.contract, routes),
+        Arc::clone(health),
+        Arc::clone(&health.metrics),
+        config.server.max_key,
+        config.server.request_timeout,
+    )
+}
+
+fn bind_admin(address: SocketAddr) -> Result<Door, StartError> {
+    Door::bind(address).map_err(|error| StartError::Bind("admin", address, error))
+}
+
+/// Opens the door of operators: no routes behind it, but its own pages.
+fn open_admin(
+    config: &Config,
+    door: Door,
+    health: &Arc<Health>,
+    lookups: &Arc<Lookups>,
+) -> io::Result<AdminDoor> {
+    let service = service(config, Vec::new(), health).with(Admin::new(Arc::clone(health)));
+    let room = Arc::new(Room::new(ADMIN_CONNECTIONS_MAX));
+    let address = door.address()?;
+    let front = Front::start(
+        "admin-front".to_owned(),
+        limits(config),
+        Arc::new(service),
+        Arc::clone(lookups),
+        Arc::clone(&room),
+    )?;
+    let mailboxes = vec![Arc::clone(front.mailbox())];
+    let metrics = Arc::clone(&health.metrics);
+    Ok(AdminDoor {
+        address,
+        _acceptor: Acceptor::start("admin-accept", door, room, mailboxes, metrics)?,
+        _front: front,
+    })
 }
 
 fn start_fronts(
@@ -203,25 +268,38 @@ fn start_fronts(
     lookups: &Arc<Lookups>,
     room: &Arc<Room>,
 ) -> io::Result<Vec<Front>> {
-    let limits = Limits {
-        head_max_bytes: config.server.max_head,
-        head_timeout: config.server.head_timeout,
-        idle_timeout: config.server.idle_timeout,
-        write_timeout: config.server.write_timeout,
-    };
     let numbers = 0..config.server.fronts;
     numbers
         .map(|number| {
             let (service, lookups) = (Arc::clone(service), Arc::clone(lookups));
-            Front::start(number, limits.clone(), service, lookups, Arc::clone(room))
+            let name = format!("front-{number}");
+            Front::start(name, limits(config), service, lookups, Arc::clone(room))
         })
         .collect()
 }
 
-fn sources(config: &Config) -> Vec<GuardedSource> {
-    let sources = config.sources.iter();
+fn lookups(config: &Config, metrics: &Arc<Metrics>) -> Lookups {
+    let cache = Cache::new(
+        &config.redis,
+        &config.breaker,
+        Pipeline::callers(config.redis.readers),
+        Arc::clone(metrics),
+    );
+    Lookups::new(
+        config,
+        sources(config, metrics),
+        Arc::new(cache),
+        Memory::new(&config.memory),
+        Arc::clone(metrics),
+    )
+}
+
+fn sources(config: &Config, metrics: &Arc<Metrics>) -> Vec<GuardedSource> {
+    let sources = config.sources.iter().enumerate();
     sources
-        .map(|source| GuardedSource::new(source, source::build(source)))
+        .map(|(number, source)| {
+            GuardedSource::new(source, number, source::build(source), Arc::clone(metrics))
+        })
         .collect()
 }
 

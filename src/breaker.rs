@@ -22,6 +22,9 @@ pub enum State {
 }
 
 impl State {
+    /// Every state there is.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+
     /// The word for it in logs, metrics and `/healthz`.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -66,6 +69,8 @@ struct Machine {
     failures: u32,
     /// Half-open: the trial is out.
     trial_is_out: bool,
+    /// How often it has gone into each state, in the order of [`State::ALL`].
+    entered: [u64; State::ALL.len()],
 }
 
 impl Breaker {
@@ -84,6 +89,7 @@ impl Breaker {
                 generation: 0,
                 failures: 0,
                 trial_is_out: false,
+                entered: [0; State::ALL.len()],
             }),
         }
     }
@@ -93,6 +99,12 @@ impl Breaker {
     pub fn state(&self) -> (State, Instant) {
         let machine = self.lock();
         (machine.state, machine.since)
+    }
+
+    /// How often it has gone into each state, in the order of [`State::ALL`].
+    #[must_use]
+    pub fn entered(&self) -> [u64; State::ALL.len()] {
+        self.lock().entered
     }
 
     /// Whether [`Self::permit`] would refuse at `now`; changes nothing.
@@ -213,6 +225,7 @@ impl Machine {
         self.generation += 1;
         self.failures = 0;
         self.trial_is_out = false;
+        self.entered[to as usize] += 1;
         transition
     }
 }

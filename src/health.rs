@@ -178,6 +178,7 @@ impl Health {
             (false, false) => "degraded",
         };
         let (fills_waiting, fetching) = self.lookups.fills.len();
+        let fetching: usize = fetching.iter().sum();
         let (connections, connections_max) = self.room.taken();
         let memory = self.lookups.memory();
         let counts = Outcome::ALL.map(|o| (o.word().to_owned(), self.metrics.answers(o).into()));
@@ -201,11 +202,11 @@ impl Health {
             "connections": {"open": connections, "max": connections_max},
             "answers": Value::Object(counts.into_iter().collect()),
             "source": {
-                "calls": self.metrics.source_calls.value(),
-                "failures": self.metrics.source_failures.value(),
-                "joined": self.metrics.joined.value(),
+                "calls": self.metrics.source_calls(),
+                "failures": self.metrics.source_failures(),
+                "joined": self.metrics.joined(),
             },
-            "panics": self.metrics.panics.value(),
+            "panics": self.metrics.panics.get(),
         });
         (if is_down { 503 } else { 200 }, body)
     }

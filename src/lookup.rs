@@ -3,7 +3,6 @@
 //! meets it; the threads that walk it are in `pipeline`. It knows nothing of HTTP.
 
 use std::borrow::Cow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,7 @@ use crate::memory::{Memory, Remembered};
 use crate::metrics::Metrics;
 use crate::pipeline::queue::{Lanes, Queue};
 use crate::recovery::Recovery;
-use crate::source::{Fetched, SourceError};
+use crate::source::Fetched;
 
 mod answer;
 mod guarded;
@@ -109,6 +108,7 @@ impl Lookups {
     pub fn without_redis(&self, lookups: impl IntoIterator<Item = Lookup>, on: On) {
         let (now, table) = (clock::now(), self.cache.table());
         for lookup in lookups {
+            self.metrics.redis.bypassed.inc();
             if let Some(node) = table.node(|| self.slot_of(&lookup.target)) {
                 node.count_bypassed();
             }
@@ -142,7 +142,7 @@ impl Lookups {
             }
             lookup.copy = Some(copy);
         } else if self.memory.knows_absence(*route, key, now) {
-            self.metrics.negative_hits.increment();
+            self.metrics.route(*route).negative_hits.inc();
             return self.answer(lookup, &Answer::NoSuchThing);
         }
         if self.source_of(&lookup.target).refuses(now) {
@@ -151,7 +151,7 @@ impl Lookups {
         let target = lookup.target.clone();
         let missed = missed.then_some(lookup.arrived);
         match self.flights.join(&target, lookup, missed, now) {
-            Joined::Waits => self.metrics.joined.increment(),
+            Joined::Waits => self.metrics.route(target.route).joined.inc(),
             Joined::Has(lookup, landed) => {
                 let copy = Copied {
                     value: &landed.value,
@@ -160,7 +160,12 @@ impl Lookups {
                 };
                 self.answer(lookup, &Answer::Memory(copy));
             }
-            Joined::Leads => self.queue_fetch(target, on),
+            Joined::Leads => {
+                if missed.is_none() {
+                    self.metrics.extra_calls.inc();
+                }
+                self.queue_fetch(target, on);
+            }
         }
     }
 
@@ -179,7 +184,7 @@ impl Lookups {
         let lane = self.routes[target.route].source;
         let has_room = self.fills.has_room_to_spare(lane) && !self.source_of(target).refuses(now);
         if has_room && self.flights.lead(target, now) {
-            self.metrics.refreshes.increment();
+            self.metrics.route(target.route).refreshes.inc();
             self.queue_fetch(target.clone(), On::Worker);
         }
     }
@@ -197,28 +202,14 @@ impl Lookups {
         };
         let deadline = self.flights.last_deadline(&target);
         let deadline = deadline.unwrap_or_else(|| Deadline::after(now, source.timeout));
-        self.metrics.source_calls.increment();
-        let fetch = || source.source.fetch(&target.key, deadline);
-        let fetched = catch_unwind(AssertUnwindSafe(fetch)).unwrap_or_else(|_| {
-            self.metrics.panics.increment();
-            Err(SourceError::Panicked)
-        });
-        let took = clock::now().saturating_duration_since(now);
+        let fetched = source.fetch(permit, &target.key, deadline);
+        let patience = self.slowest_source() + SLOWER_THAN_SOURCE;
+        self.cache.limits().set_patience(patience);
         match fetched {
-            Ok(fetched) => {
-                source.succeeded(permit, took);
-                self.cache
-                    .limits()
-                    .set_patience(self.slowest_source() + SLOWER_THAN_SOURCE);
-                match fetched {
-                    Fetched::Value(value) => self.land(&target, value.into()),
-                    Fetched::NoSuchThing => self.land_nothing(&target),
-                }
-            }
-            Err(error) => {
-                source.failed(permit, &error, &target.key);
-                self.source_failed(&target);
-            }
+            Ok(Fetched::Value(value)) => self.land(&target, value.into()),
+            Ok(Fetched::NoSuchThing) => self.land_nothing(&target),
+            // Said and counted already.
+            Err(_) => self.source_failed(&target),
         }
     }
 
@@ -261,7 +252,6 @@ impl Lookups {
 
     /// Step 5c: the source failed. A key that has a copy is left alone for a while.
     fn source_failed(&self, target: &Target) {
-        self.metrics.source_failures.increment();
         let retry_at = clock::now() + self.routes[target.route].stale_retry;
         self.memory.change(target.route, &target.key, |copy| {
             copy.retry_at = Some(retry_at);
@@ -343,6 +333,12 @@ impl Lookups {
         &self.cache
     }
 
+    /// The sources, for the metrics.
+    #[must_use]
+    pub fn sources(&self) -> &[GuardedSource] {
+        &self.sources
+    }
+
     /// The memory, for health.
     #[must_use]
     pub fn memory(&self) -> &Memory {
@@ -362,7 +358,9 @@ impl Lookups {
     }
 
     fn answer(&self, lookup: Lookup, answer: &Answer<'_>) {
-        self.metrics.count(answer.outcome());
+        let took = clock::now().saturating_duration_since(lookup.arrived);
+        let route = lookup.target.route;
+        self.metrics.answered(route, answer.outcome(), took);
         lookup.client.answer(answer);
     }
 

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::front::served;
-use crate::harness::{App, NoResponse, Origin, Redis, SOON, SourceFault, alone, wait_until};
+use crate::harness::{
+    App, NoResponse, Origin, REDIS_CONNECTIONS_MAX, Redis, SOON, SourceFault, alone, wait_until,
+};
 
 /// A short limit of the front.
 const LIMIT: Duration = Duration::from_millis(600);
@@ -65,8 +67,7 @@ fn an_idle_connection_is_ended_by_idle_timeout_and_a_busy_one_is_not() {
 fn threads_do_not_grow_with_clients_and_descriptors_come_back() {
     let (app, _redis, _origin) = served();
     app.value("new");
-    // Readers and writer may each open a connection to Redis meanwhile.
-    let (threads, descriptors) = (app.threads(), app.descriptors() + 3);
+    let (threads, descriptors) = (app.threads(), app.descriptors() + REDIS_CONNECTIONS_MAX);
     let mut clients: Vec<_> = (0..500).map(|_| app.client()).collect();
     for client in &mut clients {
         client.send("GET /api/data/hit HTTP/1.1\r\nHost: h\r\n\r\n");

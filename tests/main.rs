@@ -17,6 +17,7 @@ mod outage;
 mod front;
 mod clients;
 mod health;
+mod admin;
 mod shutdown;
 mod configuration;
 mod packaging;

@@ -8,19 +8,19 @@ use scheduled_thread_pool::ScheduledThreadPool;
 use super::bell::Bell;
 use super::limits::Limits;
 use super::link::{Endpoint, Handshake};
-use super::node::Node;
 use super::pool::{Dial, Pool};
-use crate::breaker::Breaker;
-use crate::clock;
 use crate::config::{self, HostPort, Login, RedisAddress, Servers};
+use crate::metrics::Metrics;
 use crate::resolver::HostResolver;
 
 /// What all nodes have in common.
 pub struct Blueprint {
     handshake: Handshake,
-    breaker: config::Breaker,
+    pub(super) breaker: config::Breaker,
     pool_size: usize,
-    callers: usize,
+    /// Threads that make calls.
+    pub(super) callers: usize,
+    pub(super) metrics: Arc<Metrics>,
     limits: Arc<Limits>,
     /// Rung by nodes that are not what they were.
     pub(super) bell: Arc<Bell>,
@@ -31,7 +31,12 @@ pub struct Blueprint {
 impl Blueprint {
     /// From the settings, for `callers` threads that make calls.
     #[must_use]
-    pub fn new(redis: &config::Redis, breaker: &config::Breaker, callers: usize) -> Self {
+    pub fn new(
+        redis: &config::Redis,
+        breaker: &config::Breaker,
+        callers: usize,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let db = match &redis.servers {
             Servers::Single { db, .. } | Servers::Sentinel { db, .. } => *db,
             Servers::Cluster { .. } => 0,
@@ -49,6 +54,7 @@ impl Blueprint {
             breaker: breaker.clone(),
             pool_size: redis.pool_size,
             callers,
+            metrics,
             limits: Arc::new(Limits::new(redis, breaker)),
             bell: Arc::default(),
             threads: Arc::new(threads),
@@ -61,19 +67,14 @@ impl Blueprint {
         &self.limits
     }
 
-    /// The node at `address`, with a breaker that has seen nothing yet. Opens no connection.
-    #[must_use]
-    pub fn node(&self, address: &RedisAddress) -> Node {
-        let dial = Arc::new(self.dial(address, self.handshake.clone()));
-        Node::new(
-            address.to_string(),
-            Arc::clone(&dial),
-            Breaker::new(&self.breaker, clock::now()),
-            Pool::new(dial, self.pool_size, Arc::clone(&self.threads)),
-            Arc::clone(&self.limits),
-            self.callers,
-            Arc::clone(&self.bell),
-        )
+    /// Connections to a node that is reached by `dial`; opens none.
+    pub(super) fn pool(&self, dial: &Arc<Dial>) -> Pool {
+        Pool::new(Arc::clone(dial), self.pool_size, Arc::clone(&self.threads))
+    }
+
+    /// How the node at `address` is reached.
+    pub(super) fn dial(&self, address: &RedisAddress) -> Dial {
+        self.dial_with(address, self.handshake.clone())
     }
 
     /// How the Sentinel at `address` is reached.
@@ -84,11 +85,11 @@ impl Blueprint {
             db: 0,
             master: false,
         };
-        self.dial(&RedisAddress::Tcp(address.clone()), handshake)
+        self.dial_with(&RedisAddress::Tcp(address.clone()), handshake)
     }
 
-    /// How the server at `address` is reached.
-    fn dial(&self, address: &RedisAddress, handshake: Handshake) -> Dial {
+    /// How the server at `address` is reached, and greeted with `handshake`.
+    fn dial_with(&self, address: &RedisAddress, handshake: Handshake) -> Dial {
         let endpoint = match address {
             // An address may change with a fail-over: every connect looks again.
             RedisAddress::Tcp(server) => {

@@ -65,6 +65,27 @@ impl Step {
 }
 
 impl Fault {
+    /// The word for its class in metrics.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Unresolved(_) => "unresolved",
+            Self::Unreachable(_) => "unreachable",
+            Self::TimedOut(_) => "timed-out",
+            Self::Closed(_) => "closed",
+            Self::Protocol(_) => "protocol",
+            Self::NotReady(_) => "not-ready",
+            Self::Misconfigured(_) => "misconfigured",
+            Self::ReadOnly(_) => "read-only",
+            Self::NotMaster(_) => "not-master",
+            Self::WriteRefused(_) => "write-refused",
+            Self::Refused(_) => "refused",
+            Self::NoConnection => "no-connection",
+            Self::Slow(_) => "slow",
+            Self::TooLarge => "too-large",
+        }
+    }
+
     /// Whether it counts against Redis in the breaker. Write refusals and READONLY do not: reads
     /// are well. Our own exhausted pool and an oversized value say nothing about Redis.
     #[must_use]

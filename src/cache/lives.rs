@@ -12,6 +12,7 @@ use super::slots::Slot;
 use super::write::{Entry, Written};
 use super::{Cache, Unusable};
 use crate::clock::{self, Deadline};
+use crate::metrics::RedisOp;
 
 /// What is left of a key's life in Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +98,7 @@ impl Node {
             lookups: 1,
             deadline,
         };
-        let lives = self.on_a_connection(terms, |drawn| {
+        let lives = self.on_a_connection(RedisOp::Life, terms, |drawn| {
             let replies = drawn.link()?.call(&commands, deadline)?;
             replies.iter().map(life).collect::<Result<Vec<_>, _>>()
         });

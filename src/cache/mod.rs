@@ -28,6 +28,7 @@ pub mod table;
 pub mod topology;
 pub mod write;
 
+use crate::metrics::Metrics;
 use blueprint::Blueprint;
 use limits::Limits;
 use node::Node;
@@ -53,10 +54,17 @@ impl Cache {
     /// For `callers` threads that make calls. Opens no connection. Where the nodes have to be found
     /// first, it has none until [`topology::Topology`] has found them.
     #[must_use]
-    pub fn new(redis: &config::Redis, breaker: &config::Breaker, callers: usize) -> Self {
-        let blueprint = Blueprint::new(redis, breaker, callers);
+    pub fn new(
+        redis: &config::Redis,
+        breaker: &config::Breaker,
+        callers: usize,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let blueprint = Blueprint::new(redis, breaker, callers, metrics);
         let table = match &redis.servers {
-            Servers::Single { address, .. } => Table::of_one(Arc::new(blueprint.node(address))),
+            Servers::Single { address, .. } => {
+                Table::of_one(Arc::new(Node::new(address, &blueprint)))
+            }
             Servers::Sentinel { .. } | Servers::Cluster { .. } => Table::of_none(),
         };
         let survey = Survey {
@@ -76,7 +84,7 @@ impl Cache {
 
     /// A node that is not in the table yet.
     fn new_node(&self, address: &RedisAddress) -> Node {
-        self.blueprint.node(address)
+        Node::new(address, &self.blueprint)
     }
 
     /// From now on `table` says who serves what. Nodes that it does not have are let go: no connection

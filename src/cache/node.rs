@@ -9,6 +9,7 @@ use std::time::Instant;
 use log::{error, info, warn};
 
 use super::bell::Bell;
+use super::blueprint::Blueprint;
 use super::calls::Calls;
 use super::fault::Fault;
 use super::limits::Limits;
@@ -16,11 +17,15 @@ use super::pool::{Dial, Drawn, Pool};
 use super::write::Writes;
 use crate::breaker::{Breaker, Permit, State, Transition};
 use crate::clock::{self, Deadline};
+use crate::config::RedisAddress;
+use crate::metrics::{Metrics, RedisOp};
 
 /// One server, as this process sees it.
 pub struct Node {
-    /// Where it is, without credentials: for people, and its name among the nodes.
+    /// Where it is, without credentials: for people.
     pub(super) address: String,
+    /// What its outages and its breaker are called.
+    pub(super) name: String,
     pub(super) limits: Arc<Limits>,
     pub(super) breaker: Arc<Breaker>,
     pub(super) pool: Pool,
@@ -37,6 +42,7 @@ pub struct Node {
     pub(super) bell: Arc<Bell>,
     /// Another has taken its place: what becomes of it is nobody's business any more.
     is_retired: AtomicBool,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// What is known of the last time that it failed.
@@ -65,29 +71,24 @@ pub struct Terms {
 }
 
 impl Node {
-    /// At `address`, reached by `dial`, for `callers` threads. Opens no connection.
-    pub(super) fn new(
-        address: String,
-        dial: Arc<Dial>,
-        breaker: Breaker,
-        pool: Pool,
-        limits: Arc<Limits>,
-        callers: usize,
-        bell: Arc<Bell>,
-    ) -> Self {
+    /// The node at `address`, made by `blueprint`. Opens no connection.
+    pub(super) fn new(address: &RedisAddress, blueprint: &Blueprint) -> Self {
+        let dial = Arc::new(blueprint.dial(address));
         Self {
-            address,
-            limits,
-            breaker: Arc::new(breaker),
-            pool,
+            address: address.to_string(),
+            name: "redis".to_owned(),
+            limits: Arc::clone(blueprint.limits()),
+            breaker: Arc::new(Breaker::new(&blueprint.breaker, clock::now())),
+            pool: blueprint.pool(&dial),
             dial,
-            calls: Calls::new(callers),
+            calls: Calls::new(blueprint.callers),
             may_mget: AtomicBool::new(true),
             bypassed: AtomicU64::new(0),
             report: Mutex::default(),
             writes: Writes::default(),
-            bell,
+            bell: Arc::clone(&blueprint.bell),
             is_retired: AtomicBool::new(false),
+            metrics: Arc::clone(&blueprint.metrics),
         }
     }
 
@@ -123,18 +124,30 @@ impl Node {
     /// itself.
     pub(super) fn on_a_connection<T>(
         &self,
+        op: RedisOp,
         terms: Terms,
         work: impl FnOnce(&mut Drawn) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        let call = self.calls.begin(terms.caller, terms.lookups, clock::now());
-        let mut drawn = self
+        let began = clock::now();
+        let call = self.calls.begin(terms.caller, terms.lookups, began);
+        let drawn = self
             .pool
-            .draw(terms.deadline, |socket| call.has_socket(socket))?;
-        let done = work(&mut drawn);
-        if done.as_ref().is_err_and(Fault::costs_the_connection) {
-            drawn.discard();
-        }
+            .draw(terms.deadline, |socket| call.has_socket(socket));
+        let done = drawn.and_then(|mut drawn| {
+            let done = work(&mut drawn);
+            if done.as_ref().is_err_and(Fault::costs_the_connection) {
+                drawn.discard();
+            }
+            done
+        });
+        self.count_call(op, &done, began);
         done
+    }
+
+    pub(super) fn count_call<T>(&self, op: RedisOp, done: &Result<T, Fault>, began: Instant) {
+        let result = done.as_ref().err().map_or("ok", Fault::word);
+        let took = clock::now().saturating_duration_since(began);
+        self.metrics.redis.called(op, result, took);
     }
 
     pub(super) fn succeeded(&self, permit: Permit) {
@@ -166,6 +179,9 @@ impl Node {
         self.is_retired.store(true, Ordering::Release);
         self.pool.close();
         self.calls.give_up_all();
+        if self.breaker.state().0 != State::Closed {
+            self.metrics.outage_ended(&self.name);
+        }
     }
 
     /// It takes the place of another: what was written there last may be missing here.
@@ -255,6 +271,7 @@ impl Node {
             lasted,
         } = transition;
         if to == State::Closed {
+            self.metrics.outage_ended(&self.name);
             let bypassed = self.bypassed.swap(0, Ordering::Relaxed);
             let mut report = self.report();
             report.last_fault = None;
@@ -269,6 +286,7 @@ impl Node {
         } else {
             if from == State::Closed {
                 self.bypassed.store(0, Ordering::Relaxed);
+                self.metrics.outage_began(&self.name, reason);
             }
             self.calls.give_up_all();
             self.bell.ring();

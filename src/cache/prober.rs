@@ -16,6 +16,7 @@ use super::node::Node;
 use super::read::{get, text};
 use crate::breaker::State;
 use crate::clock::{self, Deadline};
+use crate::metrics::RedisOp;
 
 /// A change of the reason is worth a line, but not more of them than this in one outage.
 const REASONS_SAID_MAX: u32 = 5;
@@ -155,9 +156,17 @@ fn look_again(node: &Node, probe_key: &str) {
     }
 }
 
+/// Whether a node is well.
+pub(super) fn probe(node: &Node, probe_key: &str) -> Result<(), Fault> {
+    let began = clock::now();
+    let done = try_probe(node, probe_key);
+    node.count_call(RedisOp::Probe, &done, began);
+    done
+}
+
 /// Connects, says PING and reads a key, all within half a request's budget, and the two replies well
 /// within what would be a stall again.
-pub(super) fn probe(node: &Node, probe_key: &str) -> Result<(), Fault> {
+fn try_probe(node: &Node, probe_key: &str) -> Result<(), Fault> {
     let deadline = Deadline::after(clock::now(), node.limits.timeout / 2);
     let dial = &node.dial;
     let mut link = Link::open(&dial.endpoint, &dial.handshake, deadline, |_| {})?;

@@ -11,6 +11,7 @@ use super::node::{Node, Terms};
 use super::pool::Drawn;
 use crate::breaker::Permit;
 use crate::clock::{self, Deadline};
+use crate::metrics::RedisOp;
 
 /// A reply of so many bytes may take its time.
 const LARGE_REPLY_BYTES: usize = 64 * 1024;
@@ -27,7 +28,9 @@ impl Node {
         terms: Terms,
     ) -> Result<Vec<Option<String>>, Unusable> {
         let began = clock::now();
-        let values = self.on_a_connection(terms, |drawn| self.ask(drawn, keys, terms.deadline));
+        let values = self.on_a_connection(RedisOp::Read, terms, |drawn| {
+            self.ask(drawn, keys, terms.deadline)
+        });
         match values {
             Ok(values) => {
                 let took = clock::now().saturating_duration_since(began);
@@ -38,7 +41,11 @@ impl Node {
                 } else {
                     self.succeeded(permit);
                 }
-                self.limits.learn_size(found.count(), bytes);
+                let hits = found.count();
+                self.limits.learn_size(hits, bytes);
+                self.metrics.redis.hits.inc_by(hits as u64);
+                let misses = values.len() - hits;
+                self.metrics.redis.misses.inc_by(misses as u64);
                 Ok(values)
             }
             Err(fault) => {

@@ -84,6 +84,10 @@ pub struct NodeStatus {
     pub last_fault: Option<String>,
     /// Connections: slots made, unused, at most.
     pub connections: (u32, u32, u32),
+    /// What its breaker is called in metrics.
+    pub name: String,
+    /// How often the breaker has gone into each state, in the order of [`State::ALL`].
+    pub entered: [u64; State::ALL.len()],
 }
 
 impl Status {
@@ -141,6 +145,8 @@ impl Node {
             since: now.saturating_duration_since(since),
             last_fault: self.report().last_fault.clone(),
             connections: (slots, idle, self.pool.size()),
+            name: self.name.clone(),
+            entered: self.breaker.entered(),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::read::is_about_a_key;
 use super::slots::Slot;
 use super::{Cache, Unusable};
 use crate::clock::{self, Deadline};
+use crate::metrics::RedisOp;
 
 /// How long writes rest after Redis has refused one: reads go on meanwhile.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -106,7 +107,7 @@ impl Node {
             lookups: 1,
             deadline,
         };
-        let written = self.on_a_connection(terms, |drawn| {
+        let written = self.on_a_connection(RedisOp::Write, terms, |drawn| {
             taken(&drawn.link()?.call(&commands, deadline)?)
         });
         match written {

@@ -16,6 +16,8 @@ pub(super) struct Subjects {
     pub(super) drain_timeout: Subject,
     /// `[server] max_head`
     pub(super) max_head: Subject,
+    /// `[admin] listen`
+    pub(super) admin_listen: Subject,
 }
 
 /// Settles what depends on other sections, and reports every contradiction.
@@ -29,6 +31,7 @@ pub(super) fn check(
         worst_case(config, route, draft, report);
     }
     pool_size(config, subjects.pool_size.clone(), report);
+    two_doors(config, subjects.admin_listen.clone(), report);
     notes(config, subjects, report);
 }
 
@@ -90,6 +93,26 @@ fn pool_size(config: &mut Config, subject: Subject, report: &mut Report) {
             readers + 1
         );
         report.mistake(subject.showing(&config.redis.pool_size.to_string()), text);
+    }
+}
+
+/// Clients and operators come in by different doors.
+fn two_doors(config: &Config, subject: Subject, report: &mut Report) {
+    let Some(admin) = config.admin.listen else {
+        return;
+    };
+    let server = config.server.listen;
+    let is_same_host =
+        admin.ip() == server.ip() || admin.ip().is_unspecified() || server.ip().is_unspecified();
+    let spoiled = ["server", "admin"]
+        .iter()
+        .any(|title| report.spoiled(title, "listen"));
+    if admin.port() != 0 && admin.port() == server.port() && is_same_host && !spoiled {
+        let text = format!(
+            "is the port of [server] listen = {server}: give it another port, or leave it empty \
+             for no admin door"
+        );
+        report.mistake(subject.showing(&admin.to_string()), text);
     }
 }
 

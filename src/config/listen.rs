@@ -47,6 +47,25 @@ impl Rule for Listen {
     }
 }
 
+/// The same, or nothing.
+pub(super) struct ListenOrNot;
+
+impl Rule for ListenOrNot {
+    type Value = Option<SocketAddr>;
+
+    fn parse(&self, text: &str) -> Result<Option<SocketAddr>, String> {
+        match text {
+            "" => Ok(None),
+            text => Listen.parse(text).map(Some),
+        }
+    }
+
+    fn allowed(&self) -> String {
+        "host:port, as in 127.0.0.1:5001 or [::1]:5001; port 0 takes a free one; or empty"
+            .to_owned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

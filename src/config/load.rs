@@ -132,17 +132,20 @@ fn build(
     let server = draw(&mut sections, &server::SERVER);
     let redis = draw(&mut sections, &redis_settings::REDIS);
     let breaker = draw(&mut sections, &policy::BREAKER);
+    let admin = draw(&mut sections, &policy::ADMIN);
     let subjects = check::Subjects {
         pool_size: redis.subject_of("pool_size"),
         stall_calls: breaker.subject_of("stall_calls"),
         drain_timeout: server.subject_of("drain_timeout"),
         max_head: server.subject_of("max_head"),
+        admin_listen: admin.subject_of("listen"),
     };
     let server = server::server(server, report);
     let redis = redis_settings::redis(redis, secrets, folder, report);
     let breaker = policy::breaker(breaker, report);
     let memory = policy::memory(draw(&mut sections, &policy::MEMORY), report);
     let health = policy::health(draw(&mut sections, &policy::HEALTH), report);
+    let admin = policy::admin(admin, report);
     let log = server::log(draw(&mut sections, &server::LOG), folder, report);
     // Only routes and sources are left.
     let (routes, sources): (Vec<_>, Vec<_>) = sections
@@ -164,13 +167,15 @@ fn build(
         server.contract,
         report,
     );
-    let (breaker, memory, health, log) = (breaker?, memory?, health?, log?);
+    let (breaker, memory, health) = (breaker?, memory?, health?);
+    let (admin, log) = (admin?, log?);
     let mut config = Config {
         server,
         redis,
         breaker,
         memory,
         health,
+        admin,
         log,
         routes,
         sources,

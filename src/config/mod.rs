@@ -50,6 +50,8 @@ pub struct Config {
     pub memory: Memory,
     /// `[health]`
     pub health: Health,
+    /// `[admin]`
+    pub admin: Admin,
     /// `[log]`
     pub log: Log,
     /// `[route NAME]`, in the order of the file; at least one.
@@ -176,6 +178,13 @@ pub enum RedisHealth {
     Report,
     /// 503 from `/healthz` and `/readyz`.
     Fail,
+}
+
+/// `[admin]`: where operators and Prometheus look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Address of a second door, for metrics, outages and health; none: there is none.
+    pub listen: Option<SocketAddr>,
 }
 
 /// `[log]`

@@ -1,12 +1,13 @@
-//! `[breaker]`, `[memory]` and `[health]`: what is done while Redis is down, and what is said of
-//! it.
+//! `[breaker]`, `[memory]`, `[health]` and `[admin]`: what is done while Redis is down, what is said
+//! of it, and where.
 
+use super::listen::ListenOrNot;
 use super::report::Report;
 use super::section::{Kind, Section};
 use super::setting::{Setting, setting};
 use super::span::{Span, hours, ms};
 use super::values::{Choice, Count, GIB, KIB, Size, YES_OR_NO};
-use super::{Breaker, BreakerMode, Health, Memory, RedisHealth};
+use super::{Admin, Breaker, BreakerMode, Health, Memory, RedisHealth};
 
 /// Everything of `[breaker]`.
 pub(super) static BREAKER: Kind = Kind {
@@ -136,4 +137,28 @@ pub(super) fn health(mut section: Section, report: &mut Report) -> Option<Health
     };
     section.finish(report);
     Some(health)
+}
+
+/// Everything of `[admin]`.
+pub(super) static ADMIN: Kind = Kind {
+    title: "admin",
+    default_name: None,
+    settings: &[&LISTEN],
+};
+
+/// Loopback by default: what is said there is not for clients.
+static LISTEN: Setting<ListenOrNot> = setting(
+    "listen",
+    "127.0.0.1:5001",
+    ListenOrNot,
+    "Address of /metrics, /outages and the health endpoints, for operators; empty: no such door.",
+);
+
+/// Reads `[admin]`.
+pub(super) fn admin(mut section: Section, report: &mut Report) -> Option<Admin> {
+    let admin = Admin {
+        listen: section.read(&LISTEN, report)?,
+    };
+    section.finish(report);
+    Some(admin)
 }

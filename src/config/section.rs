@@ -34,12 +34,13 @@ impl Kind {
 }
 
 /// Every kind there is.
-pub(super) static KINDS: [&Kind; 8] = [
+pub(super) static KINDS: [&Kind; 9] = [
     &server::SERVER,
     &redis_settings::REDIS,
     &policy::BREAKER,
     &policy::MEMORY,
     &policy::HEALTH,
+    &policy::ADMIN,
     &route::ROUTE,
     &source::SOURCE,
     &server::LOG,

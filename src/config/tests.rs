@@ -339,6 +339,23 @@ fn a_request_that_could_outlast_its_limit_is_refused_with_the_sum() {
 }
 
 #[test]
+fn the_doors_of_clients_and_operators_are_two() {
+    let listen = |text: &str| good(text).config.admin.listen;
+    assert_eq!(listen(""), Some("127.0.0.1:5001".parse().unwrap()));
+    assert_eq!(listen("[admin]\nlisten =\n"), None);
+    let free = "[server]\nlisten = 127.0.0.1:0\n[admin]\nlisten = 127.0.0.1:0\n";
+    assert!(listen(free).is_some(), "each takes a free port");
+    for (server, admin) in [
+        ("0.0.0.0:5001", "127.0.0.1:5001"),
+        ("127.0.0.1:80", "[::]:80"),
+    ] {
+        let text = format!("[server]\nlisten = {server}\n[admin]\nlisten = {admin}\n");
+        let why = mistakes(&text);
+        assert!(why.contains("is the port of [server] listen"), "{why}");
+    }
+}
+
+#[test]
 fn limits_that_contradict_each_other_are_refused_or_noted() {
     let why = mistakes("[redis]\nreaders = 4\npool_size = 4\n");
     assert!(

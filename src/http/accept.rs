@@ -141,11 +141,12 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// Starts to accept from `door` for `fronts`.
+    /// Starts a thread of this name that accepts from `door` for `fronts`.
     ///
     /// # Errors
     /// When there is no thread or eventfd to be had.
     pub fn start(
+        name: &str,
         door: Door,
         room: Arc<Room>,
         fronts: Vec<Arc<Mailbox>>,
@@ -161,7 +162,7 @@ impl Acceptor {
             stop: Arc::clone(&stop),
             said: Seldom::default(),
         };
-        let spawned = thread::Builder::new().name("accept".to_owned());
+        let spawned = thread::Builder::new().name(name.to_owned());
         let thread = spawned.spawn(move || accepting.run())?;
         Ok(Self {
             stop,
@@ -212,7 +213,7 @@ impl Accepting {
     fn accept(&mut self) -> bool {
         match self.door.listener.accept() {
             Ok((socket, _)) => {
-                self.metrics.accepted.increment();
+                self.metrics.accepted.inc();
                 self.next_front = (self.next_front + 1) % self.fronts.len();
                 self.fronts[self.next_front].post(Message::Accepted(socket));
                 true
@@ -239,7 +240,7 @@ impl Accepting {
     }
 
     fn evict(&mut self) {
-        self.metrics.short_of_room.increment();
+        self.metrics.short_of_room.inc();
         self.next_front = (self.next_front + 1) % self.fronts.len();
         self.fronts[self.next_front].post(Message::Evict);
     }

@@ -59,12 +59,12 @@ pub struct Front {
 }
 
 impl Front {
-    /// Starts one.
+    /// Starts one whose thread has this name.
     ///
     /// # Errors
     /// When the system lacks descriptors or threads.
     pub fn start(
-        number: usize,
+        name: String,
         limits: Limits,
         service: Arc<Service>,
         lookups: Arc<Lookups>,
@@ -95,7 +95,7 @@ impl Front {
             drains: false,
         };
         let thread = thread::Builder::new()
-            .name(format!("front-{number}"))
+            .name(name)
             .spawn(move || running.run())?;
         Ok(Self {
             mailbox,
@@ -159,7 +159,7 @@ impl Running {
                 // Who was being served gets 503 by being dropped; the heads that the library still
                 // has go with its stream.
                 Err(_) => {
-                    self.service.metrics().panics.increment();
+                    self.service.metrics().panics.inc();
                     self.given.clear();
                     self.library = Library::default();
                     self.look_at_all();

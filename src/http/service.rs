@@ -11,11 +11,12 @@ use super::contract::{Asked, Contract, Origin, Provenance};
 use super::head::{Field, Refusal};
 use super::library::Request;
 use super::response::{Envelope, Response};
+use crate::admin::{Admin, Page};
 use crate::clock::Deadline;
 use crate::flight::Target;
 use crate::health::{Endpoint, Health, SelfCheck};
 use crate::lookup::{Answer, Client, Copied, Lookup};
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::pipeline::errand::Errand;
 
 /// Seconds after which a client that was shed may try again.
@@ -28,7 +29,9 @@ const HEALTH_ALLOW: &str = "GET, HEAD, OPTIONS";
 /// What every exchange needs to know.
 pub struct Service {
     contract: Contract,
-    health: Health,
+    health: Arc<Health>,
+    /// Behind the admin door alone.
+    admin: Option<Admin>,
     metrics: Arc<Metrics>,
     key_max_bytes: usize,
     request_timeout: Duration,
@@ -49,7 +52,7 @@ impl Service {
     #[must_use]
     pub fn new(
         contract: Contract,
-        health: Health,
+        health: Arc<Health>,
         metrics: Arc<Metrics>,
         key_max_bytes: usize,
         request_timeout: Duration,
@@ -57,9 +60,19 @@ impl Service {
         Self {
             contract,
             health,
+            admin: None,
             metrics,
             key_max_bytes,
             request_timeout,
+        }
+    }
+
+    /// The same with the pages of `admin`.
+    #[must_use]
+    pub fn with(self, admin: Admin) -> Self {
+        Self {
+            admin: Some(admin),
+            ..self
         }
     }
 
@@ -72,6 +85,9 @@ impl Service {
                 return Reaction::SelfCheck;
             }
             return Reaction::Answer(self.health(endpoint, &request.method));
+        }
+        if let (Some(admin), Some(page)) = (&self.admin, Page::find(path)) {
+            return Reaction::Answer(self.page(admin, page, &request.method));
         }
         match self.contract.read(request, exchange) {
             Asked::Answer(response) => Reaction::Answer(response),
@@ -126,6 +142,31 @@ impl Service {
                 let (status, json) = self.health.look(endpoint);
                 Response::new(status, "application/json", format!("{json}\n").into_bytes())
                     .field("Cache-Control", "no-store")
+            }
+            "OPTIONS" => {
+                Response::new(200, "application/json", Vec::new()).field("Allow", HEALTH_ALLOW)
+            }
+            _ => self.contract.method_not_allowed(HEALTH_ALLOW),
+        }
+    }
+
+    fn page(&self, admin: &Admin, page: Page, method: &str) -> Response {
+        match method {
+            "GET" | "HEAD" => {
+                let response = match page {
+                    Page::Outages => {
+                        let json = format!("{}\n", admin.outages());
+                        Response::new(200, "application/json", json.into_bytes())
+                    }
+                    Page::Metrics => match admin.metrics() {
+                        Ok(text) => Response::new(200, metrics::MEDIA_TYPE, text),
+                        Err(error) => {
+                            let text = format!("{error}\n").into_bytes();
+                            Response::new(500, "text/plain; charset=utf-8", text)
+                        }
+                    },
+                };
+                response.field("Cache-Control", "no-store")
             }
             "OPTIONS" => {
                 Response::new(200, "application/json", Vec::new()).field("Allow", HEALTH_ALLOW)
@@ -218,14 +259,15 @@ impl Exchange {
     /// Answers `request`.
     pub fn respond(mut self, request: &Request, response: &Response) {
         self.request_id = request_id(request);
+        self.service.metrics.responded(response.status);
         self.send(response);
     }
 
     /// Answers a head that is refused; the connection ends with it.
     pub fn refuse(mut self, refusal: Refusal) {
-        self.service.metrics.refused.increment();
         self.closes = true;
         let response = self.service.contract.refused(refusal);
+        self.service.metrics.responded(response.status);
         self.send(&response);
     }
 
@@ -256,6 +298,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.is_answered {
             let response = self.service.response(&Answer::Shed);
+            self.service.metrics.responded(response.status);
             self.send(&response);
         }
     }

@@ -1,24 +1,27 @@
-//! A source behind its own breaker: how the policy asks it, how long it usually takes, and what is
-//! said when it fails. Which fetch is made, and what takes its place, is the policy's to decide.
+//! A source behind its own breaker: how the policy asks it, how long it usually takes, what is counted
+//! of it, and what is said when it fails. Which fetch is made, and what takes its place, is the policy's to decide.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
 use crate::breaker::{Breaker, Permit, State, Transition};
-use crate::clock;
+use crate::clock::{self, Deadline};
 use crate::config::{self, BreakerMode};
 use crate::logging::Seldom;
-use crate::source::{Source, SourceError};
+use crate::metrics::Metrics;
+use crate::source::{Fetched, Source, SourceError};
 
 /// A source and what guards it.
 pub struct GuardedSource {
     /// Name of its section.
     pub name: String,
-    /// Itself.
-    pub source: Box<dyn Source>,
+    /// Its place in the configuration.
+    number: usize,
+    source: Box<dyn Source>,
     /// The longest that a fetch may take.
     pub timeout: Duration,
     /// Who has a copy waits no longer than this for a fetch.
@@ -31,12 +34,18 @@ pub struct GuardedSource {
     said: Seldom,
     /// Guards since when it is not asked.
     away_since: Mutex<Option<Instant>>,
+    metrics: Arc<Metrics>,
 }
 
 impl GuardedSource {
-    /// `source`, with the limits of its section.
+    /// `source`, the `number`-th of the configuration, with the limits of its section.
     #[must_use]
-    pub fn new(config: &config::Source, source: Box<dyn Source>) -> Self {
+    pub fn new(
+        config: &config::Source,
+        number: usize,
+        source: Box<dyn Source>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let mode = match config.fail_max {
             0 => BreakerMode::Disabled,
             _ => BreakerMode::Auto,
@@ -51,6 +60,7 @@ impl GuardedSource {
         };
         Self {
             name: config.name.clone(),
+            number,
             source,
             timeout: config.timeout(),
             soft_timeout: config.soft_timeout,
@@ -58,6 +68,7 @@ impl GuardedSource {
             usual_us: AtomicU64::new(0),
             said: Seldom::default(),
             away_since: Mutex::default(),
+            metrics,
         }
     }
 
@@ -79,8 +90,37 @@ impl GuardedSource {
         Duration::from_micros(self.usual_us.load(Ordering::Relaxed))
     }
 
-    /// The fetch was answered after `took`.
-    pub fn succeeded(&self, permit: Permit, took: Duration) {
+    /// Makes the fetch for which there is `permit`. How it went is counted and said here.
+    ///
+    /// # Errors
+    /// As [`Source::fetch`].
+    pub fn fetch(
+        &self,
+        permit: Permit,
+        key: &str,
+        deadline: Deadline,
+    ) -> Result<Fetched, SourceError> {
+        let began = clock::now();
+        let fetch = || self.source.fetch(key, deadline);
+        let fetched = catch_unwind(AssertUnwindSafe(fetch)).unwrap_or_else(|_| {
+            self.metrics.panics.inc();
+            Err(SourceError::Panicked)
+        });
+        let took = clock::now().saturating_duration_since(began);
+        let result = match &fetched {
+            Ok(Fetched::Value(_)) => "value",
+            Ok(Fetched::NoSuchThing) => "no-such-thing",
+            Err(error) => error.word(),
+        };
+        self.metrics.fetched(self.number, result, took);
+        match &fetched {
+            Ok(_) => self.succeeded(permit, took),
+            Err(error) => self.failed(permit, error, key),
+        }
+        fetched
+    }
+
+    fn succeeded(&self, permit: Permit, took: Duration) {
         let took_us = (took.as_micros() as u64).max(1);
         let usual_us = self.usual_us.load(Ordering::Relaxed);
         let learned_us = match usual_us {
@@ -92,8 +132,8 @@ impl GuardedSource {
         self.settled(permit.succeeded(clock::now()), None);
     }
 
-    /// The fetch of `key` failed. What is the key's own trouble does not count against the source.
-    pub fn failed(&self, permit: Permit, error: &SourceError, key: &str) {
+    /// What is the key's own trouble does not count against the source.
+    fn failed(&self, permit: Permit, error: &SourceError, key: &str) {
         let now = clock::now();
         if let Some(more) = self.said.say(error.word(), now) {
             let key: String = key.escape_default().take(80).collect();
@@ -117,14 +157,12 @@ impl GuardedSource {
             return;
         };
         let now = clock::now();
-        let mut away_since = self
-            .away_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
         let name = &self.name;
+        let outage_of = format!("source {name}");
         match (from, to) {
             (_, State::Closed) => {
-                let since = away_since.take().unwrap_or(now);
+                let since = self.away_since().take().unwrap_or(now);
+                self.metrics.outage_ended(&outage_of);
                 info!(
                     "source {name} breaker {} -> closed: the trial succeeded; it was away for {:.1} s",
                     from.word(),
@@ -132,8 +170,9 @@ impl GuardedSource {
                 );
             }
             (State::Closed, _) => {
-                *away_since = Some(now);
+                *self.away_since() = Some(now);
                 let error = error.map(ToString::to_string).unwrap_or_default();
+                self.metrics.outage_began(&outage_of, &error);
                 warn!(
                     "source {name} breaker closed -> {}: {error} ({failures} consecutive failures); \
                      copies are served, keys without one get 503",
@@ -142,5 +181,11 @@ impl GuardedSource {
             }
             _ => debug!("source {name} breaker {} -> {}", from.word(), to.word()),
         }
+    }
+
+    fn away_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.away_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
+use log::info;
+
 use super::Lookups;
 use crate::cache::lives::Life;
 use crate::cache::write::Entry;
@@ -59,10 +61,10 @@ impl Lookups {
         let has_refused = places(&written.refused, batch.len());
         drop(entries);
         drop(keys);
-        self.metrics.written.add(written.taken as u64);
+        self.metrics.redis.written.inc_by(written.taken as u64);
         // Neither taken nor to be tried again: not ours to write.
         let dropped = batch.len() - written.refused.len() - written.taken;
-        self.metrics.not_written.add(dropped as u64);
+        self.metrics.redis.not_written.inc_by(dropped as u64);
         let now = clock::now();
         for (write, was_refused) in batch.drain(..).zip(has_refused) {
             match was_refused {
@@ -83,8 +85,8 @@ impl Lookups {
 
     fn keep(&self, target: Target, landed: Landed) {
         let dropped = self.recovery.put(target, landed) as u64;
-        self.metrics.not_written.add(dropped);
-        self.metrics.recovery_dropped.add(dropped);
+        self.metrics.redis.not_written.inc_by(dropped);
+        self.metrics.redis.recovery_dropped.inc_by(dropped);
     }
 
     /// Whether `copy` is of the time before Redis was last lost, so that a miss there is Redis's loss
@@ -136,6 +138,19 @@ impl Lookups {
             && self.cache.takes_any_writes(clock::now())
     }
 
+    /// Step 8c: the reports of outages that are over, one line each.
+    pub fn report_outages(&self) {
+        let outages = &self.metrics.outages;
+        if !outages.wait_to_settle() {
+            return;
+        }
+        let is_recovered = self.recovery.is_empty();
+        let settled = outages.settle(clock::now(), is_recovered, self.metrics.tally());
+        for outage in settled {
+            info!("{outage}");
+        }
+    }
+
     /// Step 8a: the last chance of what waits, as long as Redis takes it.
     pub fn recover_at_the_end(&self, caller: usize) {
         let takes_writes = || self.cache.takes_any_writes(clock::now());
@@ -148,7 +163,7 @@ impl Lookups {
         let (batch, expired) = self
             .recovery
             .take(RECOVER_BATCH_MAX, RECOVER_BATCH_BYTES, now);
-        self.metrics.recovery_dropped.add(expired as u64);
+        self.metrics.redis.recovery_dropped.inc_by(expired as u64);
         if batch.is_empty() {
             return true;
         }
@@ -162,8 +177,8 @@ impl Lookups {
         let has_refused = places(&written.refused, batch.len());
         drop(entries);
         drop(keys);
-        self.metrics.written.add(written.taken as u64);
-        self.metrics.recovered.add(written.taken as u64);
+        self.metrics.redis.written.inc_by(written.taken as u64);
+        self.metrics.redis.recovered.inc_by(written.taken as u64);
         for ((target, landed), was_refused) in batch.into_iter().zip(has_refused) {
             if was_refused {
                 self.keep(target, landed);

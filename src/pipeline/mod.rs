@@ -164,6 +164,7 @@ impl Pipeline {
                 } else if !lookups.recovery.is_empty() {
                     rest = RECOVER_LOOK;
                 }
+                lookups.report_outages();
                 batch.clear();
                 is_open
             })
@@ -195,7 +196,7 @@ impl Pipeline {
                 let finished = catch_unwind(AssertUnwindSafe(work)).is_ok();
                 progress.end(number);
                 if !finished {
-                    metrics.panics.increment();
+                    metrics.panics.inc();
                     error!("a worker thread panicked; it lives on, its requests got a 503");
                 }
                 finished

@@ -141,6 +141,12 @@ impl<T> Queue<T> {
         self.len() == 0
     }
 
+    /// How many items may wait.
+    #[must_use]
+    pub fn max(&self) -> usize {
+        self.items_max
+    }
+
     /// Takes no more; who takes gets what is left and then hears of the close.
     pub fn close(&self) {
         self.lock().closed = true;
@@ -316,14 +322,18 @@ impl<T> Lanes<T> {
         overdue
     }
 
-    /// How many items wait, and how many are under way.
+    /// How many items wait, and how many of each lane are under way.
     #[must_use]
-    pub fn len(&self) -> (usize, usize) {
+    pub fn len(&self) -> (usize, Vec<usize>) {
         let state = self.lock();
-        (
-            state.waiting,
-            state.lanes.iter().map(|lane| lane.under_way).sum(),
-        )
+        let under_way = state.lanes.iter().map(|lane| lane.under_way);
+        (state.waiting, under_way.collect())
+    }
+
+    /// How many items may wait.
+    #[must_use]
+    pub fn max(&self) -> usize {
+        self.items_max
     }
 
     /// Takes no more; who takes gets what is left and then hears of the close.
@@ -417,7 +427,7 @@ mod tests {
         lanes.put(1, "b1").expect("room");
         assert_eq!(lanes.take(), Some((0, "a1")));
         assert_eq!(lanes.take(), Some((1, "b1")));
-        assert_eq!(lanes.len(), (1, 2));
+        assert_eq!(lanes.len(), (1, vec![1, 1]));
         lanes.done(0, Duration::ZERO);
         assert_eq!(lanes.take(), Some((0, "a2")));
         lanes.close();

@@ -219,7 +219,7 @@ impl Watched {
         let values = [Redis, MemoryFresh, MemoryStale, Source, NoSuchThing];
         let values = values.iter().map(|&o| self.metrics.answers(o)).sum::<u64>();
         Signs {
-            short_of_room: self.metrics.short_of_room.value(),
+            short_of_room: self.metrics.short_of_room.get(),
             served: self.progress.finished() + values,
         }
     }

@@ -59,6 +59,13 @@ impl Output {
     }
 }
 
+/// Connections to Redis that may be open at one time and not at another: those of two readers, of the
+/// writer and of the upkeep.
+pub const REDIS_CONNECTIONS_MAX: usize = 4;
+
+/// Where operators look: every app of a test has a free port for them, unless the test says otherwise.
+pub const ADMIN_LISTEN: &str = "EVENKEEL_ADMIN_LISTEN";
+
 /// A configuration in the making.
 #[derive(Default)]
 pub struct Config {
@@ -167,6 +174,7 @@ impl App {
         let folder = folder.unwrap_or_else(|| tempfile::tempdir().expect("a folder for the app"));
         let log = std::fs::File::create(folder.path().join("log")).expect("a file of ours");
         command
+            .env(ADMIN_LISTEN, "127.0.0.1:0")
             .envs(environment.iter().cloned())
             .stdout(Stdio::null())
             .stderr(log);
@@ -227,6 +235,32 @@ impl App {
             .lines()
             .filter(|line| line.contains(text))
             .count()
+    }
+
+    /// Where the admin door is.
+    pub fn admin_address(&self) -> SocketAddr {
+        let log = self.log();
+        let said = log.split_once("admin door on ").expect("it has one").1;
+        let address = said.split_once(": ").expect("a whole line").0;
+        address.parse().expect("an address")
+    }
+
+    /// One `GET` at the admin door.
+    pub fn admin(&self, path: &str) -> super::Response {
+        Client::connect(self.admin_address()).get(path)
+    }
+
+    /// The sum of the samples of `/metrics` whose name and labels hold all of `words`.
+    pub fn metric(&self, name: &str, words: &[&str]) -> f64 {
+        let page = self.admin("/metrics").text();
+        let lines = page.lines().filter(|line| !line.starts_with('#'));
+        let samples = lines.filter_map(|line| line.rsplit_once(' '));
+        let of_these = samples.filter(|(series, _)| {
+            series.split('{').next() == Some(name) && words.iter().all(|word| series.contains(word))
+        });
+        of_these
+            .map(|(_, value)| value.parse::<f64>().expect("a number"))
+            .sum()
     }
 
     /// `/healthz`.

@@ -146,6 +146,12 @@ impl Response {
         field.map(|(_, value)| value.as_str())
     }
 
+    /// The body as text.
+    #[track_caller]
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).expect("UTF-8")
+    }
+
     /// The body as JSON.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {

@@ -13,7 +13,7 @@ mod proxy;
 mod redis;
 mod turn;
 
-pub use app::{App, Config, Output, evenkeel, file};
+pub use app::{ADMIN_LISTEN, App, Config, Output, REDIS_CONNECTIONS_MAX, evenkeel, file};
 pub use client::{Client, NoResponse, Response};
 pub use load::{Load, Report};
 pub use origin::{Fault as SourceFault, Origin};

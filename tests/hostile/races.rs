@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use super::{Target, connect, reset, short_limits};
-use crate::harness::{Redis, SOON, alone, let_pass, wait_until};
+use crate::harness::{REDIS_CONNECTIONS_MAX, Redis, SOON, alone, let_pass, wait_until};
 
 const CLIENTS: u64 = 24;
 
@@ -244,9 +244,8 @@ fn whatever_clients_do_every_answer_is_whole_in_order_and_of_its_key() {
     wait_until(SOON, "all connections have ended", || {
         target.figure("/connections/open") == 1
     });
-    // Redis connections may come and go with the load.
     wait_until(SOON, "all descriptors are closed", || {
-        target.descriptors() <= descriptors + 3
+        target.descriptors() <= descriptors + REDIS_CONNECTIONS_MAX
     });
     assert_eq!((target.threads(), target.figure("/panics")), (threads, 0));
 }

@@ -157,7 +157,7 @@ impl Running {
                 return;
             };
             if self.close_if_idle(token, now) {
-                return self.service.metrics().evicted.increment();
+                return self.service.metrics().evicted.inc();
             }
         }
     }
