@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cache::status::Status;
+use crate::breaker::State;
+use crate::cache::status::{Mode, NodeStatus, Status};
 use crate::clock;
 use crate::config::RedisHealth;
 use crate::http::accept::Room;
@@ -212,16 +213,46 @@ impl Health {
     }
 }
 
-/// What is known of Redis: of its worst node, and of each.
+/// What is known of Redis: on top what concerns it as a whole or its worst node, then each node.
 fn redis_json(redis: &Status) -> Value {
     let (slots, unused, size) = redis.connections();
     let worst = redis.worst();
-    json!({
-        "status": if redis.is_up() { "up" } else { "down" },
+    let status = match (redis.is_up(), redis.is_down()) {
+        (true, _) => "up",
+        (_, true) => "down",
+        _ => "partly up",
+    };
+    let own_fault = worst.and_then(|node| node.last_fault.as_ref());
+    let mut json = json!({
+        "status": status,
+        "mode": redis.mode.word(),
         "address": worst.map(|node| &node.address),
-        "breaker": worst.map(|node| node.state.word()),
+        "breaker": worst.map_or(State::Open, |node| node.state).word(),
         "since_seconds": worst.map(|node| node.since.as_secs()),
-        "last_fault": worst.map(|node| &node.last_fault),
+        "last_fault": own_fault.or(redis.fault.as_ref()),
         "connections": {"open_or_kept": slots, "unused": unused, "max": size},
+    });
+    if redis.mode == Mode::Single {
+        return json;
+    }
+    json["topology_fault"] = redis.fault.clone().into();
+    json["nodes"] = redis.nodes.iter().map(node_json).collect();
+    if redis.mode == Mode::Sentinel {
+        json["master"] = json["address"].clone();
+        let sentinels = redis.guides.iter().map(|guide| {
+            let status = if guide.fault.is_none() { "up" } else { "down" };
+            json!({"address": guide.address, "status": status, "last_fault": guide.fault})
+        });
+        json["sentinels"] = sentinels.collect();
+    }
+    json
+}
+
+fn node_json(node: &NodeStatus) -> Value {
+    json!({
+        "address": node.address,
+        "breaker": node.state.word(),
+        "since_seconds": node.since.as_secs(),
+        "last_fault": node.last_fault,
     })
 }
