@@ -16,16 +16,20 @@ use crate::resolver::HostResolver;
 
 pub mod calls;
 pub mod fault;
+pub mod handshake;
 pub mod link;
 pub mod lives;
 pub mod pool;
 pub mod prober;
+pub mod socket;
+pub mod tls;
 pub mod write;
 
 use calls::Calls;
-use fault::Fault;
+use fault::{Fault, is_about_a_key, is_out_of_reach};
 use link::{Endpoint, Handshake};
 use pool::{Dial, Drawn, Pool};
+use tls::Connector;
 
 /// Bytes of values that are asked for at once, as far as can be foreseen.
 const BATCH_BYTES: u64 = 2 * 1024 * 1024;
@@ -107,12 +111,10 @@ impl Cache {
             }
             RedisAddress::Unix(path) => Endpoint::Unix(path.into_boxed_path()),
         };
+        let tls = redis.tls.as_ref().map(|tls| Arc::new(Connector::new(tls)));
         let dial = Arc::new(Dial {
             endpoint,
-            handshake: Handshake {
-                login: redis.login.clone(),
-                db,
-            },
+            handshake: Handshake::new(tls, redis.protocol, redis.login.clone(), db),
         });
         Self {
             address,
@@ -253,7 +255,7 @@ impl Cache {
                 Some(Value::Array(values)) if values.len() == keys.len() => {
                     return values.into_iter().map(text).collect();
                 }
-                Some(Value::ServerError(error)) if error.code() == "NOPERM" => {
+                Some(Value::ServerError(error)) if is_out_of_reach(&error) => {
                     self.mget_is_refused(&error);
                 }
                 Some(Value::ServerError(error)) => return Err(Fault::from_reply(&error)),
@@ -267,7 +269,8 @@ impl Cache {
     /// One key of a batch may be out of bounds for us, or MGET as such: then GET alone is used.
     fn mget_is_refused(&self, error: &redis::ServerError) {
         if !is_about_a_key(error) && self.may_mget.swap(false, Ordering::Relaxed) {
-            warn!("redis user may not MGET: keys are read one by one with GET");
+            let why = Fault::from_reply(error);
+            warn!("redis gives no MGET, so keys are read one by one with GET: {why}");
         }
     }
 
@@ -425,14 +428,14 @@ impl Cache {
         }
     }
 
-    /// Loudly, and once an outage: nothing but a person can mend it.
-    fn say_misconfiguration(&self, fault: &Fault) {
-        if !std::mem::replace(&mut self.report().misconfiguration_was_said, true) {
-            error!(
-                "redis at {} refuses us: {fault}; check [redis] url, password_file and the ACL",
-                self.address
-            );
+    /// Loudly, and once an outage: nothing but a person can mend it. Whether it has been said now.
+    fn say_misconfiguration(&self, fault: &Fault) -> bool {
+        let was_said = std::mem::replace(&mut self.report().misconfiguration_was_said, true);
+        if !was_said {
+            let (address, (complaint, remedy)) = (&self.address, fault.for_a_person());
+            error!("redis at {address} {complaint}: {fault}; check {remedy}");
         }
+        !was_said
     }
 
     fn report(&self) -> MutexGuard<'_, Report> {
@@ -456,11 +459,4 @@ fn text(reply: Value) -> Result<Option<String>, Fault> {
         Value::ServerError(error) => Err(Fault::from_reply(&error)),
         _ => Err(Fault::Protocol("GET not answered by a string".to_owned())),
     }
-}
-
-/// Whether NOPERM is about a key and not about the command: "... to access a key" or, before
-/// Redis 7, "... to access one of the keys".
-fn is_about_a_key(error: &redis::ServerError) -> bool {
-    let details = error.details().unwrap_or_default();
-    details.contains("access a key") || details.contains("of the keys")
 }

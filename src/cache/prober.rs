@@ -9,7 +9,7 @@ use std::time::Duration;
 use log::{info, warn};
 use redis::Value;
 
-use super::fault::Fault;
+use super::fault::{Fault, is_out_of_reach};
 use super::link::Link;
 use super::{Cache, get};
 use crate::breaker::State;
@@ -115,6 +115,9 @@ fn run(cache: &Cache, probe_key: &str, interval: Duration, stop: &Stop) {
         if stop.wait(jittered) {
             return;
         }
+        if let Some(tls) = &cache.dial.handshake.tls {
+            tls.look_for_new_files();
+        }
         if cache.breaker.state().0 == State::Closed {
             reasons_said = 0;
             continue;
@@ -131,9 +134,10 @@ fn run(cache: &Cache, probe_key: &str, interval: Duration, stop: &Stop) {
             Err(fault) => {
                 let reason = fault.to_string();
                 let before = cache.report().last_fault.replace(reason.clone());
-                if fault.is_misconfiguration() {
-                    cache.say_misconfiguration(&fault);
-                } else if before.as_ref() != Some(&reason) && reasons_said < REASONS_SAID_MAX {
+                if fault.is_misconfiguration() && cache.say_misconfiguration(&fault) {
+                    continue;
+                }
+                if before.as_ref() != Some(&reason) && reasons_said < REASONS_SAID_MAX {
                     reasons_said += 1;
                     info!("redis is still not usable: {reason} ({})", cache.address);
                 }
@@ -156,8 +160,8 @@ fn probe(cache: &Cache, probe_key: &str) -> Result<(), Fault> {
     }
     let mut replies = replies.into_iter();
     match replies.next() {
-        // An ACL that allows no PING is no reason not to read.
-        Some(Value::ServerError(error)) if error.code() != "NOPERM" => {
+        // A server that gives no PING is no reason not to read.
+        Some(Value::ServerError(error)) if !is_out_of_reach(&error) => {
             return Err(Fault::from_reply(&error));
         }
         _ => {}
