@@ -9,6 +9,7 @@ use super::bell::Bell;
 use super::limits::Limits;
 use super::link::{Endpoint, Handshake};
 use super::pool::{Dial, Pool};
+use super::tls::Connector;
 use crate::config::{self, HostPort, Login, RedisAddress, Servers};
 use crate::metrics::Metrics;
 use crate::resolver::HostResolver;
@@ -45,12 +46,11 @@ impl Blueprint {
             .num_threads(1)
             .thread_name_pattern("pool-{}")
             .build();
+        let tls = redis.tls.as_ref().map(|tls| Arc::new(Connector::new(tls)));
+        let mut handshake = Handshake::new(tls, redis.protocol, redis.login.clone(), db);
+        handshake.is_with_master = matches!(redis.servers, Servers::Sentinel { .. });
         Self {
-            handshake: Handshake {
-                login: redis.login.clone(),
-                db,
-                master: matches!(redis.servers, Servers::Sentinel { .. }),
-            },
+            handshake,
             breaker: breaker.clone(),
             pool_size: redis.pool_size,
             callers,
@@ -77,14 +77,18 @@ impl Blueprint {
         self.dial_with(address, self.handshake.clone())
     }
 
+    /// Reads the files of TLS again where they have changed.
+    pub fn look_for_new_files(&self) {
+        if let Some(tls) = &self.handshake.tls {
+            tls.look_for_new_files();
+        }
+    }
+
     /// How the Sentinel at `address` is reached.
     #[must_use]
     pub fn sentinel(&self, address: &HostPort, login: &Login) -> Dial {
-        let handshake = Handshake {
-            login: login.clone(),
-            db: 0,
-            master: false,
-        };
+        let Handshake { tls, protocol, .. } = &self.handshake;
+        let handshake = Handshake::new(tls.clone(), *protocol, login.clone(), 0);
         self.dial_with(&RedisAddress::Tcp(address.clone()), handshake)
     }
 

@@ -24,6 +24,9 @@ pub enum Fault {
     NotReady(String),
     /// Credentials or rights are wrong: NOAUTH, WRONGPASS, NOPERM and what AUTH or SELECT refused.
     Misconfigured(String),
+    /// TLS: one of the two sides does not accept the other's certificate, or there are no terms on
+    /// which they could speak.
+    Tls(String),
     /// READONLY: a replica; a master is elsewhere.
     ReadOnly(String),
     /// Named as the master, and says that it is not.
@@ -47,7 +50,9 @@ pub enum Step {
     Resolve,
     /// TCP or Unix connect.
     Connect,
-    /// AUTH and SELECT.
+    /// That of TLS.
+    TlsHandshake,
+    /// HELLO, AUTH and SELECT.
     Handshake,
     /// A command and its reply.
     Reply,
@@ -58,6 +63,7 @@ impl Step {
         match self {
             Self::Resolve => "name resolution",
             Self::Connect => "connect",
+            Self::TlsHandshake => "TLS handshake",
             Self::Handshake => "handshake",
             Self::Reply => "reply",
         }
@@ -78,6 +84,7 @@ impl Fault {
             Self::Misconfigured(_) => "misconfigured",
             Self::ReadOnly(_) => "read-only",
             Self::NotMaster(_) => "not-master",
+            Self::Tls(_) => "tls",
             Self::WriteRefused(_) => "write-refused",
             Self::Refused(_) => "refused",
             Self::NoConnection => "no-connection",
@@ -114,7 +121,22 @@ impl Fault {
     /// Whether only a person can mend it, so that the breaker opens at once.
     #[must_use]
     pub fn is_misconfiguration(&self) -> bool {
-        matches!(self, Self::Misconfigured(_))
+        matches!(self, Self::Misconfigured(_) | Self::Tls(_))
+    }
+
+    /// What to say of the server to that person, and where to look.
+    #[must_use]
+    pub fn for_a_person(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Tls(_) => (
+                "and we do not trust each other",
+                "[redis] ca_file, cert_file, server_name and the certificates",
+            ),
+            _ => (
+                "refuses us",
+                "[redis] url, username, password_file and the ACL",
+            ),
+        }
     }
 
     /// A server that calls itself `role`.
@@ -130,7 +152,6 @@ impl Fault {
         match error.kind() {
             // SO_RCVTIMEO shows as EAGAIN.
             Kind::WouldBlock | Kind::TimedOut => Self::TimedOut(step),
-            Kind::FileTooLarge => Self::TooLarge,
             _ if step == Step::Connect => Self::Unreachable(error.to_string()),
             Kind::UnexpectedEof => Self::Closed("closed by the server".to_owned()),
             _ => Self::Closed(error.to_string()),
@@ -165,6 +186,7 @@ impl fmt::Display for Fault {
             Self::Protocol(why) => write!(f, "protocol error: {why}"),
             Self::NotReady(reply) => write!(f, "not ready: {reply}"),
             Self::Misconfigured(reply) => write!(f, "refused by configuration: {reply}"),
+            Self::Tls(why) => write!(f, "TLS: {why}"),
             Self::ReadOnly(reply) => write!(f, "not a master: {reply}"),
             Self::NotMaster(role) => write!(f, "not a master: its role is {role}"),
             Self::WriteRefused(reply) => write!(f, "write refused: {reply}"),
@@ -178,8 +200,34 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
+/// Whether the server, or a proxy before it, does not know the command: it may be too old for it, or
+/// have it renamed or switched off.
+#[must_use]
+pub fn is_unknown_command(error: &ServerError) -> bool {
+    let details = error.details().unwrap_or_default();
+    let begins = |with: &str| {
+        let begin = details.get(..with.len());
+        begin.is_some_and(|begin| begin.eq_ignore_ascii_case(with))
+    };
+    error.code() == "ERR" && (begins("unknown command") || begins("unsupported command"))
+}
+
+/// Whether a command may be left out: it is not known, or we are not allowed to use it.
+#[must_use]
+pub fn is_out_of_reach(error: &ServerError) -> bool {
+    error.code() == "NOPERM" || is_unknown_command(error)
+}
+
+/// Whether NOPERM is about a key and not about the command: "... to access a key" or, before
+/// Redis 7, "... to access one of the keys".
+#[must_use]
+pub fn is_about_a_key(error: &ServerError) -> bool {
+    let details = error.details().unwrap_or_default();
+    details.contains("access a key") || details.contains("of the keys")
+}
+
 /// What came from outside, fit for a log line: escaped, and cut at 200 characters.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars()
         .take(200)
         .flat_map(char::escape_default)

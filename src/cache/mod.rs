@@ -12,6 +12,7 @@ pub mod bell;
 pub mod blueprint;
 pub mod calls;
 pub mod fault;
+pub mod handshake;
 pub mod limits;
 pub mod link;
 pub mod lives;
@@ -23,8 +24,10 @@ pub mod read;
 pub mod role;
 pub mod sentinel;
 pub mod slots;
+pub mod socket;
 pub mod status;
 pub mod table;
+pub mod tls;
 pub mod topology;
 pub mod write;
 

@@ -299,14 +299,14 @@ impl Node {
         }
     }
 
-    /// Loudly, and once an outage: nothing but a person can mend it.
-    pub(super) fn say_misconfiguration(&self, fault: &Fault) {
-        if !std::mem::replace(&mut self.report().misconfiguration_was_said, true) {
-            error!(
-                "redis at {} refuses us: {fault}; check [redis] url, password_file and the ACL",
-                self.address
-            );
+    /// Loudly, and once an outage: nothing but a person can mend it. Whether it has been said now.
+    pub(super) fn say_misconfiguration(&self, fault: &Fault) -> bool {
+        let was_said = std::mem::replace(&mut self.report().misconfiguration_was_said, true);
+        if !was_said {
+            let (address, (complaint, remedy)) = (&self.address, fault.for_a_person());
+            error!("redis at {address} {complaint}: {fault}; check {remedy}");
         }
+        !was_said
     }
 
     pub(super) fn report(&self) -> MutexGuard<'_, Report> {

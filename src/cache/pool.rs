@@ -114,7 +114,7 @@ impl Pool {
         };
         let generation = self.generation.load(Ordering::Acquire);
         let is_current = slot.generation == generation;
-        let kept = is_current && slot.link.as_ref().is_some_and(Link::is_usable);
+        let kept = is_current && slot.link.as_mut().is_some_and(Link::is_usable);
         if !kept {
             if is_current && slot.link.is_some() {
                 self.has_lost.store(true, Ordering::Relaxed);

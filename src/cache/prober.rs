@@ -10,7 +10,7 @@ use log::{info, warn};
 use redis::Value;
 
 use super::Cache;
-use super::fault::Fault;
+use super::fault::{Fault, is_out_of_reach};
 use super::link::Link;
 use super::node::Node;
 use super::read::{get, text};
@@ -119,6 +119,7 @@ fn run(cache: &Cache, probe_key: &str, interval: Duration, stop: &Stop) {
         if stop.wait(jittered) {
             return;
         }
+        cache.blueprint.look_for_new_files();
         for node in cache.table().nodes() {
             if node.breaker.state().0 != State::Closed {
                 look_again(node, probe_key);
@@ -147,9 +148,10 @@ fn look_again(node: &Node, probe_key: &str) {
                 report.reasons_said += u32::from(is_news);
                 is_news && report.reasons_said <= REASONS_SAID_MAX
             };
-            if fault.is_misconfiguration() {
-                node.say_misconfiguration(&fault);
-            } else if may_be_said {
+            if fault.is_misconfiguration() && node.say_misconfiguration(&fault) {
+                return;
+            }
+            if may_be_said {
                 info!("redis is still not usable: {reason} ({})", node.address);
             }
         }
@@ -178,8 +180,8 @@ fn try_probe(node: &Node, probe_key: &str) -> Result<(), Fault> {
     }
     let mut replies = replies.into_iter();
     match replies.next() {
-        // An ACL that allows no PING is no reason not to read.
-        Some(Value::ServerError(error)) if error.code() != "NOPERM" => {
+        // A server that gives no PING is no reason not to read.
+        Some(Value::ServerError(error)) if !is_out_of_reach(&error) => {
             return Err(Fault::from_reply(&error));
         }
         _ => {}

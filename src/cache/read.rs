@@ -6,7 +6,7 @@ use log::warn;
 use redis::Value;
 
 use super::Unusable;
-use super::fault::Fault;
+use super::fault::{Fault, is_about_a_key, is_out_of_reach};
 use super::node::{Node, Terms};
 use super::pool::Drawn;
 use crate::breaker::Permit;
@@ -72,7 +72,7 @@ impl Node {
                 Some(Value::Array(values)) if values.len() == keys.len() => {
                     return values.into_iter().map(text).collect();
                 }
-                Some(Value::ServerError(error)) if error.code() == "NOPERM" => {
+                Some(Value::ServerError(error)) if is_out_of_reach(&error) => {
                     self.mget_is_refused(&error);
                 }
                 Some(Value::ServerError(error)) => return Err(Fault::from_reply(&error)),
@@ -86,7 +86,8 @@ impl Node {
     /// One key of a batch may be out of bounds for us, or MGET as such: then GET alone is used.
     fn mget_is_refused(&self, error: &redis::ServerError) {
         if !is_about_a_key(error) && self.may_mget.swap(false, Ordering::Relaxed) {
-            warn!("redis user may not MGET: keys are read one by one with GET");
+            let why = Fault::from_reply(error);
+            warn!("redis gives no MGET, so keys are read one by one with GET: {why}");
         }
     }
 }
@@ -108,11 +109,4 @@ pub(super) fn text(reply: Value) -> Result<Option<String>, Fault> {
         Value::ServerError(error) => Err(Fault::from_reply(&error)),
         _ => Err(Fault::Protocol("GET not answered by a string".to_owned())),
     }
-}
-
-/// Whether NOPERM is about a key and not about the command: "... to access a key" or, before
-/// Redis 7, "... to access one of the keys".
-pub(super) fn is_about_a_key(error: &redis::ServerError) -> bool {
-    let details = error.details().unwrap_or_default();
-    details.contains("access a key") || details.contains("of the keys")
 }

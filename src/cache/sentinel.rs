@@ -314,8 +314,13 @@ pub(super) fn named(host: String, port: u16) -> Option<HostPort> {
 
 /// `config-epoch` out of what SENTINEL MASTER tells: names and values in turn.
 fn epoch(told: Value) -> Option<u64> {
-    let Value::Array(parts) = told else {
-        return None;
+    let parts = match told {
+        Value::Array(parts) => parts,
+        Value::Map(pairs) => pairs
+            .into_iter()
+            .flat_map(|(name, value)| [name, value])
+            .collect(),
+        _ => return None,
     };
     let mut parts = parts.into_iter().map(text);
     parts.find(|part| part.as_deref() == Some("config-epoch"))?;

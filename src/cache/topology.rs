@@ -212,10 +212,8 @@ impl Following {
         }
         let (name, master) = (&self.name, &opinion.master);
         if fault.is_misconfiguration() {
-            error!(
-                "redis at {master}, the master of {name}, refuses us: {fault}; check [redis] username, \
-                 password_file and the ACL"
-            );
+            let (complaint, remedy) = fault.for_a_person();
+            error!("redis at {master}, the master of {name}, {complaint}: {fault}; check {remedy}");
         } else {
             info!(
                 "redis at {master}, the master of {name} to sentinel {by}, is not usable: {fault}"

@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 use redis::Value;
 
-use super::fault::Fault;
+use super::fault::{Fault, is_about_a_key};
 use super::node::{Node, Terms};
 use super::parts::Parts;
-use super::read::is_about_a_key;
 use super::slots::Slot;
 use super::{Cache, Unusable};
 use crate::clock::{self, Deadline};
@@ -183,7 +182,15 @@ fn taken(replies: &[Value]) -> Result<usize, Fault> {
             Value::Okay => written += 1,
             // A key that is not ours to write; others may be.
             Value::ServerError(error) if error.code() == "NOPERM" && is_about_a_key(error) => {}
-            Value::ServerError(error) => return Err(Fault::from_reply(error)),
+            Value::ServerError(error) => {
+                return Err(match Fault::from_reply(error) {
+                    // A user that may read alone is served all the same.
+                    Fault::Misconfigured(reply) if error.code() == "NOPERM" => {
+                        Fault::WriteRefused(reply)
+                    }
+                    fault => fault,
+                });
+            }
             _ => return Err(Fault::Protocol("SET not answered OK".to_owned())),
         }
     }

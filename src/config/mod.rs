@@ -12,7 +12,6 @@ mod servers;
 mod topology;
 mod nodes;
 mod password;
-mod pem;
 mod policy;
 mod route;
 mod prefix;

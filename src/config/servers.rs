@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use super::environment::{SENTINEL_PASSWORD, Secrets};
 use super::password::{self, Sources};
-use super::pem;
 use super::redis_settings::URL;
 use super::redis_url::RedisUrl;
 use super::report::{Place, Report, Subject};
@@ -14,6 +13,7 @@ use super::section::Section;
 use super::setting::Rule;
 use super::wording::either;
 use super::{HostPort, Identity, Login, RedisAddress, Servers, Tls, environment};
+use crate::tls::{self, Wrong};
 
 /// What finds the servers.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -215,17 +215,22 @@ fn refuse_tls_keys(keys: &Keys, section: &Section, report: &mut Report) {
 
 /// Looks at the files, too.
 fn settle_tls(keys: &TlsKeys, section: &Section, report: &mut Report) -> Tls {
-    let files = [
-        ("ca_file", &keys.ca_file, "CERTIFICATE"),
-        ("cert_file", &keys.cert_file, "CERTIFICATE"),
-        ("key_file", &keys.key_file, "PRIVATE KEY"),
-    ];
-    for (key, file, block) in files {
-        if let Some(Err(why)) = file.as_ref().map(|file| pem::check(file, block)) {
-            let shown = file.as_deref().unwrap_or_else(|| "".as_ref());
-            let subject = section.subject_of(key).showing(&shown.to_string_lossy());
-            report.mistake(subject, why);
-        }
+    let pair = keys.cert_file.clone().zip(keys.key_file.clone());
+    let tls = Tls {
+        ca_file: keys.ca_file.clone(),
+        identity: pair.map(|(cert_file, key_file)| Identity {
+            cert_file,
+            key_file,
+        }),
+        server_name: keys.server_name.clone(),
+    };
+    for Wrong { key, file, why } in tls::load(&tls).err().unwrap_or_default() {
+        let subject = section.subject_of(key);
+        let shown = file.map(|file| file.to_string_lossy().into_owned());
+        report.mistake(
+            shown.map_or(subject.clone(), |file| subject.showing(&file)),
+            why,
+        );
     }
     let lonely = match (&keys.cert_file, &keys.key_file) {
         (Some(_), None) => Some(("cert_file", "needs key_file, which may be the same file")),
@@ -236,15 +241,7 @@ fn settle_tls(keys: &TlsKeys, section: &Section, report: &mut Report) -> Tls {
     if let (Some((key, why)), [false, false]) = (lonely, spoiled) {
         report.mistake(section.subject_of(key), why);
     }
-    let pair = keys.cert_file.clone().zip(keys.key_file.clone());
-    Tls {
-        ca_file: keys.ca_file.clone(),
-        identity: pair.map(|(cert_file, key_file)| Identity {
-            cert_file,
-            key_file,
-        }),
-        server_name: keys.server_name.clone(),
-    }
+    tls
 }
 
 /// Where the login of the servers may come from; in `url` only where that is used.

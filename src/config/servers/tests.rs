@@ -1,5 +1,7 @@
 //! Which keys of `[redis]` go together, and what is said of those that do not.
 
+use std::path::Path;
+
 use super::super::{Protocol, Redis, parse};
 use super::*;
 
@@ -36,7 +38,10 @@ fn sentinels_and_what_they_know_are_read() {
         ("EVENKEEL_REDIS_PASSWORD", "one"),
         ("EVENKEEL_REDIS_SENTINEL_PASSWORD", "two"),
     ];
-    let keys = format!("{SENTINEL}db = 3\nusername = me\nprotocol = resp3\ntls = true\n");
+    let folder = tempfile::tempdir().unwrap();
+    let (ca_file, _) = made(folder.path(), "ca");
+    let tls = format!("tls = true\nca_file = {ca_file}\nserver_name = r.example\n");
+    let keys = format!("{SENTINEL}db = 3\nusername = me\nprotocol = resp3\n{tls}");
     let redis = redis(&keys, &passwords).unwrap();
     let expected = Servers::Sentinel {
         nodes: vec![node("a", 26379), node("::1", 26379)],
@@ -48,12 +53,12 @@ fn sentinels_and_what_they_know_are_read() {
     let (name, password) = ("me".to_owned(), "one".to_owned());
     assert_eq!(redis.login, Login::User { name, password });
     assert_eq!(redis.protocol, Protocol::Resp3);
-    let system = Tls {
-        ca_file: None,
+    let tls = Tls {
+        ca_file: Some(ca_file.into()),
         identity: None,
-        server_name: None,
+        server_name: Some("r.example".to_owned()),
     };
-    assert_eq!(redis.tls, Some(system));
+    assert_eq!(redis.tls, Some(tls));
 }
 
 #[test]
@@ -143,7 +148,10 @@ fn a_key_of_another_mode_is_refused_with_what_to_do() {
 fn a_key_that_says_its_default_says_nothing() {
     let defaults = "url = redis://127.0.0.1:6379/0\ndb = 0\nsentinel_username =\nca_file =\n";
     assert!(redis(&format!("{CLUSTER}{defaults}master =\n"), &[]).is_ok());
-    assert!(redis("url = rediss://h\ntls = true", &[]).is_ok());
+    let folder = tempfile::tempdir().unwrap();
+    let (ca_file, _) = made(folder.path(), "ca");
+    let secure = format!("url = rediss://h\ntls = true\nca_file = {ca_file}");
+    assert!(redis(&secure, &[]).is_ok());
 }
 
 #[test]
@@ -185,51 +193,95 @@ fn keys_about_tls_are_refused_without_it() {
     ]);
 }
 
+/// A certificate and its key, in files of `folder`.
+fn made(folder: &Path, name: &str) -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    (
+        file(folder, &format!("{name}.crt"), &made.cert.pem()),
+        file(
+            folder,
+            &format!("{name}.key"),
+            &made.signing_key.serialize_pem(),
+        ),
+    )
+}
+
+fn file(folder: &Path, name: &str, content: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, content).unwrap();
+    path.to_string_lossy().into_owned()
+}
+
 #[test]
-fn files_for_tls_are_read_and_belong_together() {
+fn files_for_tls_are_read() {
     let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str, content: &str| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, content).unwrap();
-        path.to_string_lossy().into_owned()
-    };
-    let cert = file("c", "-----BEGIN CERTIFICATE-----\n");
-    let key = file("k", "-----BEGIN RSA PRIVATE KEY-----\n");
-    let tls = |keys: &str| format!("url = rediss://h\n{keys}");
-    refused(&[
-        (
-            &tls("ca_file = x"),
-            "3: [redis] ca_file = \"absent/x\": ",
-            "can not be read",
-        ),
-        (
-            &tls(&format!("ca_file = {key}")),
-            "3: [redis] ca_file = ",
-            "holds no CERTIFICATE",
-        ),
-        (
-            &tls(&format!("cert_file = {cert}")),
-            "3: [redis] cert_file: ",
-            "needs key_file",
-        ),
-        (
-            &tls(&format!("key_file = {key}")),
-            "3: [redis] key_file: ",
-            "needs cert_file",
-        ),
-    ]);
-    let keys = tls(&format!(
-        "ca_file = {cert}\ncert_file = {cert}\nkey_file = {key}\n"
-    ));
+    let (cert, key) = made(folder.path(), "a");
+    let keys = format!("url = rediss://h\nca_file = {cert}\ncert_file = {cert}\nkey_file = {key}");
     let tls = redis(&keys, &[]).unwrap().tls.unwrap();
     let identity = Identity {
         cert_file: cert.clone().into(),
         key_file: key.into(),
     };
-    assert_eq!(
-        (tls.ca_file, tls.identity),
-        (Some(cert.into()), Some(identity))
-    );
+    assert_eq!(tls.ca_file, Some(cert.into()));
+    assert_eq!(tls.identity, Some(identity));
+}
+
+#[test]
+fn files_that_are_of_no_use_for_tls_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let ((cert, key), (_, other)) = (made(folder.path(), "a"), made(folder.path(), "b"));
+    let block = |what: &str| format!("-----BEGIN {what}-----\nAAAA\n-----END {what}-----\n");
+    let broken = file(folder.path(), "broken", &block("CERTIFICATE"));
+    let locked = file(folder.path(), "locked", &block("ENCRYPTED PRIVATE KEY"));
+    let tls = |keys: &str| format!("url = rediss://h\nca_file = {cert}\n{keys}");
+    let pair = |cert: &str, key: &str| tls(&format!("cert_file = {cert}\nkey_file = {key}"));
+    refused(&[
+        (
+            "url = rediss://h\nca_file = x",
+            "3: [redis] ca_file = \"absent/x\": ",
+            "can not be read",
+        ),
+        (
+            &format!("url = rediss://h\nca_file = {key}"),
+            "3: [redis] ca_file = ",
+            "holds no certificate in PEM",
+        ),
+        (
+            &format!("url = rediss://h\nca_file = {broken}"),
+            "3: [redis] ca_file = ",
+            "has a bad certificate, number 1",
+        ),
+        (
+            &tls(&format!("cert_file = {cert}")),
+            "4: [redis] cert_file: ",
+            "needs key_file",
+        ),
+        (
+            &tls(&format!("key_file = {key}")),
+            "4: [redis] key_file: ",
+            "needs cert_file",
+        ),
+        (
+            &pair(&cert, &other),
+            "5: [redis] key_file = ",
+            "is not the key of cert_file",
+        ),
+        (
+            &pair(&cert, &cert),
+            "5: [redis] key_file = ",
+            "holds no private key",
+        ),
+        (
+            &pair(&cert, &locked),
+            "5: [redis] key_file = ",
+            "has a passphrase",
+        ),
+        (
+            &pair(&key, &key),
+            "4: [redis] cert_file = ",
+            "holds no certificate",
+        ),
+    ]);
 }
 
 #[test]
