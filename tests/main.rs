@@ -14,6 +14,7 @@ mod source_guard;
 mod flight;
 mod memory_and_stale;
 mod outage;
+mod failures;
 mod front;
 mod clients;
 mod health;

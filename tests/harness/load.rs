@@ -18,14 +18,25 @@ pub struct Load {
 /// What the clients saw.
 #[derive(Default)]
 pub struct Report {
-    /// When each request was sent, and how long its answer took.
-    pub answers: Vec<(Instant, Duration)>,
+    /// Every answer of 200.
+    pub answers: Vec<Answered>,
     /// Answers other than 200, or none.
     pub failures: Vec<String>,
     /// Values that belong to another key.
     pub wrong: Vec<String>,
     /// When an undisturbed app was asked, how long it took, and how much of it was too long.
     delays: Vec<(Instant, Duration, Duration)>,
+}
+
+/// An answer of 200.
+#[derive(Debug, Clone, Copy)]
+pub struct Answered {
+    /// When the request was sent.
+    pub at: Instant,
+    /// How long the answer took.
+    pub took: Duration,
+    /// Whether the value was a hit in Redis.
+    pub from_redis: bool,
 }
 
 impl Load {
@@ -101,31 +112,51 @@ impl Report {
     pub fn beside(mut self, undisturbed: &Self, usual: Duration) -> Self {
         let delays = undisturbed.answers.iter();
         self.delays = delays
-            .map(|(at, took)| (*at, *took, took.saturating_sub(usual)))
+            .map(|answer| (answer.at, answer.took, answer.took.saturating_sub(usual)))
             .collect();
         self
     }
 
     /// Answers that took longer than `limit`, and not for the machine's sake.
     pub fn slower_than(&self, limit: Duration) -> usize {
-        let slow = self.answers.iter().filter(|(_, took)| *took > limit);
-        slow.filter(|(at, took)| self.without_delays(*at, *took) > limit)
+        let slow = self.answers.iter().filter(|answer| answer.took > limit);
+        slow.filter(|answer| self.without_delays(answer) > limit)
             .count()
     }
 
     /// The slowest answer to a request sent from `begin` up to `end`, and how long after `begin`
     /// that was.
     pub fn slowest_between(&self, begin: Instant, end: Instant) -> (Duration, Duration) {
-        let answers = self
-            .answers
-            .iter()
-            .filter(|(at, _)| (begin..end).contains(at));
-        let own = answers.map(|(at, took)| (self.without_delays(*at, *took), *at - begin));
+        let answers = self.answers.iter();
+        let own = answers
+            .filter(|answer| (begin..end).contains(&answer.at))
+            .map(|answer| (self.without_delays(answer), answer.at - begin));
         own.max().unwrap_or_default()
     }
 
+    /// The longest time between `begin` and `end` without an answer from Redis, and without the delays
+    /// of the machine.
+    pub fn longest_without_redis(&self, begin: Instant, end: Instant) -> Duration {
+        let hits = self.answers.iter().filter(|answer| answer.from_redis);
+        let mut times: Vec<_> = hits.map(|answer| answer.at + answer.took).collect();
+        times.retain(|at| (begin..end).contains(at));
+        times.extend([begin, end]);
+        times.sort_unstable();
+        let gaps = times.windows(2).map(|pair| {
+            let from_redis = false;
+            let (at, took) = (pair[0], pair[1] - pair[0]);
+            self.without_delays(&Answered {
+                at,
+                took,
+                from_redis,
+            })
+        });
+        gaps.max().unwrap_or_default()
+    }
+
     /// How long an answer took, less what the machine added.
-    fn without_delays(&self, at: Instant, took: Duration) -> Duration {
+    fn without_delays(&self, answer: &Answered) -> Duration {
+        let Answered { at, took, .. } = *answer;
         let overlaps = |(from, span, _): &&(Instant, Duration, Duration)| {
             *from < at + took && *from + *span > at
         };
@@ -147,10 +178,16 @@ fn ask(address: SocketAddr, stop: &AtomicBool, key: impl Fn(usize) -> String) ->
         let sent = client.try_send(format!("GET /api/data/{key} HTTP/1.1\r\nHost: l\r\n\r\n"));
         match sent.map(|()| client.response(false)) {
             Ok(Ok(response)) if response.status == 200 => {
-                report.answers.push((began, began.elapsed()));
+                let status = response.field("cache-status").unwrap_or_default();
+                report.answers.push(Answered {
+                    at: began,
+                    took: began.elapsed(),
+                    from_redis: status.ends_with("detail=redis"),
+                });
                 let value = response.value().0;
-                if value != Origin::value_of(&key) {
-                    report.wrong.push(format!("{key}: {value}"));
+                if !is_value_of(&key, &value) {
+                    let begin: String = value.chars().take(100).collect();
+                    report.wrong.push(format!("{key}: {begin}"));
                 }
             }
             other => {
@@ -160,4 +197,10 @@ fn ask(address: SocketAddr, stop: &AtomicBool, key: impl Fn(usize) -> String) ->
         }
     }
     report
+}
+
+/// Whether a value carries its key: as the origin gives it, or padded after a space.
+fn is_value_of(key: &str, value: &str) -> bool {
+    let rest = value.strip_prefix(&*Origin::value_of(key));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
 }

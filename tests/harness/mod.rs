@@ -12,14 +12,16 @@ mod origin;
 mod proxy;
 mod redis;
 mod turn;
+mod undisturbed;
 
 pub use app::{ADMIN_LISTEN, App, Config, Output, REDIS_CONNECTIONS_MAX, evenkeel, file};
 pub use client::{Client, NoResponse, Response};
-pub use load::{Load, Report};
+pub use load::{Answered, Load, Report};
 pub use origin::{Fault as SourceFault, Origin};
 pub use proxy::{Fault as NetworkFault, Proxy};
-pub use redis::Redis;
+pub use redis::{Redis, command};
 pub use turn::alone;
+pub use undisturbed::Undisturbed;
 
 /// How long anything that should happen at once may take on a busy machine.
 pub const SOON: Duration = Duration::from_secs(10);

@@ -3,9 +3,11 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 use super::free_address;
 
@@ -16,19 +18,26 @@ pub enum Fault {
     None,
     /// Nobody listens.
     Refuses,
+    /// Connections are not even accepted: the backlog is full, so that a SYN is never answered. Those
+    /// that were open have ended.
+    HangsBeforeAccept,
     /// Connections are accepted and nothing is ever passed on.
     Hangs,
     /// Every reply comes so much later.
     Slow(Duration),
-    /// Connections end with the first request on them, in the middle of nothing.
+    /// Every tenth reply comes so much later, and what follows it on its connection waits behind it.
+    SlowNowAndThen(Duration),
+    /// A reply comes only when the next request has been sent on its connection.
+    Late,
+    /// Connections end with the first request on them, by a reset.
     Resets,
     /// Replies are noise.
     Garbage,
     /// Replies end in their middle, and the connection with them.
     Truncates,
-    /// Replies come byte by byte.
-    Drips,
-    /// Connections end as soon as they begin.
+    /// Replies come byte by byte, with so much time between two of them.
+    Drips(Duration),
+    /// Connections end as soon as they begin, and those that were open have ended.
     ClosesAtOnce,
 }
 
@@ -37,6 +46,8 @@ pub struct Proxy {
     address: SocketAddr,
     state: Arc<State>,
     accepting: Option<JoinHandle<()>>,
+    /// While it hangs before accept: a listener that nobody accepts from, and what fills its backlog.
+    full: Option<(Socket, Vec<Socket>)>,
 }
 
 struct State {
@@ -50,8 +61,18 @@ struct Inner {
     fault: Fault,
     has_ended: bool,
     connects: usize,
-    open: Vec<TcpStream>,
+    replies: usize,
+    open: Vec<Weak<Passage>>,
     threads: Vec<JoinHandle<()>>,
+}
+
+/// The two ends of one connection; closed when both of its threads are done with it.
+struct Passage {
+    app: TcpStream,
+    redis: TcpStream,
+    /// Requests that the app has sent, and whether it has ended.
+    asked: Mutex<(usize, bool)>,
+    has_asked: Condvar,
 }
 
 impl Proxy {
@@ -61,6 +82,7 @@ impl Proxy {
             fault: Fault::None,
             has_ended: false,
             connects: 0,
+            replies: 0,
             open: Vec::new(),
             threads: Vec::new(),
         };
@@ -73,6 +95,7 @@ impl Proxy {
             address: free_address(),
             state: Arc::new(state),
             accepting: None,
+            full: None,
         };
         proxy.listen();
         proxy
@@ -85,17 +108,23 @@ impl Proxy {
 
     /// From now on, for open connections too; those that a fault has spoilt are ended with it.
     pub fn set_fault(&mut self, fault: Fault) {
-        if fault == Fault::Refuses {
+        let listens = !matches!(fault, Fault::Refuses | Fault::HangsBeforeAccept);
+        if !listens {
             self.stop_listening();
         }
+        self.full = None;
+        let spoils_all = !listens || fault == Fault::ClosesAtOnce;
         let mut inner = self.state.lock();
         let before = std::mem::replace(&mut inner.fault, fault);
-        if before != Fault::None || fault == Fault::Refuses {
+        if before != Fault::None || spoils_all {
             inner.end_all();
         }
         drop(inner);
         self.state.changed.notify_all();
-        if fault != Fault::Refuses && self.accepting.is_none() {
+        if fault == Fault::HangsBeforeAccept {
+            self.full = Some(fill_backlog(self.address));
+        }
+        if listens && self.accepting.is_none() {
             self.listen();
         }
     }
@@ -142,8 +171,8 @@ impl State {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for `span`, or for the end of the fault; the fault then.
-    fn wait(&self, fault: Fault, span: Duration) -> Fault {
+    /// Waits for `span`, or for the end of the fault.
+    fn wait(&self, fault: Fault, span: Duration) {
         let end = Instant::now() + span;
         let mut inner = self.lock();
         while inner.fault == fault && !inner.has_ended && Instant::now() < end {
@@ -151,21 +180,73 @@ impl State {
             let waited = self.changed.wait_timeout(inner, left);
             inner = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        inner.fault
+    }
+
+    /// The fault now, for one more reply.
+    fn fault_of_a_reply(&self) -> Fault {
+        let mut inner = self.lock();
+        inner.replies += 1;
+        match inner.fault {
+            Fault::SlowNowAndThen(_) if inner.replies % 10 != 0 => Fault::None,
+            fault => fault,
+        }
     }
 }
 
 impl Inner {
     fn end_all(&mut self) {
-        for stream in self.open.drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
+        for passage in self.open.drain(..).filter_map(|open| open.upgrade()) {
+            passage.end();
         }
     }
 }
 
+impl Passage {
+    fn end(&self) {
+        let _ = self.app.shutdown(Shutdown::Both);
+        let _ = self.redis.shutdown(Shutdown::Both);
+    }
+
+    fn asked(&self) -> MutexGuard<'_, (usize, bool)> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more request, or the end of them.
+    fn note(&self, change: impl FnOnce(&mut (usize, bool))) {
+        change(&mut self.asked());
+        self.has_asked.notify_all();
+    }
+
+    /// Waits until the app has sent another request, or has gone.
+    fn wait_for_another_request(&self) {
+        let asked = self.asked();
+        let before = asked.0;
+        let unchanged = |asked: &mut (usize, bool)| asked.0 == before && !asked.1;
+        drop(self.has_asked.wait_while(asked, unchanged));
+    }
+}
+
+/// Listens without ever accepting, and connects until that hangs.
+fn fill_backlog(address: SocketAddr) -> (Socket, Vec<Socket>) {
+    let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let listener = socket();
+    listener.set_reuse_address(true).expect("a socket of ours");
+    listener.bind(&address.into()).expect("a port of ours");
+    listener.listen(0).expect("a socket of ours");
+    let connect = |_| {
+        let client = socket();
+        client.set_nonblocking(true).expect("a socket of ours");
+        // In progress, for ever.
+        let _ = client.connect(&address.into());
+        client
+    };
+    let clients = (0..4).map(connect).collect();
+    (listener, clients)
+}
+
 fn accept(listener: &TcpListener, state: &Arc<State>) {
     for client in listener.incoming() {
-        let Ok(client) = client else { continue };
+        let Ok(app) = client else { continue };
         let mut inner = state.lock();
         if inner.has_ended {
             return;
@@ -174,63 +255,85 @@ fn accept(listener: &TcpListener, state: &Arc<State>) {
         if inner.fault == Fault::ClosesAtOnce {
             continue;
         }
-        let Ok(server) = TcpStream::connect(state.server) else {
+        let Ok(redis) = TcpStream::connect(state.server) else {
             continue;
         };
-        for stream in [&client, &server] {
+        for stream in [&app, &redis] {
             stream.set_nodelay(true).expect("a socket of ours");
-            inner.open.push(stream.try_clone().expect("a descriptor"));
         }
-        let from_server = (server.try_clone(), client.try_clone());
-        let (Ok(server_reader), Ok(client_writer)) = from_server else {
-            continue;
-        };
-        let (asks, replies) = (Arc::clone(state), Arc::clone(state));
+        let passage = Arc::new(Passage {
+            app,
+            redis,
+            asked: Mutex::default(),
+            has_asked: Condvar::new(),
+        });
+        inner.open.retain(|open| open.strong_count() > 0);
+        inner.threads.retain(|thread| !thread.is_finished());
+        inner.open.push(Arc::downgrade(&passage));
+        let (asks, asking) = (Arc::clone(state), Arc::clone(&passage));
+        let replies = Arc::clone(state);
         inner.threads.push(std::thread::spawn(move || {
-            pass_requests(client, server, &asks)
+            pass_requests(&asking, &asks);
+            asking.note(|asked| asked.1 = true);
         }));
         inner.threads.push(std::thread::spawn(move || {
-            pass_replies(server_reader, client_writer, &replies);
+            pass_replies(&passage, &replies);
         }));
     }
 }
 
 /// From the app to Redis, until one of them or a fault ends it.
-fn pass_requests(mut app: TcpStream, mut redis: TcpStream, state: &State) {
+fn pass_requests(passage: &Passage, state: &State) {
     let mut buffer = [0; 16 * 1024];
-    while let Ok(count) = app.read(&mut buffer) {
+    while let Ok(count) = (&passage.app).read(&mut buffer) {
+        passage.note(|asked| asked.0 += 1);
         let fault = state.lock().fault;
-        if count == 0 || fault == Fault::Resets {
+        if count == 0 {
             break;
+        }
+        if fault == Fault::Resets {
+            // Closed without lingering, which sends a reset; the other thread ends with Redis.
+            let app = socket2::SockRef::from(&passage.app);
+            let _ = app.set_linger(Some(Duration::ZERO));
+            let _ = passage.redis.shutdown(Shutdown::Both);
+            return;
         }
         if fault == Fault::Hangs {
             state.wait(fault, Duration::from_secs(600));
             break;
         }
-        if redis.write_all(&buffer[..count]).is_err() {
+        if (&passage.redis).write_all(&buffer[..count]).is_err() {
             break;
         }
     }
-    end(&app, &redis);
+    passage.end();
 }
 
 /// From Redis to the app, with what the fault does to it.
-fn pass_replies(mut redis: TcpStream, mut app: TcpStream, state: &State) {
+fn pass_replies(passage: &Passage, state: &State) {
     let mut buffer = [0; 16 * 1024];
-    while let Ok(count) = redis.read(&mut buffer) {
+    let mut app = &passage.app;
+    while let Ok(count) = (&passage.redis).read(&mut buffer) {
         let reply = &buffer[..count];
-        let fault = state.lock().fault;
+        let fault = state.fault_of_a_reply();
         let passed = match fault {
+            Fault::Resets if count == 0 => return,
             _ if count == 0 => break,
-            Fault::None | Fault::Refuses | Fault::Resets | Fault::ClosesAtOnce => {
-                app.write_all(reply)
-            }
+            Fault::None
+            | Fault::Refuses
+            | Fault::HangsBeforeAccept
+            | Fault::Resets
+            | Fault::ClosesAtOnce => app.write_all(reply),
             Fault::Hangs => {
                 state.wait(fault, Duration::from_secs(600));
                 break;
             }
-            Fault::Slow(span) => {
+            Fault::Slow(span) | Fault::SlowNowAndThen(span) => {
                 state.wait(fault, span);
+                app.write_all(reply)
+            }
+            Fault::Late => {
+                passage.wait_for_another_request();
                 app.write_all(reply)
             }
             Fault::Garbage => app.write_all(b"\x16\x03\x01 what?\r\n"),
@@ -238,8 +341,10 @@ fn pass_replies(mut redis: TcpStream, mut app: TcpStream, state: &State) {
                 let _ = app.write_all(&reply[..count / 2]);
                 break;
             }
-            Fault::Drips => reply.iter().try_for_each(|byte| {
-                state.wait(fault, Duration::from_millis(1));
+            Fault::Drips(span) => reply.iter().try_for_each(|byte| {
+                if !span.is_zero() {
+                    state.wait(fault, span);
+                }
                 app.write_all(&[*byte])
             }),
         };
@@ -247,10 +352,5 @@ fn pass_replies(mut redis: TcpStream, mut app: TcpStream, state: &State) {
             break;
         }
     }
-    end(&app, &redis);
-}
-
-fn end(app: &TcpStream, redis: &TcpStream) {
-    let _ = app.shutdown(Shutdown::Both);
-    let _ = redis.shutdown(Shutdown::Both);
+    passage.end();
 }

@@ -1,6 +1,6 @@
 //! A real `redis-server` of a test's own, and what can happen to one.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,6 +11,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::{SOON, free_address, wait_until};
+
+/// How long a server that loads takes for each key, and how rarely it answers meanwhile.
+const SLOW_LOADING: [&str; 4] = [
+    "--key-load-delay",
+    "100",
+    "--loading-process-events-interval-bytes",
+    "1024",
+];
 
 /// A server on a port of its own, which it keeps over restarts. Killed when dropped.
 pub struct Redis {
@@ -39,24 +47,58 @@ impl Redis {
         }
     }
 
+    /// One on the same port of another address of this machine.
+    pub fn start_beside(other: &Self, address: IpAddr) -> Self {
+        let mut redis = Self::not_started();
+        redis.address = SocketAddr::new(address, other.address.port());
+        redis.start_again();
+        redis
+    }
+
     /// Starts it on its port, with an empty data set and without a password.
     pub fn start_again(&mut self) {
+        let _ = std::fs::remove_file(self.folder.path().join("dump.rdb"));
+        self.start_with_data();
+    }
+
+    /// Starts it on its port, with what was saved.
+    pub fn start_with_data(&mut self) {
+        self.spawn(&[]);
+        self.wait_until_it_answers();
+    }
+
+    /// Starts it on its port; it is loading what was saved, 100 us for each key.
+    pub fn start_loading(&mut self) {
+        self.spawn(&SLOW_LOADING);
+    }
+
+    /// Until it answers, with its data set loaded.
+    pub fn wait_until_it_answers(&self) {
+        wait_until(SOON, "redis-server answers", || {
+            self.try_query::<String>(&["PING"]).is_ok()
+        });
+    }
+
+    /// Writes its data set to disk.
+    pub fn save(&self) {
+        self.query::<()>(&["SAVE"]);
+    }
+
+    fn spawn(&mut self, more: &[&str]) {
         assert!(self.process.is_none(), "it runs");
         self.password().clear();
         let port = self.address.port().to_string();
         let process = Command::new("redis-server")
-            .args(["--port", &port, "--bind", "127.0.0.1"])
+            .args(["--port", &port, "--bind", &self.address.ip().to_string()])
             .args(["--save", "", "--appendonly", "no"])
             .args(["--dir".as_ref(), self.folder.path().as_os_str()])
             .args(["--unixsocket".as_ref(), self.socket().as_os_str()])
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is installed (tests/run does that)");
         self.process = Some(process);
-        wait_until(SOON, "redis-server answers", || {
-            self.try_query::<String>(&["PING"]).is_ok()
-        });
     }
 
     /// Ends it as `kill -9` does.
@@ -135,7 +177,17 @@ impl Redis {
             .sum()
     }
 
-    fn try_query<T: FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
+    /// A connection that is kept.
+    pub fn connection(&self) -> redis::Connection {
+        self.connect().expect("redis accepts")
+    }
+
+    /// The same as [`Self::query`], where it may fail.
+    pub fn try_query<T: FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
+        command(words).query(&mut self.connect()?)
+    }
+
+    fn connect(&self) -> redis::RedisResult<redis::Connection> {
         let mut server = self.url().into_connection_info()?;
         let password = self.password().clone();
         if !password.is_empty() {
@@ -143,13 +195,9 @@ impl Redis {
             server = server.set_redis_settings(settings);
         }
         let limit = Duration::from_secs(5);
-        let mut connection = redis::Client::open(server)?.get_connection_with_timeout(limit)?;
+        let connection = redis::Client::open(server)?.get_connection_with_timeout(limit)?;
         connection.set_read_timeout(Some(limit))?;
-        let mut command = redis::Cmd::new();
-        for word in words {
-            command.arg(word);
-        }
-        command.query(&mut connection)
+        Ok(connection)
     }
 
     fn socket(&self) -> PathBuf {
@@ -164,6 +212,15 @@ impl Redis {
     fn password(&self) -> MutexGuard<'_, String> {
         self.password.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A command of these words.
+pub fn command(words: &[&str]) -> redis::Cmd {
+    let mut command = redis::Cmd::new();
+    for word in words {
+        command.arg(word);
+    }
+    command
 }
 
 impl Drop for Redis {
