@@ -11,6 +11,7 @@ mod load;
 mod origin;
 mod proxy;
 mod redis;
+mod sentinel;
 mod turn;
 mod undisturbed;
 
@@ -20,6 +21,7 @@ pub use load::{Answered, Load, Report};
 pub use origin::{Fault as SourceFault, Origin};
 pub use proxy::{Fault as NetworkFault, Proxy};
 pub use redis::{Redis, command};
+pub use sentinel::{Guarded, MASTER};
 pub use turn::alone;
 pub use undisturbed::Undisturbed;
 

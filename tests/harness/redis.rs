@@ -1,7 +1,7 @@
 //! A real `redis-server` of a test's own, and what can happen to one.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub struct Redis {
     address: SocketAddr,
     folder: TempDir,
     process: Option<Child>,
+    /// Put before all others, at every start.
+    arguments: Vec<String>,
     /// Guards what [`Self::set_password`] has set; empty: none.
     password: Mutex<String>,
 }
@@ -43,8 +45,27 @@ impl Redis {
             address: free_address(),
             folder: tempfile::tempdir().expect("a folder for redis"),
             process: None,
+            arguments: Vec::new(),
             password: Mutex::default(),
         }
+    }
+
+    /// One that runs with these arguments at every start: first a file, if there is one.
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let mut redis = Self::not_started();
+        redis.set_arguments(arguments);
+        redis.start_again();
+        redis
+    }
+
+    /// From its next start on.
+    pub fn set_arguments(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|&word| word.to_owned()).collect();
+    }
+
+    /// The folder in which it runs.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// One on the same port of another address of this machine.
@@ -89,6 +110,7 @@ impl Redis {
         self.password().clear();
         let port = self.address.port().to_string();
         let process = Command::new("redis-server")
+            .args(&self.arguments)
             .args(["--port", &port, "--bind", &self.address.ip().to_string()])
             .args(["--save", "", "--appendonly", "no"])
             .args(["--dir".as_ref(), self.folder.path().as_os_str()])
@@ -180,6 +202,14 @@ impl Redis {
     /// A connection that is kept.
     pub fn connection(&self) -> redis::Connection {
         self.connect().expect("redis accepts")
+    }
+
+    /// A field of a section of INFO, if the server answers.
+    pub fn info(&self, section: &str, field: &str) -> Option<String> {
+        let info: String = self.try_query(&["INFO", section]).ok()?;
+        let fields = info.lines().filter_map(|line| line.split_once(':'));
+        let mut found = fields.filter(|(name, _)| *name == field);
+        found.next().map(|(_, value)| value.trim().to_owned())
     }
 
     /// The same as [`Self::query`], where it may fail.
