@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cache::Cache;
+use crate::cache::node::Node;
 use crate::cache::slots::Slot;
 use crate::clock::{self, Deadline};
-use crate::config::{Config, Route};
+use crate::config::{Config, Route, Servers};
 use crate::flight::{Flights, Joined, Landed, Target};
 use crate::memory::{Memory, Remembered};
 use crate::metrics::Metrics;
 use crate::pipeline::queue::{Lanes, Queue};
+use crate::pipeline::reads::Reads;
 use crate::recovery::Recovery;
 use crate::source::Fetched;
 
@@ -36,6 +38,9 @@ const WRITES_MAX: usize = 1024;
 const LIVES_MAX: usize = 1024;
 /// How much longer than the source Redis may take, before it is no help any more.
 const SLOWER_THAN_SOURCE: Duration = Duration::from_millis(75);
+
+/// The lane of what no node of Redis is to be asked for.
+const NO_NODE: usize = 0;
 
 /// Who walks a step: the front must not be held up by large answers, workers may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +69,7 @@ pub struct Lookups {
     flights: Flights<Lookup>,
     metrics: Arc<Metrics>,
     /// Lookups that wait for a reader.
-    pub reads: Queue<Lookup>,
+    pub reads: Reads<Lookup>,
     /// Fetches that wait for a filler, in a lane for each source.
     pub fills: Lanes<Fill>,
     /// Values that wait for the writer.
@@ -95,7 +100,7 @@ impl Lookups {
             memory,
             flights: Flights::default(),
             metrics,
-            reads: Queue::new(config.server.queue),
+            reads: Reads::new(config.server.queue, readers_of_a_node(config)),
             fills: Lanes::new(config.server.queue, config.server.queue_timeout, &lanes),
             writes: Queue::new(WRITES_MAX),
             lives: Queue::new(LIVES_MAX),
@@ -279,7 +284,7 @@ impl Lookups {
     /// reader comes to the same answer. Without room for it there, `otherwise`.
     fn answer_with_copy(&self, lookup: Lookup, copy: &Remembered, otherwise: &Answer<'_>, on: On) {
         if on == On::Front && copy.value.len() > FRONT_MAX_BYTES {
-            for lookup in self.reads.put(vec![lookup]) {
+            for lookup in self.reads.put([(NO_NODE, lookup)]) {
                 self.answer(lookup, otherwise);
             }
             return;
@@ -302,13 +307,21 @@ impl Lookups {
     /// for a fetch is turned away, and a Redis that stalls is given up.
     pub fn watch(&self, now: Instant) {
         let patience = self.cache.limits().patience();
-        let is_late = |lookup: &Lookup| now.saturating_duration_since(lookup.arrived) >= patience;
+        let is_late =
+            |_, lookup: &Lookup| now.saturating_duration_since(lookup.arrived) >= patience;
         let late = self.reads.take_while(is_late);
-        self.cache.watch(late.len(), now);
-        self.without_redis(late, On::Front);
-        if !self.cache.is_usable(now) {
-            self.without_redis(self.reads.take_while(|_| true), On::Front);
-        }
+        let late_of = |node: &Node| {
+            late.iter()
+                .filter(|(lane, _)| *lane == node.place())
+                .count()
+        };
+        self.cache.watch(late_of, now);
+        let table = self.cache.table();
+        let usable: Vec<usize> = table.usable(now).map(Node::place).collect();
+        let is_in_vain = |lane, _: &Lookup| lane != NO_NODE && !usable.contains(&lane);
+        let in_vain = self.reads.take_while(is_in_vain);
+        let lookups = late.into_iter().chain(in_vain).map(|(_, lookup)| lookup);
+        self.without_redis(lookups, On::Front);
         let limit = self.queue_timeout;
         let is_late = |fill: &Fill| now.saturating_duration_since(fill.queued_at) >= limit;
         for fill in self.fills.take_while(is_late) {
@@ -397,6 +410,15 @@ impl Fill {
     #[must_use]
     pub fn target(&self) -> &Target {
         &self.target
+    }
+}
+
+/// How many readers one node may hold. In a cluster never all of them: one that hangs must not stand in
+/// the way of the others.
+fn readers_of_a_node(config: &Config) -> usize {
+    match config.redis.servers {
+        Servers::Cluster { .. } => config.redis.readers.saturating_sub(1).max(1),
+        Servers::Single { .. } | Servers::Sentinel { .. } => config.redis.readers,
     }
 }
 

@@ -9,6 +9,7 @@ use super::bell::Bell;
 use super::limits::Limits;
 use super::link::{Endpoint, Handshake};
 use super::pool::{Dial, Pool};
+use super::status::Mode;
 use super::tls::Connector;
 use crate::config::{self, HostPort, Login, RedisAddress, Servers};
 use crate::metrics::Metrics;
@@ -16,6 +17,7 @@ use crate::resolver::HostResolver;
 
 /// What all nodes have in common.
 pub struct Blueprint {
+    pub(super) mode: Mode,
     handshake: Handshake,
     pub(super) breaker: config::Breaker,
     pool_size: usize,
@@ -50,6 +52,7 @@ impl Blueprint {
         let mut handshake = Handshake::new(tls, redis.protocol, redis.login.clone(), db);
         handshake.is_with_master = matches!(redis.servers, Servers::Sentinel { .. });
         Self {
+            mode: Mode::of(&redis.servers),
             handshake,
             breaker: breaker.clone(),
             pool_size: redis.pool_size,

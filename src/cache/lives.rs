@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::Value;
 
 use super::fault::Fault;
-use super::node::{Node, Terms};
+use super::node::{Node, Reply, Terms};
 use super::parts::Parts;
 use super::slots::Slot;
 use super::write::{Entry, Written};
@@ -32,16 +32,28 @@ impl Cache {
     /// is not to be asked, or the call failed.
     pub fn lives(&self, caller: usize, keys: &[&str], deadline: Deadline) -> Vec<Option<Life>> {
         let mut lives = vec![None; keys.len()];
-        let table = self.table();
-        let (parts, _) = Parts::of(&table, 0..keys.len(), |&at| Slot::of(keys[at]));
-        for part in parts {
+        let (mut parts, _) = Parts::of(self, 0..keys.len(), |&at| Slot::of(keys[at]));
+        while let Some(part) = parts.take() {
+            let hops = part.hops();
             let own: Vec<_> = part.items.iter().map(|&at| keys[at]).collect();
-            let Ok(found) = part.node.lives(caller, &own, deadline) else {
+            let terms = Terms {
+                caller,
+                lookups: 1,
+                deadline,
+                asking: part.asking,
+            };
+            let Ok(found) = part.node.lives(&own, terms) else {
                 continue;
             };
+            let mut elsewhere = Vec::new();
             for (at, life) in part.items.into_iter().zip(found) {
-                lives[at] = Some(life);
+                match life {
+                    Reply::Here(life) => lives[at] = Some(life),
+                    Reply::Elsewhere(redirect) => elsewhere.push((at, redirect)),
+                    Reply::Nowhere => {}
+                }
             }
+            parts.send_on(self, hops, elsewhere);
         }
         lives
     }
@@ -85,22 +97,13 @@ impl Cache {
 }
 
 impl Node {
-    fn lives(
-        &self,
-        caller: usize,
-        keys: &[&str],
-        deadline: Deadline,
-    ) -> Result<Vec<Life>, Unusable> {
+    fn lives(&self, keys: &[&str], terms: Terms) -> Result<Vec<Reply<Life>>, Unusable> {
         let permit = self.permit_to_upkeep(clock::now()).ok_or(Unusable)?;
-        let commands: Vec<_> = keys.iter().map(|key| pttl(key)).collect();
-        let terms = Terms {
-            caller,
-            lookups: 1,
-            deadline,
-        };
         let lives = self.on_a_connection(RedisOp::Life, terms, |drawn| {
-            let replies = drawn.link()?.call(&commands, deadline)?;
-            replies.iter().map(life).collect::<Result<Vec<_>, _>>()
+            let commands = keys.iter().map(|key| pttl(key)).collect();
+            let replies = Self::exchange(drawn, commands, terms)?.into_iter();
+            let life = |reply: Value| life(&reply);
+            replies.map(|reply| Reply::of(self, reply, life)).collect()
         });
         match lives {
             Ok(lives) => {

@@ -11,7 +11,10 @@ use crate::config::{self, RedisAddress, Servers};
 pub mod bell;
 pub mod blueprint;
 pub mod calls;
+pub mod cluster;
+mod clustered;
 pub mod fault;
+mod guided;
 pub mod handshake;
 pub mod limits;
 pub mod link;
@@ -35,13 +38,15 @@ use crate::metrics::Metrics;
 use blueprint::Blueprint;
 use limits::Limits;
 use node::Node;
-use slots::Slot;
-use status::{Mode, Survey};
+use slots::{Redirect, SLOTS, Slot};
+use status::Survey;
 use table::Table;
+
+/// Nodes at most: a cluster of Redis has no more than some 1000.
+const NODES_MAX: usize = 2000;
 
 /// Redis, as one process sees it.
 pub struct Cache {
-    mode: Mode,
     blueprint: Blueprint,
     /// Guards which table is in force; held for nanoseconds.
     table: RwLock<Arc<Table>>,
@@ -66,7 +71,7 @@ impl Cache {
         let blueprint = Blueprint::new(redis, breaker, callers, metrics);
         let table = match &redis.servers {
             Servers::Single { address, .. } => {
-                Table::of_one(Arc::new(Node::new(address, &blueprint)))
+                Table::of_one(Arc::new(Node::new(1, address, &blueprint)))
             }
             Servers::Sentinel { .. } | Servers::Cluster { .. } => Table::of_none(),
         };
@@ -78,31 +83,62 @@ impl Cache {
             guides: Vec::new(),
         };
         Self {
-            mode: Mode::of(&redis.servers),
             blueprint,
             table: RwLock::new(Arc::new(table)),
             survey: Mutex::new(survey),
         }
     }
 
-    /// A node that is not in the table yet.
-    fn new_node(&self, address: &RedisAddress) -> Node {
-        Node::new(address, &self.blueprint)
-    }
-
-    /// From now on `table` says who serves what. Nodes that it does not have are let go: no connection
-    /// to them stays open.
-    fn put_in_force(&self, table: Table) {
-        let table = Arc::new(table);
-        let old = {
+    /// From now on what `change` makes of the table says who serves what. Nodes that are not in it any
+    /// more are let go: no connection to them stays open. `change` must not wait for anything.
+    fn put_in_force(&self, change: impl FnOnce(&Table) -> Table) {
+        let (old, new) = {
             let mut in_force = self.table.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *in_force, Arc::clone(&table))
+            let new = Arc::new(change(&in_force));
+            (std::mem::replace(&mut *in_force, Arc::clone(&new)), new)
         };
         for node in old.nodes() {
-            if !table.nodes().iter().any(|kept| Arc::ptr_eq(kept, node)) {
+            if !new.nodes().iter().any(|kept| Arc::ptr_eq(kept, node)) {
                 node.retire();
             }
         }
+    }
+
+    /// The node of a cluster that another one names. One that is not known yet is taken in: until the
+    /// topology thread knows of it, or for ever if it owns nothing, it is a guest.
+    fn follow(&self, redirect: &Redirect) -> Option<Arc<Node>> {
+        let address = redirect.to.to_string();
+        let table = self.table();
+        if !redirect.asking {
+            self.blueprint.bell.ring();
+        }
+        let is_owner = |node: &Arc<Node>| {
+            let owner = table.node(|| redirect.slot);
+            owner.is_some_and(|owner| Arc::ptr_eq(owner, node))
+        };
+        if let Some(node) = table.at(&address)
+            && (redirect.asking || is_owner(node))
+        {
+            return Some(Arc::clone(node));
+        }
+        let mut found = None;
+        self.put_in_force(|table| {
+            let table = match table.at(&address) {
+                Some(_) => table.clone(),
+                None if table.nodes().len() >= NODES_MAX => return table.clone(),
+                None => {
+                    let to = RedisAddress::Tcp(redirect.to.clone());
+                    let guest = Node::new(table.free_place(), &to, &self.blueprint);
+                    table.with_guest(Arc::new(guest))
+                }
+            };
+            found = table.at(&address).cloned();
+            match &found {
+                Some(node) if !redirect.asking => table.with_owner(redirect.slot, node),
+                _ => table,
+            }
+        });
+        found
     }
 
     fn survey(&self) -> MutexGuard<'_, Survey> {
@@ -113,7 +149,7 @@ impl Cache {
     fn is_well(&self) -> bool {
         let table = self.table();
         let is_well = |node: &Arc<Node>| node.breaker.state().0 == State::Closed;
-        !table.nodes().is_empty() && table.nodes().iter().all(is_well)
+        table.slots().iter().sum::<usize>() == SLOTS && table.nodes().iter().all(is_well)
     }
 
     /// What it may cost, and how much is asked of it at once.
@@ -127,12 +163,6 @@ impl Cache {
     pub fn table(&self) -> Arc<Table> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&table)
-    }
-
-    /// Whether there is a node that is worth asking.
-    #[must_use]
-    pub fn is_usable(&self, now: Instant) -> bool {
-        self.table().nodes().iter().any(|node| node.is_usable(now))
     }
 
     /// Whether a write of a key would be tried now.
@@ -157,11 +187,11 @@ impl Cache {
         self.table().node(slot)?.back_since()
     }
 
-    /// Looks at the calls in flight, and gives up nodes that stall; `waiting` lookups wait for a
-    /// reader for too long.
-    pub fn watch(&self, waiting: usize, now: Instant) {
+    /// Looks at the calls in flight, and gives up nodes that stall; of each node's lookups so many
+    /// `waiting` ones wait for a reader for too long.
+    pub fn watch(&self, waiting: impl Fn(&Node) -> usize, now: Instant) {
         for node in self.table().nodes() {
-            node.watch(waiting, now);
+            node.watch(waiting(node), now);
         }
     }
 

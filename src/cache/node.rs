@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use log::{error, info, warn};
+use redis::{Cmd, Value};
 
 use super::bell::Bell;
 use super::blueprint::Blueprint;
@@ -14,14 +15,20 @@ use super::calls::Calls;
 use super::fault::Fault;
 use super::limits::Limits;
 use super::pool::{Dial, Drawn, Pool};
+use super::slots::{Redirect, is_about_a_slot};
+use super::status::Mode;
 use super::write::Writes;
 use crate::breaker::{Breaker, Permit, State, Transition};
 use crate::clock::{self, Deadline};
-use crate::config::RedisAddress;
+use crate::config::{HostPort, RedisAddress};
 use crate::metrics::{Metrics, RedisOp};
 
 /// One server, as this process sees it.
 pub struct Node {
+    /// Its own number among the nodes of a table, from 1: the lane in which its lookups wait.
+    place: usize,
+    /// As a node of a cluster: where it is.
+    pub(super) clustered: Option<HostPort>,
     /// Where it is, without credentials: for people.
     pub(super) address: String,
     /// What its outages and its breaker are called.
@@ -31,7 +38,10 @@ pub struct Node {
     pub(super) pool: Pool,
     pub(super) dial: Arc<Dial>,
     calls: Calls,
-    /// Whether MGET may be used: an ACL may allow GET alone.
+    /// When it was made.
+    born: Instant,
+    /// Whether MGET may be used: an ACL may allow GET alone, and the keys of a batch are seldom of one
+    /// slot.
     pub(super) may_mget: AtomicBool,
     /// Lookups answered without it since its breaker opened.
     bypassed: AtomicU64,
@@ -68,21 +78,66 @@ pub struct Terms {
     pub lookups: usize,
     /// By when it must be over.
     pub deadline: Deadline,
+    /// With ASKING before each command: its slot is on the way to this node.
+    pub asking: bool,
+}
+
+/// What a node of a cluster says to one command; any other node has it, whatever it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply<T> {
+    /// The reply itself.
+    Here(T),
+    /// Ask there.
+    Elsewhere(Redirect),
+    /// Nobody serves that slot.
+    Nowhere,
+}
+
+impl<T> Reply<T> {
+    /// The replies that are none of another node's, with what they come to.
+    ///
+    /// # Errors
+    /// That of `meaning`.
+    pub(super) fn of(
+        node: &Node,
+        value: Value,
+        meaning: impl FnOnce(Value) -> Result<T, Fault>,
+    ) -> Result<Self, Fault> {
+        if let (Value::ServerError(error), Some(by)) = (&value, &node.clustered) {
+            if let Some(redirect) = Redirect::of(error, &by.host) {
+                return Ok(Self::Elsewhere(redirect));
+            }
+            if is_about_a_slot(error) {
+                node.bell.ring();
+                return Ok(Self::Nowhere);
+            }
+        }
+        meaning(value).map(Self::Here)
+    }
 }
 
 impl Node {
-    /// The node at `address`, made by `blueprint`. Opens no connection.
-    pub(super) fn new(address: &RedisAddress, blueprint: &Blueprint) -> Self {
+    /// The node at `address`, made by `blueprint`, with a number of its own. Opens no connection.
+    pub(super) fn new(place: usize, address: &RedisAddress, blueprint: &Blueprint) -> Self {
         let dial = Arc::new(blueprint.dial(address));
+        let (clustered, name) = match (blueprint.mode, address) {
+            (Mode::Cluster, RedisAddress::Tcp(server)) => {
+                (Some(server.clone()), format!("redis {server}"))
+            }
+            _ => (None, "redis".to_owned()),
+        };
         Self {
+            place,
+            may_mget: AtomicBool::new(clustered.is_none()),
+            clustered,
             address: address.to_string(),
-            name: "redis".to_owned(),
+            name,
+            born: clock::now(),
             limits: Arc::clone(blueprint.limits()),
             breaker: Arc::new(Breaker::new(&blueprint.breaker, clock::now())),
             pool: blueprint.pool(&dial),
             dial,
             calls: Calls::new(blueprint.callers),
-            may_mget: AtomicBool::new(true),
             bypassed: AtomicU64::new(0),
             report: Mutex::default(),
             writes: Writes::default(),
@@ -90,6 +145,22 @@ impl Node {
             is_retired: AtomicBool::new(false),
             metrics: Arc::clone(&blueprint.metrics),
         }
+    }
+
+    /// The lane in which its lookups wait.
+    #[must_use]
+    pub fn place(&self) -> usize {
+        self.place
+    }
+
+    /// Where it is, as a node of a cluster.
+    pub(super) fn server(&self) -> Option<&HostPort> {
+        self.clustered.as_ref()
+    }
+
+    /// Whether it was made or was of use after `moment`.
+    pub(super) fn was_used_after(&self, moment: Instant) -> bool {
+        self.born > moment || self.report().last_success.is_some_and(|at| at > moment)
     }
 
     /// Where it is, for people.
@@ -142,6 +213,25 @@ impl Node {
         });
         self.count_call(op, &done, began);
         done
+    }
+
+    /// Sends `commands` on a connection that was drawn, as `terms` want them; a reply to each.
+    pub(super) fn exchange(
+        drawn: &mut Drawn,
+        mut commands: Vec<Cmd>,
+        terms: Terms,
+    ) -> Result<Vec<Value>, Fault> {
+        let link = drawn.link()?;
+        if !terms.asking {
+            return link.call(&commands, terms.deadline);
+        }
+        let asking = redis::cmd("ASKING");
+        commands = commands
+            .into_iter()
+            .flat_map(|command| [asking.clone(), command])
+            .collect();
+        let replies = link.call(&commands, terms.deadline)?;
+        Ok(replies.into_iter().skip(1).step_by(2).collect())
     }
 
     pub(super) fn count_call<T>(&self, op: RedisOp, done: &Result<T, Fault>, began: Instant) {

@@ -12,7 +12,7 @@ use redis::Value;
 use super::Cache;
 use super::fault::{Fault, is_out_of_reach};
 use super::link::Link;
-use super::node::Node;
+use super::node::{Node, Reply};
 use super::read::{get, text};
 use crate::breaker::State;
 use crate::clock::{self, Deadline};
@@ -187,7 +187,8 @@ fn try_probe(node: &Node, probe_key: &str) -> Result<(), Fault> {
         _ => {}
     }
     match replies.next() {
-        Some(reply) => text(reply).map(drop),
+        // That the key is elsewhere is an answer too.
+        Some(reply) => Reply::of(node, reply, text).map(drop),
         None => Err(Fault::Protocol("GET not answered".to_owned())),
     }
 }

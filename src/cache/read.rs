@@ -7,11 +7,14 @@ use redis::Value;
 
 use super::Unusable;
 use super::fault::{Fault, is_about_a_key, is_out_of_reach};
-use super::node::{Node, Terms};
+use super::node::{Node, Reply, Terms};
 use super::pool::Drawn;
 use crate::breaker::Permit;
-use crate::clock::{self, Deadline};
+use crate::clock;
 use crate::metrics::RedisOp;
+
+/// What a node says to GET: a value, or that it has none that can be used.
+pub type Found = Reply<Option<String>>;
 
 /// A reply of so many bytes may take its time.
 const LARGE_REPLY_BYTES: usize = 64 * 1024;
@@ -26,26 +29,19 @@ impl Node {
         permit: Permit,
         keys: &[&str],
         terms: Terms,
-    ) -> Result<Vec<Option<String>>, Unusable> {
+    ) -> Result<Vec<Found>, Unusable> {
         let began = clock::now();
-        let values = self.on_a_connection(RedisOp::Read, terms, |drawn| {
-            self.ask(drawn, keys, terms.deadline)
-        });
+        let values =
+            self.on_a_connection(RedisOp::Read, terms, |drawn| self.ask(drawn, keys, terms));
         match values {
             Ok(values) => {
                 let took = clock::now().saturating_duration_since(began);
-                let found = values.iter().flatten();
-                let bytes: usize = found.clone().map(String::len).sum();
+                let bytes = self.count(&values);
                 if took > self.limits.patience() && bytes < LARGE_REPLY_BYTES {
                     self.failed(permit, &Fault::Slow(took));
                 } else {
                     self.succeeded(permit);
                 }
-                let hits = found.count();
-                self.limits.learn_size(hits, bytes);
-                self.metrics.redis.hits.inc_by(hits as u64);
-                let misses = values.len() - hits;
-                self.metrics.redis.misses.inc_by(misses as u64);
                 Ok(values)
             }
             Err(fault) => {
@@ -58,19 +54,33 @@ impl Node {
         }
     }
 
-    fn ask(
-        &self,
-        drawn: &mut Drawn,
-        keys: &[&str],
-        deadline: Deadline,
-    ) -> Result<Vec<Option<String>>, Fault> {
-        let link = drawn.link()?;
+    /// Counts what was found, and learns from it; bytes of the values.
+    fn count(&self, values: &[Found]) -> usize {
+        let (mut hits, mut misses, mut bytes) = (0, 0, 0);
+        for value in values {
+            match value {
+                Reply::Here(Some(value)) => {
+                    hits += 1;
+                    bytes += value.len();
+                }
+                Reply::Here(None) => misses += 1,
+                Reply::Elsewhere(_) | Reply::Nowhere => {}
+            }
+        }
+        self.limits.learn_size(hits, bytes);
+        self.metrics.redis.hits.inc_by(hits as u64);
+        self.metrics.redis.misses.inc_by(misses);
+        bytes
+    }
+
+    fn ask(&self, drawn: &mut Drawn, keys: &[&str], terms: Terms) -> Result<Vec<Found>, Fault> {
         if keys.len() > 1 && self.may_mget.load(Ordering::Relaxed) {
             let mut mget = redis::cmd("MGET");
             mget.arg(keys);
-            match link.call(&[mget], deadline)?.pop() {
+            match drawn.link()?.call(&[mget], terms.deadline)?.pop() {
                 Some(Value::Array(values)) if values.len() == keys.len() => {
-                    return values.into_iter().map(text).collect();
+                    let values = values.into_iter().map(text);
+                    return values.map(|value| value.map(Reply::Here)).collect();
                 }
                 Some(Value::ServerError(error)) if is_out_of_reach(&error) => {
                     self.mget_is_refused(&error);
@@ -79,8 +89,9 @@ impl Node {
                 _ => return Err(Fault::Protocol("MGET not answered by a list".to_owned())),
             }
         }
-        let gets: Vec<_> = keys.iter().map(|key| get(key)).collect();
-        link.call(&gets, deadline)?.into_iter().map(text).collect()
+        let gets = keys.iter().map(|key| get(key)).collect();
+        let replies = Self::exchange(drawn, gets, terms)?.into_iter();
+        replies.map(|reply| Reply::of(self, reply, text)).collect()
     }
 
     /// One key of a batch may be out of bounds for us, or MGET as such: then GET alone is used.

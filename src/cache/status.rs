@@ -127,7 +127,7 @@ impl Cache {
         let table = self.table();
         let survey = self.survey();
         Status {
-            mode: self.mode,
+            mode: self.blueprint.mode,
             guides: survey.guides.clone(),
             fault: survey.fault.clone(),
             nodes: table.nodes().iter().map(|node| node.status(now)).collect(),

@@ -5,10 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
-use redis::Value;
+use redis::{Cmd, Value};
 
 use super::fault::{Fault, is_about_a_key};
-use super::node::{Node, Terms};
+use super::node::{Node, Reply, Terms};
 use super::parts::Parts;
 use super::slots::Slot;
 use super::{Cache, Unusable};
@@ -61,17 +61,34 @@ pub struct Written {
 impl Cache {
     /// Writes `entries` on behalf of thread `caller`, each node's in one go.
     pub fn write(&self, caller: usize, entries: &[Entry<'_>], deadline: Deadline) -> Written {
-        let mut written = Written::default();
-        let table = self.table();
-        let (parts, unserved) =
-            Parts::of(&table, 0..entries.len(), |&at| Slot::of(entries[at].key));
-        written.refused = unserved;
-        for part in parts {
+        let (mut parts, unserved) =
+            Parts::of(self, 0..entries.len(), |&at| Slot::of(entries[at].key));
+        let mut written = Written {
+            taken: 0,
+            refused: unserved,
+        };
+        while let Some(part) = parts.take() {
+            let hops = part.hops();
             let own: Vec<_> = part.items.iter().map(|&at| &entries[at]).collect();
-            match part.node.write(caller, &own, deadline) {
-                Ok(taken) => written.taken += taken,
-                Err(Unusable) => written.refused.extend(part.items),
+            let terms = Terms {
+                caller,
+                lookups: 1,
+                deadline,
+                asking: part.asking,
+            };
+            let Ok(taken) = part.node.write(&own, terms) else {
+                written.refused.extend(part.items);
+                continue;
+            };
+            let mut elsewhere = Vec::new();
+            for (at, taken) in part.items.into_iter().zip(taken) {
+                match taken {
+                    Reply::Here(taken) => written.taken += usize::from(taken),
+                    Reply::Elsewhere(redirect) => elsewhere.push((at, redirect)),
+                    Reply::Nowhere => written.refused.push(at),
+                }
             }
+            written.refused.extend(parts.send_on(self, hops, elsewhere));
         }
         written
     }
@@ -85,29 +102,25 @@ impl Node {
         !paused && self.is_usable(now)
     }
 
-    /// Writes `entries` in one go on behalf of thread `caller`; returns how many it took.
+    /// Writes `entries` in one go; whether it took each of them.
     ///
     /// # Errors
     /// [`Unusable`] when it is not to be asked, takes no writes now, or the call failed.
-    pub(super) fn write(
-        &self,
-        caller: usize,
-        entries: &[&Entry<'_>],
-        deadline: Deadline,
-    ) -> Result<usize, Unusable> {
+    fn write(&self, entries: &[&Entry<'_>], terms: Terms) -> Result<Vec<Reply<bool>>, Unusable> {
         let now = clock::now();
         if !self.takes_writes(now) {
             return Err(Unusable);
         }
-        let commands: Vec<_> = entries.iter().filter_map(|entry| set(entry)).collect();
         let permit = self.permit(now).ok_or(Unusable)?;
-        let terms = Terms {
-            caller,
-            lookups: 1,
-            deadline,
-        };
+        let commands: Vec<_> = entries.iter().map(|entry| set(entry)).collect();
         let written = self.on_a_connection(RedisOp::Write, terms, |drawn| {
-            taken(&drawn.link()?.call(&commands, deadline)?)
+            let sent = commands.iter().flatten().cloned().collect();
+            let mut replies = Self::exchange(drawn, sent, terms)?.into_iter();
+            let outcome = |command: &Option<Cmd>| match command {
+                Some(_) => Reply::of(self, replies.next().unwrap_or(Value::Nil), taken),
+                None => Ok(Reply::Here(false)),
+            };
+            commands.iter().map(outcome).collect()
         });
         match written {
             Ok(written) => {
@@ -165,7 +178,7 @@ impl Node {
 }
 
 /// `SET key value EX seconds`, or nothing for a life below a second: `EX 0` is an error.
-fn set(entry: &Entry<'_>) -> Option<redis::Cmd> {
+fn set(entry: &Entry<'_>) -> Option<Cmd> {
     let seconds = entry.ttl.as_secs();
     (seconds > 0).then(|| {
         let mut set = redis::cmd("SET");
@@ -174,25 +187,19 @@ fn set(entry: &Entry<'_>) -> Option<redis::Cmd> {
     })
 }
 
-/// How many replies are OK; the first fault, if there is one.
-fn taken(replies: &[Value]) -> Result<usize, Fault> {
-    let mut written = 0;
-    for reply in replies {
-        match reply {
-            Value::Okay => written += 1,
-            // A key that is not ours to write; others may be.
-            Value::ServerError(error) if error.code() == "NOPERM" && is_about_a_key(error) => {}
-            Value::ServerError(error) => {
-                return Err(match Fault::from_reply(error) {
-                    // A user that may read alone is served all the same.
-                    Fault::Misconfigured(reply) if error.code() == "NOPERM" => {
-                        Fault::WriteRefused(reply)
-                    }
-                    fault => fault,
-                });
-            }
-            _ => return Err(Fault::Protocol("SET not answered OK".to_owned())),
+/// Whether it was taken: what a reply to SET means.
+fn taken(reply: Value) -> Result<bool, Fault> {
+    match reply {
+        Value::Okay => Ok(true),
+        // A key that is not ours to write; others may be.
+        Value::ServerError(error) if error.code() == "NOPERM" && is_about_a_key(&error) => {
+            Ok(false)
         }
+        Value::ServerError(error) => Err(match Fault::from_reply(&error) {
+            // A user that may read alone is served all the same.
+            Fault::Misconfigured(reply) if error.code() == "NOPERM" => Fault::WriteRefused(reply),
+            fault => fault,
+        }),
+        _ => Err(Fault::Protocol("SET not answered OK".to_owned())),
     }
-    Ok(written)
 }

@@ -6,24 +6,28 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use super::{Answer, Lookup, Lookups, On};
-use crate::cache::Unusable;
-use crate::cache::node::Terms;
+use crate::cache::node::{Reply, Terms};
 use crate::cache::parts::{Part, Parts};
+use crate::cache::slots::Redirect;
 use crate::clock::{self, Deadline};
 use crate::flight::Target;
 
 impl Lookups {
-    /// Step 1: a batch of lookups from the front. They wait for a reader, unless Redis is not worth
-    /// asking.
+    /// Step 1: a batch of lookups from the front. They wait for a reader, each in the lane of its node,
+    /// unless that is not worth asking.
     pub fn submit(&self, batch: Vec<Lookup>) {
         if batch.is_empty() {
             return;
         }
         let (now, table) = (clock::now(), self.cache.table());
-        let (asked, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(|lookup| {
+        let (mut asked, mut others) = (Vec::with_capacity(batch.len()), Vec::new());
+        for lookup in batch {
             let node = table.node(|| self.slot_of(&lookup.target));
-            node.is_some_and(|node| node.is_usable(now))
-        });
+            match node.filter(|node| node.is_usable(now)) {
+                Some(node) => asked.push((node.place(), lookup)),
+                None => others.push(lookup),
+            }
+        }
         let no_room = self.reads.put(asked);
         self.turn_away(no_room, &Answer::Shed, On::Front);
         self.without_redis(others, On::Front);
@@ -32,32 +36,39 @@ impl Lookups {
     /// Step 2, on a reader: asks Redis for a batch, each node in one call. Whatever goes wrong, no
     /// request pays for Redis twice.
     pub fn read(&self, reader: usize, batch: &mut Vec<Lookup>) {
-        let table = self.cache.table();
         let slot = |lookup: &Lookup| self.slot_of(&lookup.target);
-        let (parts, unserved) = Parts::of(&table, batch.drain(..), slot);
+        let (mut parts, unserved) = Parts::of(&self.cache, batch.drain(..), slot);
         self.without_redis(unserved, On::Worker);
-        for part in parts {
-            self.ask(reader, part);
+        while let Some(part) = parts.take() {
+            let hops = part.hops();
+            let elsewhere = self.ask(reader, part);
+            let stuck = parts.send_on(&self.cache, hops, elsewhere);
+            self.without_redis(stuck, On::Worker);
         }
     }
 
-    /// Step 2a: one node is asked for what it serves.
-    fn ask(&self, reader: usize, part: Part<Lookup>) {
-        let Part { node, mut items } = part;
+    /// Step 2a: one node is asked for what it serves. Returns what it sends elsewhere; everybody else
+    /// is answered first.
+    fn ask(&self, reader: usize, part: Part<Lookup>) -> Vec<(Lookup, Redirect)> {
         let now = clock::now();
+        let asking = part.asking;
+        let (node, mut items) = (part.node, part.items);
+        let mut elsewhere = Vec::new();
         let Some(permit) = node.permit(now) else {
-            return self.without_redis(items, On::Worker);
+            self.without_redis(items, On::Worker);
+            return elsewhere;
         };
         if permit.is_trial() && items.len() > 1 {
             self.without_redis(items.drain(1..), On::Worker);
         }
         let Some(oldest) = items.iter().map(|lookup| lookup.arrived).min() else {
-            return;
+            return elsewhere;
         };
         let terms = Terms {
             caller: reader,
             lookups: items.len(),
             deadline: Deadline::after(oldest, self.cache.limits().timeout),
+            asking,
         };
         let values = {
             let (keys, places) = self.distinct_keys(&items);
@@ -65,20 +76,22 @@ impl Lookups {
             let values = node.read(permit, &keys, terms);
             values.map(|values| (values, places))
         };
-        match values {
-            Ok((values, places)) => {
-                for (lookup, place) in items.into_iter().zip(places) {
-                    match &values[place] {
-                        Some(value) => self.hit(lookup, value, now),
-                        None => {
-                            let copy = self.recall(&lookup.target);
-                            self.fill(lookup, copy, true, On::Worker);
-                        }
-                    }
+        let Ok((values, places)) = values else {
+            self.without_redis(items, On::Worker);
+            return elsewhere;
+        };
+        for (lookup, place) in items.into_iter().zip(places) {
+            match &values[place] {
+                Reply::Here(Some(value)) => self.hit(lookup, value, now),
+                Reply::Here(None) => {
+                    let copy = self.recall(&lookup.target);
+                    self.fill(lookup, copy, true, On::Worker);
                 }
+                Reply::Elsewhere(redirect) => elsewhere.push((lookup, redirect.clone())),
+                Reply::Nowhere => self.without_redis([lookup], On::Worker),
             }
-            Err(Unusable) => self.without_redis(items, On::Worker),
         }
+        elsewhere
     }
 
     /// Step 2b: Redis has it. Whether its life there nears its end is looked at later, off this way.
