@@ -244,6 +244,16 @@ fn redis_json(redis: &Status) -> Value {
             json!({"address": guide.address, "status": status, "last_fault": guide.fault})
         });
         json["sentinels"] = sentinels.collect();
+    } else {
+        json["slots_covered"] = redis.slots_covered.into();
+        for (json, node) in json["nodes"]
+            .as_array_mut()
+            .into_iter()
+            .flatten()
+            .zip(&redis.nodes)
+        {
+            json["slots"] = node.slots.into();
+        }
     }
     json
 }

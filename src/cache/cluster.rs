@@ -19,7 +19,7 @@ use crate::config::HostPort;
 const ANSWER_LIMIT: Duration = Duration::from_millis(300);
 
 /// Who serves what, as one node sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layout {
     /// Ranges of slots, both ends included, and who serves them.
     pub ranges: Vec<(usize, usize, HostPort)>,
@@ -46,6 +46,20 @@ impl Layout {
             slots[*begin..=*end].fill(u16::try_from(index).ok());
         }
         (owners, slots)
+    }
+
+    /// Whether a node serves anything.
+    #[must_use]
+    pub fn has(&self, server: &HostPort) -> bool {
+        self.ranges.iter().any(|(.., owner)| owner == server)
+    }
+
+    /// Who serves a slot, if anybody does.
+    #[must_use]
+    pub fn owner(&self, slot: usize) -> Option<&HostPort> {
+        let mut ranges = self.ranges.iter();
+        let range = ranges.find(|(begin, end, _)| (*begin..=*end).contains(&slot));
+        range.map(|(.., owner)| owner)
     }
 }
 

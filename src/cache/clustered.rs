@@ -9,7 +9,7 @@ use log::{error, info, warn};
 use super::cluster::{Guide, Layout};
 use super::fault::Fault;
 use super::node::Node;
-use super::slots::{SLOTS, Slot};
+use super::slots::SLOTS;
 use super::table::Table;
 use super::topology::{Pace, Rounds};
 use super::{Cache, NODES_MAX};
@@ -26,27 +26,22 @@ pub(super) struct Clustered {
     cache: Arc<Cache>,
     /// Those that are configured.
     seeds: Vec<HostPort>,
-    /// Those that own nothing, as far as is known.
-    replicas: Vec<HostPort>,
     /// Whom to ask first: who answered last.
     guide: Option<Guide>,
-    /// Of the layout in force.
-    epoch: u64,
+    /// What was told last.
+    layout: Layout,
     /// What was said last of why there is no layout.
     said: Option<Fault>,
     /// It was said that nobody tells us a layout.
     is_untold: bool,
 }
 
-/// What became of the nodes in a new table.
-#[derive(Default)]
-struct Change {
-    owners: usize,
-    covered_before: usize,
-    covered: usize,
-    /// New nodes, and the node each of them has replaced, if it is gone.
-    new: Vec<(Arc<Node>, Option<Arc<Node>>)>,
-    gone: Vec<Arc<Node>>,
+/// What became of the nodes since the layout before.
+struct Change<'a> {
+    old: &'a Layout,
+    new: &'a Layout,
+    /// The table of the moment before.
+    nodes: Arc<Table>,
 }
 
 impl Clustered {
@@ -55,9 +50,8 @@ impl Clustered {
         Self {
             cache,
             seeds: seeds.to_vec(),
-            replicas: Vec::new(),
             guide: None,
-            epoch: 0,
+            layout: Layout::default(),
             said: None,
             is_untold: false,
         }
@@ -88,7 +82,7 @@ impl Clustered {
             match asked {
                 Ok((Some(layout), guide)) if !layout.ranges.is_empty() => {
                     let server = guide.server.clone();
-                    if layout.epoch >= self.epoch {
+                    if layout.epoch >= self.layout.epoch {
                         self.guide = Some(guide);
                         return Ok(Some((layout, server)));
                     }
@@ -128,7 +122,7 @@ impl Clustered {
                 false => others.push(server.clone()),
             }
         }
-        let mut replicas = self.replicas.clone();
+        let mut replicas = self.layout.replicas.clone();
         // Many instances must not all ask the same one.
         fastrand::shuffle(&mut usable);
         fastrand::shuffle(&mut replicas);
@@ -153,16 +147,21 @@ impl Clustered {
             return;
         }
         let now = clock::now();
-        let cache = Arc::clone(&self.cache);
-        let is_first = cache.table().nodes().is_empty();
-        let mut change = Change::default();
-        cache.put_in_force(|old| {
-            let table = self.table(old, &owners, slots, now);
-            change = Change::between(old, &table, now);
-            table
-        });
-        (self.epoch, self.replicas) = (layout.epoch, layout.replicas);
-        change.say(by, is_first);
+        let nodes = self.cache.table();
+        self.cache
+            .put_in_force(|old| self.table(old, &owners, slots, now));
+        let change = Change {
+            old: &self.layout,
+            new: &layout,
+            nodes,
+        };
+        change.say(by);
+        for (new, _) in change.replacements() {
+            if let Some(node) = self.cache.table().at(&new.to_string()) {
+                node.takes_over(now);
+            }
+        }
+        self.layout = layout;
     }
 
     /// The new table: nodes that stay are the same, and guests stay while they are of use.
@@ -276,69 +275,59 @@ impl Rounds for Clustered {
     }
 }
 
-impl Change {
-    fn between(old: &Table, new: &Table, now: Instant) -> Self {
-        let is_in = |table: &Table, node: &Arc<Node>| {
-            table.nodes().iter().any(|known| Arc::ptr_eq(known, node))
-        };
-        let new_nodes = new.nodes().iter().filter(|node| !is_in(old, node));
-        let replaced = |node: &Arc<Node>| {
-            let before = predecessor(old, new, node)?;
-            (!is_in(new, &before)).then_some(before)
-        };
-        let new_nodes: Vec<_> = new_nodes
-            .map(|node| (Arc::clone(node), replaced(node)))
-            .collect();
-        for (node, replaced) in &new_nodes {
-            if replaced.is_some() {
-                node.takes_over(now);
+impl Change<'_> {
+    /// Who serves now what another node served that serves nothing any more, and that other node.
+    fn replacements(&self) -> Vec<(&HostPort, &HostPort)> {
+        let new = self
+            .new
+            .ranges
+            .iter()
+            .filter(|(.., owner)| !self.old.has(owner));
+        let mut replacements: Vec<(&HostPort, &HostPort)> = Vec::new();
+        for (begin, _, owner) in new {
+            let before = self
+                .old
+                .owner(*begin)
+                .filter(|before| !self.new.has(before));
+            if let Some(before) = before
+                && !replacements.iter().any(|(known, _)| *known == owner)
+            {
+                replacements.push((owner, before));
             }
         }
-        let gone = old.nodes().iter().filter(|node| !is_in(new, node)).cloned();
-        Self {
-            owners: new.slots().iter().filter(|&&count| count > 0).count(),
-            covered_before: old.slots().iter().sum(),
-            covered: new.slots().iter().sum(),
-            new: new_nodes,
-            gone: gone.collect(),
-        }
+        replacements
     }
 
     /// A failover is one line, and so is whatever else happens to nodes. That slots go from one node to
     /// another is none.
-    fn say(self, by: &HostPort, is_first: bool) {
-        let Self {
-            owners,
-            covered,
-            covered_before,
-            new,
-            mut gone,
-        } = self;
-        if is_first {
-            info!("redis cluster of {owners} masters serves {covered} of {SLOTS} slots, says {by}");
+    fn say(&self, by: &HostPort) {
+        let (owners, slots) = self.new.owners();
+        let (old_owners, old_slots) = self.old.owners();
+        let covered = slots.iter().flatten().count();
+        if old_owners.is_empty() {
+            let count = owners.len();
+            info!("redis cluster of {count} masters serves {covered} of {SLOTS} slots, says {by}");
             return;
         }
-        for (node, replaced) in new {
-            let Some(old) = replaced else {
-                info!("redis cluster: {} has joined, says {by}", node.address());
-                continue;
-            };
-            gone.retain(|node| !Arc::ptr_eq(node, &old));
+        let replacements = self.replacements();
+        for (new, old) in &replacements {
+            let node = self.nodes.at(&old.to_string());
+            let state = node.map_or("gone", |node| node.breaker.state().0.word());
+            let bypassed = node.map_or(0, |node| node.bypassed());
             warn!(
-                "redis cluster: {} has taken the place of {} (breaker {}), says {by}; {} lookups went \
-                 without it",
-                node.address(),
-                old.address(),
-                old.breaker.state().0.word(),
-                old.bypassed(),
+                "redis cluster: {new} has taken the place of {old} (breaker {state}), says {by}; \
+                 {bypassed} lookups went without it"
             );
         }
-        for node in gone {
-            info!(
-                "redis cluster: {} serves nothing any more, says {by}",
-                node.address()
-            );
+        let joined = owners.iter().filter(|owner| !self.old.has(owner));
+        for owner in joined.filter(|owner| !replacements.iter().any(|(new, _)| new == *owner)) {
+            info!("redis cluster: {owner} has joined, says {by}");
         }
+        let left = old_owners.iter().filter(|owner| !self.new.has(owner));
+        for owner in left.filter(|owner| !replacements.iter().any(|(_, old)| old == *owner)) {
+            info!("redis cluster: {owner} serves nothing any more, says {by}");
+        }
+        let covered_before = old_slots.iter().flatten().count();
         match (covered_before == SLOTS, covered == SLOTS) {
             (true, false) => {
                 warn!("redis cluster: only {covered} of {SLOTS} slots are served, says {by}");
@@ -347,15 +336,4 @@ impl Change {
             _ => {}
         }
     }
-}
-
-/// Who owned in `old` the first of the slots that `node` owns in `new`.
-fn predecessor(old: &Table, new: &Table, node: &Arc<Node>) -> Option<Arc<Node>> {
-    let mut slots = (0..SLOTS as u64).filter_map(Slot::numbered);
-    let is_its = |slot: &Slot| {
-        new.node(|| *slot)
-            .is_some_and(|owner| Arc::ptr_eq(owner, node))
-    };
-    let first = slots.find(is_its)?;
-    old.node(|| first).cloned()
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Cache;
 use super::node::Node;
+use super::slots::SLOTS;
 use crate::breaker::State;
 use crate::config::Servers;
 
@@ -14,6 +15,8 @@ pub struct Status {
     pub mode: Mode,
     /// Of every node that is asked for keys.
     pub nodes: Vec<NodeStatus>,
+    /// How many slots have a node that serves them: of a cluster, or all.
+    pub slots_covered: usize,
     /// Of those who tell where the nodes are: Sentinels.
     pub guides: Vec<Guide>,
     /// Why it is not known where the nodes are, or not for certain.
@@ -76,6 +79,8 @@ pub struct Guide {
 pub struct NodeStatus {
     /// Without credentials.
     pub address: String,
+    /// How many slots of a cluster it serves.
+    pub slots: usize,
     /// Of the breaker.
     pub state: State,
     /// How long the breaker has been in it.
@@ -94,7 +99,7 @@ impl Status {
     /// Whether every key can be asked for.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        !self.nodes.is_empty() && self.nodes.iter().all(|node| node.state == State::Closed)
+        self.slots_covered == SLOTS && self.nodes.iter().all(|node| node.state == State::Closed)
     }
 
     /// Whether no key can be asked for.
@@ -125,26 +130,31 @@ impl Cache {
     #[must_use]
     pub fn status(&self, now: Instant) -> Status {
         let table = self.table();
+        let slots = table.slots();
+        let nodes = table.nodes().iter().zip(&slots);
+        let nodes = nodes.map(|(node, &slots)| node.status(slots, now));
         let survey = self.survey();
         Status {
             mode: self.blueprint.mode,
             guides: survey.guides.clone(),
             fault: survey.fault.clone(),
-            nodes: table.nodes().iter().map(|node| node.status(now)).collect(),
+            nodes: nodes.collect(),
+            slots_covered: slots.iter().sum(),
         }
     }
 }
 
 impl Node {
-    fn status(&self, now: Instant) -> NodeStatus {
+    fn status(&self, slots: usize, now: Instant) -> NodeStatus {
         let (state, since) = self.breaker.state();
-        let (slots, idle) = self.pool.slots();
+        let (made, idle) = self.pool.slots();
         NodeStatus {
             address: self.address.clone(),
+            slots,
             state,
             since: now.saturating_duration_since(since),
             last_fault: self.report().last_fault.clone(),
-            connections: (slots, idle, self.pool.size()),
+            connections: (made, idle, self.pool.size()),
             name: self.name.clone(),
             entered: self.breaker.entered(),
         }

@@ -19,6 +19,8 @@ const RECOVER_BATCH_MAX: usize = 64;
 const RECOVER_BATCH_BYTES: u64 = 256 * 1024;
 /// Between two such batches, at least.
 const RECOVER_PACE: Duration = Duration::from_millis(10);
+/// The same, where what waits was not taken.
+const RECOVER_REST: Duration = Duration::from_millis(100);
 /// How long after Redis is back a copy stands in for what it has lost. What is not asked for by then
 /// is asked of the source again, a little at a time.
 const STANDS_IN_FOR: Duration = Duration::from_secs(60);
@@ -122,12 +124,13 @@ impl Lookups {
             batch.clear();
         }
         let now = clock::now();
-        if self.can_recover() {
-            self.recover(caller, now);
-        }
+        let pace = match self.can_recover() && self.recover(caller, now) {
+            true => RECOVER_PACE,
+            false => RECOVER_REST,
+        };
         // At rest three times as long as at work: clients come first.
         let took = clock::now().saturating_duration_since(now);
-        (took * 3).max(RECOVER_PACE)
+        (took * 3).max(pace)
     }
 
     /// Whether something waits that Redis would take. What was just fetched goes first.
@@ -158,14 +161,15 @@ impl Lookups {
     }
 
     /// Step 8b: what waited longest goes to Redis, unless somebody has written a younger value there.
-    /// Whether Redis went along.
+    /// Whether there was anything, and Redis went along.
     fn recover(&self, caller: usize, now: Instant) -> bool {
-        let (batch, expired) = self
-            .recovery
-            .take(RECOVER_BATCH_MAX, RECOVER_BATCH_BYTES, now);
+        let is_writable = |target: &Target| self.cache.takes_writes(|| self.slot_of(target), now);
+        let (batch, expired) =
+            self.recovery
+                .take(RECOVER_BATCH_MAX, RECOVER_BATCH_BYTES, now, is_writable);
         self.metrics.redis.recovery_dropped.inc_by(expired as u64);
         if batch.is_empty() {
-            return true;
+            return false;
         }
         let keys: Vec<_> = batch
             .iter()

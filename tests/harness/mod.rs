@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 mod app;
 mod client;
+mod cluster;
 mod load;
 mod origin;
 mod proxy;
@@ -17,6 +18,7 @@ mod undisturbed;
 
 pub use app::{ADMIN_LISTEN, App, Config, Output, REDIS_CONNECTIONS_MAX, evenkeel, file};
 pub use client::{Client, NoResponse, Response};
+pub use cluster::Cluster;
 pub use load::{Answered, Load, Report};
 pub use origin::{Fault as SourceFault, Origin};
 pub use proxy::{Fault as NetworkFault, Proxy};

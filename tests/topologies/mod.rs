@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{App, Redis, Report, wait_until};
 
+mod cluster;
 mod sentinel;
 
 /// Latency of the source.
@@ -53,6 +54,7 @@ fn connections_of_app(server: &Redis) -> Vec<String> {
             "cmd=ping",
             "cmd=replconf",
             "cmd=psync",
+            "cmd=restore-asking",
         ];
         ours && !asks.iter().any(|cmd| line.contains(cmd))
     };

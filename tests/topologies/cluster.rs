@@ -1,0 +1,258 @@
+//! A master of a cluster dies, hangs or is replaced; slots move; nodes come and go. It is the concern
+//! of the keys that it had: those of the others go on coming from Redis.
+
+use std::time::{Duration, Instant};
+
+use super::{SOURCE, assert_unharmed, connections_of_app, wait_until_used};
+use crate::harness::{
+    App, Cluster, Config, Load, Origin, Redis, Report, SOON, Undisturbed, alone, let_pass,
+    wait_until,
+};
+
+/// Keys that are in Redis from the start.
+const KNOWN: usize = 300;
+
+fn configured(cluster: &Cluster) -> Config {
+    App::configured()
+        .set("redis", "mode", "cluster")
+        .set("redis", "nodes", &cluster.seeds())
+}
+
+fn known() -> impl Iterator<Item = String> {
+    (0..KNOWN).map(|n| format!("known-{n}"))
+}
+
+/// 12 clients that ask the first master, half of whose keys are new, and 20 that ask the others for
+/// what they have.
+struct Loads {
+    victims: Load,
+    others: Load,
+}
+
+impl Loads {
+    fn start(app: &App) -> Self {
+        let of = |is_first: bool| -> Vec<String> {
+            known()
+                .filter(|key| Cluster::was_of(0, key) == is_first)
+                .collect()
+        };
+        let (first, rest) = (of(true), of(false));
+        let new = |client: usize, n: usize| {
+            let mut keys = (0..).map(|m| format!("new-{client}-{n}-{m}"));
+            keys.find(|key| Cluster::was_of(0, key))
+                .expect("a key of the first master")
+        };
+        let victims = Load::start(app.address(), 12, move |client, n| match n % 2 {
+            0 => first[(n / 2 + client * 7) % first.len()].clone(),
+            _ => new(client, n),
+        });
+        let others = Load::start(app.address(), 20, move |client, n| {
+            rest[(n + client * 7) % rest.len()].clone()
+        });
+        Self { victims, others }
+    }
+
+    /// What the clients of the first master saw, and those of the others.
+    fn stop(self, undisturbed: Undisturbed) -> (Report, Report) {
+        let (victims, others) = (self.victims.stop(), self.others.stop());
+        let undisturbed = undisturbed.stop();
+        (
+            victims.beside(&undisturbed, SOURCE),
+            others.beside(&undisturbed, SOURCE),
+        )
+    }
+}
+
+/// How many slots a node serves, as far as the app knows.
+fn slots_of(app: &App, node: &Redis) -> Option<u64> {
+    let health = app.health();
+    let mut nodes = health["redis"]["nodes"].as_array()?.iter();
+    nodes.find(|known| known["address"] == node.address().to_string())?["slots"].as_u64()
+}
+
+/// The share of answers to requests sent since `began` that came from Redis.
+fn share_from_redis(report: &Report, began: Instant) -> f64 {
+    let answers = report.answers.iter().filter(|answer| answer.at > began);
+    let (all, hits) = answers.fold((0, 0), |(all, hits), answer| {
+        (all + 1, hits + usize::from(answer.from_redis))
+    });
+    println!("{hits} of {all} answers for the others came from redis");
+    assert!(all > 100, "no load");
+    hits as f64 / all as f64
+}
+
+#[test]
+fn a_killed_master_is_an_outage_of_its_keys_only() {
+    failover(
+        0.99,
+        |cluster| cluster.masters[0].kill(),
+        |cluster| {
+            cluster.masters[0].start_again();
+        },
+    );
+}
+
+#[test]
+fn a_frozen_master_is_an_outage_of_its_keys_only() {
+    failover(
+        0.99,
+        |cluster| cluster.masters[0].freeze(),
+        |cluster| {
+            cluster.masters[0].thaw();
+        },
+    );
+}
+
+#[test]
+fn a_master_that_hands_over_is_let_go() {
+    failover(
+        1.0,
+        |cluster| cluster.replicas[0].query::<()>(&["CLUSTER", "FAILOVER"]),
+        |_| {},
+    );
+}
+
+fn failover(share: f64, begin: impl Fn(&mut Cluster), end: impl Fn(&mut Cluster)) {
+    alone();
+    let (mut cluster, origin) = (Cluster::start(), Origin::slow(SOURCE));
+    cluster.fill(known());
+    let app = configured(&cluster).origin(&origin).start();
+    app.wait_for_redis();
+    let undisturbed = Undisturbed::start(&origin);
+    let loads = Loads::start(&app);
+    wait_until(SOON, "keys come from redis", || {
+        app.figure("/answers/redis") > 1000
+    });
+    let began = Instant::now();
+    begin(&mut cluster);
+    let role = |redis: &Redis| redis.info("replication", "role");
+    wait_until(SOON, "the replica is promoted", || {
+        role(&cluster.replicas[0]).as_deref() == Some("master")
+    });
+    println!("promoted after {:?}", began.elapsed());
+    wait_until_used(&app, &cluster.replicas[0], Instant::now());
+    end(&mut cluster);
+    wait_until(SOON, "the old master is a replica", || {
+        role(&cluster.masters[0]).as_deref() == Some("slave")
+    });
+    let_pass(SOURCE * 10);
+    let (victims, others) = loads.stop(undisturbed);
+    assert_unharmed(&victims, 1, &app.log());
+    assert_unharmed(&others, 0, &app.log());
+    let seen = share_from_redis(&others, began);
+    assert!(seen >= share, "{seen}: {}", app.log());
+    assert_eq!(connections_of_app(&cluster.masters[0]), [""; 0]);
+    assert!(app.redis_is_up(), "{}", app.health());
+    let said = app.log_lines("has taken the place of");
+    assert_eq!(said, 1, "{}", app.log());
+    assert!(app.log().lines().count() < 20, "{}", app.log());
+}
+
+#[test]
+fn a_thousand_slots_move_while_they_are_read_and_written() {
+    alone();
+    let (cluster, origin) = (Cluster::start(), Origin::slow(SOURCE));
+    cluster.fill(known());
+    let app = configured(&cluster).origin(&origin).start();
+    app.wait_for_redis();
+    let undisturbed = Undisturbed::start(&origin);
+    let loads = Loads::start(&app);
+    wait_until(SOON, "keys come from redis", || {
+        app.figure("/answers/redis") > 1000
+    });
+    let began = Instant::now();
+    let slots = 0..1000;
+    for slot in slots.clone() {
+        cluster.move_slot(slot, &cluster.masters[0], &cluster.masters[1]);
+    }
+    println!("moved in {:?}", began.elapsed());
+    wait_until(SOON, "the app knows", || {
+        slots_of(&app, &cluster.masters[1]) == Some(5461 + slots.len() as u64)
+    });
+    let (victims, others) = loads.stop(undisturbed);
+    assert_unharmed(&victims, 0, &app.log());
+    assert_unharmed(&others, 0, &app.log());
+    assert!(share_from_redis(&others, began) >= 1.0, "{}", app.log());
+    let known = known().filter(|key| Cluster::was_of(0, key)).count();
+    let hits = victims
+        .answers
+        .iter()
+        .filter(|answer| answer.from_redis)
+        .count();
+    println!(
+        "{hits} of {} answers for {known} keys came from redis",
+        victims.answers.len()
+    );
+    assert!(
+        hits * 2 >= victims.answers.len() - 1,
+        "known keys are never missed"
+    );
+    assert!(app.redis_is_up(), "{}", app.health());
+    assert!(app.log().lines().count() < 20, "{}", app.log());
+}
+
+#[test]
+fn a_node_comes_and_goes() {
+    alone();
+    let (cluster, origin) = (Cluster::start(), Origin::slow(SOURCE));
+    cluster.fill(known());
+    let app = configured(&cluster).origin(&origin).start();
+    app.wait_for_redis();
+    let undisturbed = Undisturbed::start(&origin);
+    let loads = Loads::start(&app);
+    let mut node = Cluster::node(&[]);
+    cluster.take_in(&node);
+    let began = Instant::now();
+    let slots = 0..100;
+    let nodes = || {
+        app.health()["redis"]["nodes"]
+            .as_array()
+            .map_or(0, Vec::len)
+    };
+    for slot in slots.clone() {
+        cluster.move_slot(slot, &cluster.masters[0], &node);
+    }
+    wait_until(SOON, "the new node is used", || {
+        nodes() == 4 && node.lookups() > 10
+    });
+    for slot in slots {
+        cluster.move_slot(slot, &node, &cluster.masters[0]);
+    }
+    wait_until(SOON, "the new node is let go", || nodes() == 3);
+    cluster.forget(&node);
+    assert_eq!(connections_of_app(&node), [""; 0]);
+    node.kill();
+    let_pass(SOURCE * 5);
+    let (victims, others) = loads.stop(undisturbed);
+    assert_unharmed(&victims, 0, &app.log());
+    assert_unharmed(&others, 0, &app.log());
+    assert!(share_from_redis(&others, began) >= 1.0, "{}", app.log());
+    assert!(app.log().lines().count() < 20, "{}", app.log());
+}
+
+/// As a cluster is set up when nobody thinks of it: a part that is gone closes all of it, until a replica
+/// has taken over.
+#[test]
+fn a_cluster_that_closes_when_a_part_is_gone_costs_no_client_an_error() {
+    alone();
+    let (mut cluster, origin) = (Cluster::start_with(&[]), Origin::slow(SOURCE));
+    cluster.fill(known());
+    let app = configured(&cluster).origin(&origin).start();
+    app.wait_for_redis();
+    let undisturbed = Undisturbed::start(&origin);
+    let loads = Loads::start(&app);
+    wait_until(SOON, "keys come from redis", || {
+        app.figure("/answers/redis") > 1000
+    });
+    cluster.masters[0].kill();
+    wait_until(SOON, "the replica is promoted", || {
+        cluster.replicas[0].info("replication", "role").as_deref() == Some("master")
+    });
+    wait_until_used(&app, &cluster.replicas[0], Instant::now());
+    wait_until(Duration::from_secs(2), "all of it is used", || {
+        app.redis_is_up()
+    });
+    let (victims, others) = loads.stop(undisturbed);
+    assert_unharmed(&victims, 1, &app.log());
+    assert_unharmed(&others, 1, &app.log());
+}
