@@ -74,7 +74,7 @@ impl Cluster {
             "--repl-diskless-sync-delay",
             "0",
         ];
-        Redis::start_with(&[&all[..], arguments].concat())
+        Redis::start_in_memory(&[&all[..], arguments].concat())
     }
 
     /// Takes in an empty node.
@@ -141,10 +141,15 @@ impl Cluster {
 
     /// Moves a slot from one node to another, as `redis-cli --cluster reshard` does.
     pub fn move_slot(&self, slot: usize, from: &Redis, to: &Redis) {
+        self.begin_to_move(slot, from, to);
+        self.end_to_move(slot, from, to);
+    }
+
+    /// The slot's keys are there, and the slot itself is still here.
+    pub fn begin_to_move(&self, slot: usize, from: &Redis, to: &Redis) {
         let slot = slot.to_string();
-        let (from_id, to_id) = (id(from), id(to));
-        to.query::<()>(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]);
-        from.query::<()>(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]);
+        to.query::<()>(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &id(from)]);
+        from.query::<()>(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &id(to)]);
         let port = to.address().port().to_string();
         loop {
             let keys: Vec<String> = from.query(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"]);
@@ -164,8 +169,13 @@ impl Cluster {
             let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
             from.query::<()>(&[&migrate[..], &keys].concat());
         }
+    }
+
+    /// The slot itself is there too.
+    pub fn end_to_move(&self, slot: usize, from: &Redis, to: &Redis) {
+        let (slot, id) = (slot.to_string(), id(to));
         for node in [to, from] {
-            node.query::<()>(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]);
+            node.query::<()>(&["CLUSTER", "SETSLOT", &slot, "NODE", &id]);
         }
     }
 

@@ -39,6 +39,18 @@ impl Redis {
         redis
     }
 
+    /// One that keeps its files in memory: a node of a cluster syncs one to disk whenever the cluster
+    /// changes, and hangs for as long as a busy disk takes for that.
+    pub fn start_in_memory(arguments: &[&str]) -> Self {
+        let mut redis = Self::not_started();
+        if let Ok(folder) = tempfile::tempdir_in("/dev/shm") {
+            redis.folder = folder;
+        }
+        redis.set_arguments(arguments);
+        redis.start_again();
+        redis
+    }
+
     /// A port on which nobody listens, until [`Self::start_again`].
     pub fn not_started() -> Self {
         Self {
