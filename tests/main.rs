@@ -24,4 +24,4 @@ mod configuration;
 mod packaging;
 mod hostile;
 mod systemd;
-mod topologies;
+mod failover;
