@@ -14,6 +14,8 @@ mod source_guard;
 mod flight;
 mod memory_and_stale;
 mod outage;
+mod tls;
+mod logins;
 mod front;
 mod clients;
 mod health;

@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    App, Load, NetworkFault, Origin, Proxy, Redis, Report, SOON, alone, let_pass, wait_until,
+    App, Config, Load, NetworkFault, Origin, Proxy, Redis, Report, SOON, alone, let_pass,
+    wait_until,
 };
 
 /// Latency of the source in these tests.
@@ -28,11 +29,23 @@ fn a_frozen_redis_costs_no_client_an_error() {
     outage(|redis| redis.freeze(), |redis| redis.thaw());
 }
 
-/// 32 clients, half of whose keys are new, before, during and after an outage.
 fn outage(begin: impl Fn(&mut Redis), end: impl Fn(&mut Redis)) {
     alone();
-    let (mut redis, origin) = (Redis::start(), Origin::slow(SOURCE));
-    let app = App::start(&redis, &origin);
+    let redis = Redis::start();
+    let config = App::configured().redis(&redis);
+    outage_of(redis, config, begin, end);
+}
+
+/// 32 clients of the app with `config`, half of whose keys are new, before, during and after an outage
+/// of `redis`, which is used throughout. Whoever calls it runs alone.
+pub fn outage_of(
+    mut redis: Redis,
+    config: Config,
+    begin: impl Fn(&mut Redis),
+    end: impl Fn(&mut Redis),
+) {
+    let origin = Origin::slow(SOURCE);
+    let app = config.origin(&origin).start();
     app.wait_for_redis();
     let undisturbed = Undisturbed::start(&origin);
     let load = Load::half_new(app.address());

@@ -304,7 +304,10 @@ fn about_its_certificate(error: &CertificateError) -> String {
         jiff::Timestamp::from_second(seconds).map_or_else(|_| "?".to_owned(), |at| at.to_string())
     };
     let what = match error {
-        Why::UnknownIssuer => "is signed by no authority that we trust (ca_file)".to_owned(),
+        // The signature is bad where another authority has the name of one of ours.
+        Why::UnknownIssuer | Why::BadSignature => {
+            "is signed by no authority that we trust (ca_file)".to_owned()
+        }
         Why::ExpiredContext { not_after, .. } => format!("has expired at {}", date(not_after)),
         Why::Expired => "has expired".to_owned(),
         Why::NotValidYetContext { not_before, .. } => format!(
@@ -326,6 +329,9 @@ fn about_its_certificate(error: &CertificateError) -> String {
             expected.to_str(),
             presented.join(", ")
         ),
+        Why::Other(why) if why.to_string() == "CaUsedAsEndEntity" => {
+            "is its own authority and is not listed in ca_file".to_owned()
+        }
         other => format!("is of no use: {other}"),
     };
     printable(&format!("the server's certificate {what}"))

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 mod app;
+mod certificates;
 mod client;
 mod load;
 mod origin;
@@ -14,6 +15,7 @@ mod redis;
 mod turn;
 
 pub use app::{App, Config, Output, evenkeel, file};
+pub use certificates::{Admits, Authority, Certificate, TlsRedis};
 pub use client::{Client, NoResponse, Response};
 pub use load::{Load, Report};
 pub use origin::{Fault as SourceFault, Origin};

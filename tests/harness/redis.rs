@@ -17,6 +17,8 @@ pub struct Redis {
     address: SocketAddr,
     folder: TempDir,
     process: Option<Child>,
+    /// What it is told beyond the usual.
+    arguments: Vec<String>,
     /// Guards what [`Self::set_password`] has set; empty: none.
     password: Mutex<String>,
 }
@@ -29,12 +31,21 @@ impl Redis {
         redis
     }
 
+    /// One that runs, empty, and is told this too, whenever it starts.
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let mut redis = Self::not_started();
+        redis.arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
+        redis.start_again();
+        redis
+    }
+
     /// A port on which nobody listens, until [`Self::start_again`].
     pub fn not_started() -> Self {
         Self {
             address: free_address(),
             folder: tempfile::tempdir().expect("a folder for redis"),
             process: None,
+            arguments: Vec::new(),
             password: Mutex::default(),
         }
     }
@@ -49,13 +60,14 @@ impl Redis {
             .args(["--save", "", "--appendonly", "no"])
             .args(["--dir".as_ref(), self.folder.path().as_os_str()])
             .args(["--unixsocket".as_ref(), self.socket().as_os_str()])
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is installed (tests/run does that)");
         self.process = Some(process);
         wait_until(SOON, "redis-server answers", || {
-            self.try_query::<String>(&["PING"]).is_ok()
+            self.try_query::<u64>(&["DBSIZE"]).is_ok()
         });
     }
 
