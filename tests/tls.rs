@@ -175,6 +175,21 @@ fn a_client_certificate_is_shown_to_a_server_that_asks_for_one() {
 }
 
 #[test]
+fn tls_1_2_is_spoken_with_who_knows_no_newer_one() {
+    let authority = Authority::new();
+    let certificate = authority.issue(&["127.0.0.1"]);
+    let old = ["--tls-protocols", "TLSv1.2"];
+    let redis = TlsRedis::start_with(&certificate, &authority, Admits::Certificates, &old);
+    let config = || App::configured().tls(&redis.url(), &authority);
+    is_served(
+        &redis.redis,
+        config().certificate(&authority.issue(&["us"])),
+    );
+    // It does not say more than that before TLS 1.3.
+    is_refused(config(), "it wants a certificate from us, or");
+}
+
+#[test]
 fn a_server_of_an_authority_of_the_system_is_trusted() {
     let (authority, redis) = ordinary();
     let config = |of_the_system: &Authority| {

@@ -115,24 +115,30 @@ pub struct TlsRedis {
 impl TlsRedis {
     /// One that runs, empty, and shows `certificate`; it trusts `authority`.
     pub fn start(certificate: &Certificate, authority: &Authority, admits: Admits) -> Self {
+        Self::start_with(certificate, authority, admits, &[])
+    }
+
+    /// The same, told this too.
+    pub fn start_with(
+        certificate: &Certificate,
+        authority: &Authority,
+        admits: Admits,
+        more: &[&str],
+    ) -> Self {
         let address = free_address();
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let clients = match admits {
             Admits::Everybody => "no",
             Admits::Certificates => "yes",
         };
-        let redis = Redis::start_with(&[
-            "--tls-port",
-            &address.port().to_string(),
-            "--tls-cert-file",
-            &text(&certificate.cert_file),
-            "--tls-key-file",
-            &text(&certificate.key_file),
-            "--tls-ca-cert-file",
-            &text(&authority.file()),
-            "--tls-auth-clients",
-            clients,
-        ]);
+        let port = address.port().to_string();
+        let (cert, key) = (text(&certificate.cert_file), text(&certificate.key_file));
+        let authority = text(&authority.file());
+        let mut words = vec!["--tls-port", &port, "--tls-auth-clients", clients];
+        words.extend(["--tls-cert-file", &cert, "--tls-key-file", &key]);
+        words.extend(["--tls-ca-cert-file", &authority]);
+        words.extend(more);
+        let redis = Redis::start_with(&words);
         Self { redis, address }
     }
 
