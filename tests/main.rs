@@ -16,6 +16,7 @@ mod memory_and_stale;
 mod outage;
 mod tls;
 mod logins;
+mod topologies;
 mod front;
 mod clients;
 mod health;
