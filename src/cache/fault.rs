@@ -226,12 +226,17 @@ pub fn is_about_a_key(error: &ServerError) -> bool {
     details.contains("access a key") || details.contains("of the keys")
 }
 
-/// What came from outside, fit for a log line: escaped, and cut at 200 characters.
+/// What came from outside, fit for a log line: escaped where it is not plain text, and cut at 200
+/// characters.
 pub(super) fn printable(text: &str) -> String {
-    text.chars()
-        .take(200)
-        .flat_map(char::escape_default)
-        .collect()
+    let mut shown = String::new();
+    for c in text.chars().take(200) {
+        match c {
+            ' '..='~' if c != '\\' => shown.push(c),
+            _ => shown.extend(c.escape_default()),
+        }
+    }
+    shown
 }
 
 #[cfg(test)]

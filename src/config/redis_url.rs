@@ -85,7 +85,9 @@ fn over_tcp(rest: &str, tls: bool) -> Result<RedisUrl, String> {
         return Err("has port 0".to_owned());
     }
     if tail.contains(['?', '#']) {
-        return Err("has something after ? or #: the database is written /N".to_owned());
+        let why =
+            "has something after ? or #: the database is written /N, and TLS has keys of its own";
+        return Err(why.to_owned());
     }
     let (user, password) = match userinfo {
         Some(info) => info.split_once(':').map_or((info, ""), |parts| parts),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 mod app;
+mod certificates;
 mod client;
 mod cluster;
 mod load;
@@ -17,6 +18,7 @@ mod turn;
 mod undisturbed;
 
 pub use app::{ADMIN_LISTEN, App, Config, Output, REDIS_CONNECTIONS_MAX, evenkeel, file};
+pub use certificates::{Admits, Authority, Certificate, TlsRedis};
 pub use client::{Client, NoResponse, Response};
 pub use cluster::Cluster;
 pub use load::{Answered, Load, Report};

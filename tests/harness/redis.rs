@@ -1,7 +1,7 @@
 //! A real `redis-server` of a test's own, and what can happen to one.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,7 +25,9 @@ pub struct Redis {
     address: SocketAddr,
     folder: TempDir,
     process: Option<Child>,
-    /// Put before all others, at every start.
+    /// A file that it begins with, if there is one.
+    settings: Option<PathBuf>,
+    /// What it is told beyond the usual, at every start.
     arguments: Vec<String>,
     /// Guards what [`Self::set_password`] has set; empty: none.
     password: Mutex<String>,
@@ -57,12 +59,13 @@ impl Redis {
             address: free_address(),
             folder: tempfile::tempdir().expect("a folder for redis"),
             process: None,
+            settings: None,
             arguments: Vec::new(),
             password: Mutex::default(),
         }
     }
 
-    /// One that runs with these arguments at every start: first a file, if there is one.
+    /// One that runs, empty, and is told this too, whenever it starts.
     pub fn start_with(arguments: &[&str]) -> Self {
         let mut redis = Self::not_started();
         redis.set_arguments(arguments);
@@ -75,9 +78,11 @@ impl Redis {
         self.arguments = arguments.iter().map(|&word| word.to_owned()).collect();
     }
 
-    /// The folder in which it runs.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    /// From its next start on it begins with this file, which it may write to.
+    pub fn set_settings(&mut self, settings: &str) {
+        let file = self.folder.path().join("redis.conf");
+        std::fs::write(&file, settings).expect("a file of ours");
+        self.settings = Some(file);
     }
 
     /// One on the same port of another address of this machine.
@@ -108,7 +113,9 @@ impl Redis {
     /// Until it answers, with its data set loaded.
     pub fn wait_until_it_answers(&self) {
         wait_until(SOON, "redis-server answers", || {
-            self.try_query::<String>(&["PING"]).is_ok()
+            // A Sentinel has no DBSIZE, and some servers here have no PING.
+            let answers = |word| self.try_query::<redis::Value>(&[word]).is_ok();
+            answers("DBSIZE") || answers("PING")
         });
     }
 
@@ -122,12 +129,13 @@ impl Redis {
         self.password().clear();
         let port = self.address.port().to_string();
         let process = Command::new("redis-server")
-            .args(&self.arguments)
+            .args(&self.settings)
             .args(["--port", &port, "--bind", &self.address.ip().to_string()])
             .args(["--save", "", "--appendonly", "no"])
             .args(["--dir".as_ref(), self.folder.path().as_os_str()])
             .args(["--unixsocket".as_ref(), self.socket().as_os_str()])
             .args(more)
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

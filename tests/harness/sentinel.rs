@@ -41,11 +41,10 @@ impl Guarded {
             servers,
         };
         for number in 0..guarded.sentinels.len() {
-            let file = guarded.sentinels[number].folder().join("sentinel.conf");
-            std::fs::write(&file, guarded.settings(number)).expect("a file of ours");
-            let file = file.to_string_lossy().into_owned();
+            let settings = guarded.settings(number);
             let sentinel = &mut guarded.sentinels[number];
-            sentinel.set_arguments(&[&file, "--sentinel"]);
+            sentinel.set_settings(&settings);
+            sentinel.set_arguments(&["--sentinel"]);
             sentinel.start_again();
         }
         wait_until(SOON, "the sentinels agree on who there is", || {
@@ -63,13 +62,6 @@ impl Guarded {
     pub fn nodes(&self) -> String {
         let addresses = self.sentinels.iter().map(|one| one.address().to_string());
         addresses.collect::<Vec<_>>().join(", ")
-    }
-
-    /// The server at an address.
-    pub fn at(&self, address: &str) -> &Redis {
-        let mut servers = self.servers.iter();
-        let server = servers.find(|server| server.address().to_string() == address);
-        server.unwrap_or_else(|| panic!("no server at {address}"))
     }
 
     /// Which of the servers is a master by its own word, beside the one that was.
