@@ -61,8 +61,10 @@ impl Admin {
     fn seen(&self) -> Seen {
         let health = &self.health;
         let lookups = &health.lookups;
-        let redis = lookups.cache().status(clock::now());
+        let now = clock::now();
+        let redis = lookups.cache().status(now);
         let redis_connections = redis.connections();
+        let redis_takes_writes = !redis.refuses_writes();
         let of_redis = redis.nodes.into_iter().map(|node| SeenBreaker {
             name: node.name,
             state: node.state,
@@ -87,6 +89,8 @@ impl Admin {
             ],
             in_flight: names.zip(under_way).collect(),
             connections: health.room.taken(),
+            redis_takes_writes,
+            worker_busy: health.progress.longest(now).1,
             redis_connections,
             memory: (
                 memory.entries(),

@@ -93,6 +93,7 @@ pub struct App {
     watchdog: Option<Watchdog>,
     draining: Arc<Draining>,
     room: Arc<Room>,
+    lookups: Arc<Lookups>,
     metrics: Arc<Metrics>,
     drain_timeout: Duration,
 }
@@ -167,6 +168,7 @@ impl App {
             watchdog,
             draining,
             room,
+            lookups,
             metrics,
             drain_timeout: config.server.drain_timeout,
         })
@@ -197,11 +199,12 @@ impl App {
         drop(self.fronts);
         // What was fetched for the last answers still goes to Redis.
         self.pipeline.end(limit.max(clock::now() + LAST_WRITES));
+        let (lost, _) = self.lookups.recovery.len();
         drop(self.prober);
         drop(self.topology);
         drop(self.watchdog);
         drop(self.admin);
-        farewell(&self.metrics, left, began);
+        farewell(&self.metrics, left, lost, began);
     }
 }
 
@@ -359,12 +362,19 @@ fn affordable_connections(config: &Config) -> usize {
     affordable
 }
 
-/// The last line: what this process has done.
-fn farewell(metrics: &Metrics, left: usize, began: Instant) {
+/// The last lines: what this process has done, and what it leaves behind: connections that were
+/// cut off (`left`), values that Redis has never got (`lost`).
+fn farewell(metrics: &Metrics, left: usize, lost: usize, began: Instant) {
     let answers = Outcome::ALL.map(|o| format!("{} {}", o.word(), metrics.answers(o)));
     let took = clock::now().saturating_duration_since(began).as_secs_f64();
     if left > 0 {
         warn!("drain time-out: {left} connections were cut off");
+    }
+    for outage in metrics.outages.lasting(clock::now(), metrics.tally()) {
+        warn!("{outage}");
+    }
+    if lost > 0 {
+        warn!("{lost} values that waited for redis are lost with this process");
     }
     info!(
         "ended after {took:.1} s of draining; answers: {}",

@@ -101,6 +101,12 @@ impl Breaker {
         (machine.state, machine.since)
     }
 
+    /// What the settings let it do.
+    #[must_use]
+    pub fn mode(&self) -> BreakerMode {
+        self.settings.mode
+    }
+
     /// How often it has gone into each state, in the order of [`State::ALL`].
     #[must_use]
     pub fn entered(&self) -> [u64; State::ALL.len()] {

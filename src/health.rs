@@ -4,7 +4,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::cache::status::{Mode, NodeStatus, Status};
 use crate::clock;
 use crate::config::RedisHealth;
 use crate::http::accept::Room;
-use crate::lookup::Lookups;
+use crate::lookup::{GuardedSource, Lookups};
 use crate::metrics::{Metrics, Outcome};
 use crate::pipeline::Progress;
 
@@ -130,65 +130,84 @@ impl Health {
     /// Status code and body of an endpoint.
     #[must_use]
     pub fn look(&self, endpoint: Endpoint) -> (u16, Value) {
-        match endpoint {
-            Endpoint::Live => match self.is_stuck() {
-                false => (200, json!({"status": "ok"})),
-                true => (
-                    503,
-                    json!({"status": "down", "reason": "a worker thread is stuck"}),
-                ),
-            },
-            Endpoint::Ready => match self.unready_reason() {
-                None => (200, json!({"status": "ok"})),
-                Some(reason) => (503, json!({"status": "down", "reason": reason})),
-            },
-            Endpoint::Health => self.everything(),
+        let reason = match endpoint {
+            Endpoint::Live => self.stuck_reason(),
+            Endpoint::Ready => self.unready_reason().map(str::to_owned),
+            Endpoint::Health => return self.everything(),
+        };
+        match reason {
+            None => (200, json!({"status": "ok"})),
+            Some(reason) => (503, json!({"status": "down", "reason": reason})),
         }
     }
 
-    fn is_stuck(&self) -> bool {
-        self.progress.longest(clock::now()) >= self.stuck_after
-    }
-
-    fn is_redis_up(&self) -> bool {
-        !self.lookups.cache().status(clock::now()).is_down()
+    fn stuck_reason(&self) -> Option<String> {
+        let (name, busy) = self.progress.longest(clock::now());
+        let is_stuck = busy >= self.stuck_after;
+        is_stuck.then(|| format!("thread {name} is stuck for {} s", busy.as_secs()))
     }
 
     fn unready_reason(&self) -> Option<&'static str> {
         let (fills, _) = self.lookups.fills.len();
         let is_saturated = self.lookups.reads.len() >= self.queue_max || fills >= self.queue_max;
+        let is_redis_up = || !self.lookups.cache().status(clock::now()).is_down();
         if self.is_draining() {
             Some("draining")
         } else if is_saturated {
             Some("the queue is full")
-        } else if self.redis == RedisHealth::Fail && !self.is_redis_up() {
+        } else if self.redis == RedisHealth::Fail && !is_redis_up() {
             Some("redis is not usable")
         } else {
             None
         }
     }
 
-    fn everything(&self) -> (u16, Value) {
-        let redis = self.lookups.cache().status(clock::now());
-        let is_up = redis.is_up();
-        let unready = self.unready_reason();
-        let is_down = self.is_stuck() || unready.is_some();
-        let status = match (is_down, is_up) {
-            (true, _) => "down",
-            (false, true) => "ok",
-            (false, false) => "degraded",
+    /// What is not well while it serves all the same.
+    fn degraded_reason(&self, redis: &Status) -> Option<String> {
+        let of_redis = match (redis.is_up(), redis.is_down()) {
+            (true, _) if redis.refuses_writes() => Some("redis takes no writes".to_owned()),
+            (true, _) => None,
+            (false, true) => Some("redis is not usable".to_owned()),
+            (false, false) => Some("redis is not usable for some of the keys".to_owned()),
         };
+        let sources = self.lookups.sources().iter();
+        let of_sources = sources
+            .filter(|source| source.breaker.state().0 != State::Closed)
+            .map(|source| format!("source {} is not usable", source.name));
+        let reasons: Vec<_> = of_redis.into_iter().chain(of_sources).collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    fn everything(&self) -> (u16, Value) {
+        let now = clock::now();
+        let redis = self.lookups.cache().status(now);
+        let down = self.stuck_reason();
+        let down = down.or_else(|| self.unready_reason().map(str::to_owned));
+        let degraded = self.degraded_reason(&redis);
+        let status = match (&down, &degraded) {
+            (Some(_), _) => "down",
+            (None, Some(_)) => "degraded",
+            (None, None) => "ok",
+        };
+        let is_down = down.is_some();
+        let mut redis = redis_json(&redis);
         let (fills_waiting, fetching) = self.lookups.fills.len();
+        let sources = self.lookups.sources().iter().zip(&fetching);
+        let sources: Vec<_> = sources
+            .map(|(source, fetching)| source_json(source, *fetching, now))
+            .collect();
         let fetching: usize = fetching.iter().sum();
+        let (entries, bytes) = self.lookups.recovery.len();
+        redis["waiting_to_be_written"] = json!({"entries": entries, "bytes": bytes});
         let (connections, connections_max) = self.room.taken();
         let memory = self.lookups.memory();
         let counts = Outcome::ALL.map(|o| (o.word().to_owned(), self.metrics.answers(o).into()));
         let body = json!({
             "status": status,
-            "reason": unready,
+            "reason": down.or(degraded),
             "version": env!("CARGO_PKG_VERSION"),
             "draining": self.is_draining(),
-            "redis": redis_json(&redis),
+            "redis": redis,
             "queue": {
                 "waiting_for_redis": self.lookups.reads.len(),
                 "waiting_for_source": fills_waiting,
@@ -207,6 +226,7 @@ impl Health {
                 "failures": self.metrics.source_failures(),
                 "joined": self.metrics.joined(),
             },
+            "sources": sources,
             "panics": self.metrics.panics.get(),
         });
         (if is_down { 503 } else { 200 }, body)
@@ -228,8 +248,10 @@ fn redis_json(redis: &Status) -> Value {
         "mode": redis.mode.word(),
         "address": worst.map(|node| &node.address),
         "breaker": worst.map_or(State::Open, |node| node.state).word(),
+        "breaker_mode": redis.breaker_mode.word(),
         "since_seconds": worst.map(|node| node.since.as_secs()),
         "last_fault": own_fault.or(redis.fault.as_ref()),
+        "takes_writes": !redis.refuses_writes(),
         "connections": {"open_or_kept": slots, "unused": unused, "max": size},
     });
     if redis.mode == Mode::Single {
@@ -264,5 +286,16 @@ fn node_json(node: &NodeStatus) -> Value {
         "breaker": node.state.word(),
         "since_seconds": node.since.as_secs(),
         "last_fault": node.last_fault,
+    })
+}
+
+fn source_json(source: &GuardedSource, fetching: usize, now: Instant) -> Value {
+    let away = source.away();
+    json!({
+        "name": source.name,
+        "breaker": source.breaker.state().0.word(),
+        "away_seconds": away.as_ref().map(|away| now.saturating_duration_since(away.since).as_secs()),
+        "cause": away.map(|away| away.cause),
+        "fetching": fetching,
     })
 }

@@ -15,8 +15,11 @@ use crate::config;
 /// UTC, to the millisecond.
 const TIME: StaticFormatDescription =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-/// How long a thing that was said is not said again, but counted.
+/// How long a thing that was said is not said again, but counted. Twice as long each time that it
+/// goes on, up to [`QUIET_MAX`]; as at first when it has not happened for that long.
 const QUIET: Duration = Duration::from_secs(10);
+/// A fault that lasts for hours is said so often.
+const QUIET_MAX: Duration = Duration::from_secs(300);
 
 /// Sends every log line to stderr, or appends it to the configured file.
 ///
@@ -58,23 +61,36 @@ pub fn log_panics() {
     }));
 }
 
-/// Repeated faults are counted, not repeated: says a thing once, and then at most every ten seconds
-/// with the number of times it happened meanwhile.
+/// Repeated faults are counted, not repeated: says a thing once, and then ever more seldom, with the
+/// number of times it happened meanwhile.
 #[derive(Debug, Default)]
 pub struct Seldom {
-    /// Guards when each kind of thing was last said, and how often it happened since.
-    said: Mutex<Vec<(&'static str, Instant, u64)>>,
+    /// Guards what was said.
+    said: Mutex<Vec<Said>>,
+}
+
+/// One kind of thing that was said.
+#[derive(Debug)]
+struct Said {
+    word: &'static str,
+    at: Instant,
+    quiet: Duration,
+    /// How often it has happened since.
+    count: u64,
 }
 
 /// What is put behind a line that stands for several.
 #[derive(Debug, PartialEq, Eq)]
-pub struct More(u64);
+pub struct More {
+    count: u64,
+    within: Duration,
+}
 
 impl fmt::Display for More {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
+        match self.count {
             0 => Ok(()),
-            count => write!(f, " (and {count} more in the last seconds)"),
+            count => write!(f, " (and {count} more within {} s)", self.within.as_secs()),
         }
     }
 }
@@ -83,16 +99,30 @@ impl Seldom {
     /// Whether a thing of kind `word` is to be said now, and how many times it was not.
     pub fn say(&self, word: &'static str, now: Instant) -> Option<More> {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((_, at, count)) = said.iter_mut().find(|(known, ..)| *known == word) else {
-            said.push((word, now, 0));
-            return Some(More(0));
+        let Some(known) = said.iter_mut().find(|known| known.word == word) else {
+            said.push(Said {
+                word,
+                at: now,
+                quiet: QUIET,
+                count: 0,
+            });
+            return Some(More {
+                count: 0,
+                within: Duration::ZERO,
+            });
         };
-        if now.saturating_duration_since(*at) < QUIET {
-            *count += 1;
+        let within = now.saturating_duration_since(known.at);
+        if within < known.quiet {
+            known.count += 1;
             return None;
         }
-        *at = now;
-        Some(More(std::mem::take(count)))
+        known.quiet = match within < known.quiet * 2 {
+            true => (known.quiet * 2).min(QUIET_MAX),
+            false => QUIET,
+        };
+        known.at = now;
+        let count = std::mem::take(&mut known.count);
+        Some(More { count, within })
     }
 }
 
@@ -104,12 +134,25 @@ mod tests {
     #[test]
     fn repeated_faults_are_counted_and_not_repeated() {
         let now = clock::now();
+        let at = |seconds| now + Duration::from_secs(seconds);
         let seldom = Seldom::default();
-        assert_eq!(seldom.say("a", now), Some(More(0)));
-        assert_eq!(seldom.say("b", now), Some(More(0)));
-        assert_eq!(seldom.say("a", now + Duration::from_secs(1)), None);
-        assert_eq!(seldom.say("a", now + Duration::from_secs(2)), None);
-        let later = seldom.say("a", now + QUIET).expect("said again");
-        assert_eq!(later.to_string(), " (and 2 more in the last seconds)");
+        let said = |word, seconds| seldom.say(word, at(seconds)).map(|more| more.to_string());
+        assert_eq!(said("a", 0).as_deref(), Some(""));
+        assert_eq!(said("b", 0).as_deref(), Some(""));
+        assert_eq!((said("a", 1), said("a", 2)), (None, None));
+        assert_eq!(said("a", 10).as_deref(), Some(" (and 2 more within 10 s)"));
+    }
+
+    #[test]
+    fn a_fault_that_goes_on_is_said_ever_more_seldom_until_it_stops() {
+        let now = clock::now();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let seldom = Seldom::default();
+        let said = |from: u64, to: u64| {
+            let seconds = (from..to).filter(|&second| seldom.say("a", at(second)).is_some());
+            seconds.map(|second| second - from).collect::<Vec<_>>()
+        };
+        assert_eq!(said(0, 1000), [0, 10, 30, 70, 150, 310, 610, 910]);
+        assert_eq!(said(2000, 2040), [0, 10, 30], "as at first");
     }
 }

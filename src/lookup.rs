@@ -6,12 +6,15 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use log::warn;
+
 use crate::cache::Cache;
 use crate::cache::node::Node;
 use crate::cache::slots::Slot;
 use crate::clock::{self, Deadline};
 use crate::config::{Config, Route, Servers};
 use crate::flight::{Flights, Joined, Landed, Target};
+use crate::logging::Seldom;
 use crate::memory::{Memory, Remembered};
 use crate::metrics::Metrics;
 use crate::pipeline::queue::{Lanes, Queue};
@@ -26,7 +29,7 @@ mod reading;
 mod tests;
 mod upkeep;
 
-pub use answer::{Answer, Client, Copied, Lookup};
+pub use answer::{Answer, Client, Copied, Fill, Lookup};
 pub use guarded::GuardedSource;
 pub use upkeep::WriteBack;
 
@@ -51,13 +54,6 @@ pub enum On {
     Worker,
 }
 
-/// A fetch that waits for a filler.
-#[derive(Debug)]
-pub struct Fill {
-    target: Target,
-    queued_at: Instant,
-}
-
 /// The policy and everything it needs.
 pub struct Lookups {
     routes: Vec<Route>,
@@ -68,6 +64,8 @@ pub struct Lookups {
     memory: Memory,
     flights: Flights<Lookup>,
     metrics: Arc<Metrics>,
+    /// What is shed is counted, and said now and then.
+    said: Seldom,
     /// Lookups that wait for a reader.
     pub reads: Reads<Lookup>,
     /// Fetches that wait for a filler, in a lane for each source.
@@ -90,7 +88,7 @@ impl Lookups {
         memory: Memory,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let lanes = lane_limits(config);
+        let lanes = guarded::lane_limits(config);
         Self {
             routes: config.routes.clone(),
             sources,
@@ -100,6 +98,7 @@ impl Lookups {
             memory,
             flights: Flights::default(),
             metrics,
+            said: Seldom::default(),
             reads: Reads::new(config.server.queue, readers_of_a_node(config)),
             fills: Lanes::new(config.server.queue, config.server.queue_timeout, &lanes),
             writes: Queue::new(WRITES_MAX),
@@ -113,9 +112,11 @@ impl Lookups {
     pub fn without_redis(&self, lookups: impl IntoIterator<Item = Lookup>, on: On) {
         let (now, table) = (clock::now(), self.cache.table());
         for lookup in lookups {
-            self.metrics.redis.bypassed.inc();
-            if let Some(node) = table.node(|| self.slot_of(&lookup.target)) {
-                node.count_bypassed();
+            if !lookup.is_at_hand {
+                self.metrics.redis.bypassed.inc();
+                if let Some(node) = table.node(|| self.slot_of(&lookup.target)) {
+                    node.count_bypassed();
+                }
             }
             match self.recall(&lookup.target) {
                 Some(copy) if self.fresh_while_redis_is_down && copy.is_fresh(now) => {
@@ -165,19 +166,18 @@ impl Lookups {
                 };
                 self.answer(lookup, &Answer::Memory(copy));
             }
-            Joined::Leads => {
-                if missed.is_none() {
-                    self.metrics.extra_calls.inc();
-                }
-                self.queue_fetch(target, on);
-            }
+            Joined::Leads => self.queue_fetch(target, missed.is_none(), on),
         }
     }
 
-    fn queue_fetch(&self, target: Target, on: On) {
+    fn queue_fetch(&self, target: Target, is_extra: bool, on: On) {
         let lane = self.routes[target.route].source;
-        let queued_at = clock::now();
-        if let Err(fill) = self.fills.put(lane, Fill { target, queued_at }) {
+        let fill = Fill {
+            target,
+            queued_at: clock::now(),
+            is_extra,
+        };
+        if let Err(fill) = self.fills.put(lane, fill) {
             self.turn_away(self.flights.fail(&fill.target), &Answer::Shed, on);
         }
     }
@@ -190,15 +190,15 @@ impl Lookups {
         let has_room = self.fills.has_room_to_spare(lane) && !self.source_of(target).refuses(now);
         if has_room && self.flights.lead(target, now) {
             self.metrics.route(target.route).refreshes.inc();
-            self.queue_fetch(target.clone(), On::Worker);
+            self.queue_fetch(target.clone(), false, On::Worker);
         }
     }
 
     /// Step 5, on a filler: fetches, and answers everyone who waits for it.
     pub fn fetch(&self, fill: Fill) {
         let now = clock::now();
-        let Fill { target, queued_at } = fill;
-        if now.saturating_duration_since(queued_at) >= self.queue_timeout {
+        let target = fill.target;
+        if now.saturating_duration_since(fill.queued_at) >= self.queue_timeout {
             return self.turn_away(self.flights.fail(&target), &Answer::Shed, On::Worker);
         }
         let source = self.source_of(&target);
@@ -207,9 +207,17 @@ impl Lookups {
         };
         let deadline = self.flights.last_deadline(&target);
         let deadline = deadline.unwrap_or_else(|| Deadline::after(now, source.timeout));
+        self.metrics.fetches(fill.is_extra);
         let fetched = source.fetch(permit, &target.key, deadline);
-        let patience = self.slowest_source() + SLOWER_THAN_SOURCE;
-        self.cache.limits().set_patience(patience);
+        if fetched.is_ok() {
+            let usual = self.slowest_source();
+            self.cache.limits().set_patience(usual + SLOWER_THAN_SOURCE);
+        } else if source.refuses(clock::now()) {
+            // Redis is worth waiting for.
+            self.cache
+                .limits()
+                .set_patience(self.cache.limits().timeout);
+        }
         match fetched {
             Ok(Fetched::Value(value)) => self.land(&target, value.into()),
             Ok(Fetched::NoSuchThing) => self.land_nothing(&target),
@@ -282,8 +290,15 @@ impl Lookups {
 
     /// Answers with a copy, or leaves it to a reader where its size would hold up the front: the
     /// reader comes to the same answer. Without room for it there, `otherwise`.
-    fn answer_with_copy(&self, lookup: Lookup, copy: &Remembered, otherwise: &Answer<'_>, on: On) {
+    fn answer_with_copy(
+        &self,
+        mut lookup: Lookup,
+        copy: &Remembered,
+        otherwise: &Answer<'_>,
+        on: On,
+    ) {
         if on == On::Front && copy.value.len() > FRONT_MAX_BYTES {
+            lookup.is_at_hand = true;
             for lookup in self.reads.put([(NO_NODE, lookup)]) {
                 self.answer(lookup, otherwise);
             }
@@ -303,23 +318,33 @@ impl Lookups {
     }
 
     /// What time does, looked at every few milliseconds while there is anything under way: who has
-    /// waited too long for a reader goes on without Redis, who has waited too long for a filler or
-    /// for a fetch is turned away, and a Redis that stalls is given up.
+    /// waited too long for a reader to be answered in time goes on without Redis, who has waited too
+    /// long for a filler or for a fetch is turned away, and a Redis that stalls is given up.
     pub fn watch(&self, now: Instant) {
-        let patience = self.cache.limits().patience();
-        let is_late =
-            |_, lookup: &Lookup| now.saturating_duration_since(lookup.arrived) >= patience;
-        let late = self.reads.take_while(is_late);
+        let table = self.cache.table();
+        let nodes = table.nodes().iter();
+        let limits: Vec<_> = nodes
+            .map(|node| (node.place(), node.patience_in_queue()))
+            .collect();
+        let limit_of = |lane| limits.iter().find(|(place, _)| *place == lane);
+        // Of a node that is gone they go to another one, if they are still in time for it.
+        let usual = self.cache.limits().patience() / 2;
+        let is_late = |lane, lookup: &Lookup| {
+            let limit = limit_of(lane).map_or(usual, |(_, limit)| *limit);
+            !lookup.is_at_hand && has_waited(lookup, now) >= limit
+        };
+        let late = self.reads.take_where(is_late);
         let late_of = |node: &Node| {
             late.iter()
                 .filter(|(lane, _)| *lane == node.place())
                 .count()
         };
         self.cache.watch(late_of, now);
-        let table = self.cache.table();
         let usable: Vec<usize> = table.usable(now).map(Node::place).collect();
-        let is_in_vain = |lane, _: &Lookup| lane != NO_NODE && !usable.contains(&lane);
-        let in_vain = self.reads.take_while(is_in_vain);
+        let is_in_vain = |lane, lookup: &Lookup| {
+            !lookup.is_at_hand && limit_of(lane).is_some() && !usable.contains(&lane)
+        };
+        let in_vain = self.reads.take_where(is_in_vain);
         let lookups = late.into_iter().chain(in_vain).map(|(_, lookup)| lookup);
         self.without_redis(lookups, On::Front);
         let limit = self.queue_timeout;
@@ -375,6 +400,24 @@ impl Lookups {
         let route = lookup.target.route;
         self.metrics.answered(route, answer.outcome(), took);
         lookup.client.answer(answer);
+        if *answer == Answer::Shed {
+            self.say_shed();
+        }
+    }
+
+    /// No room or no time for a request: what was in its way.
+    fn say_shed(&self) {
+        if let Some(more) = self.said.say("shed", clock::now()) {
+            let (fills, under_way) = self.fills.len();
+            warn!(
+                "shed a request with 503: no thread for it within [server] queue_timeout {} ms, or {} wait \
+                 already: {} for redis, {fills} for a source; {} fetches are under way{more}",
+                self.queue_timeout.as_millis(),
+                self.fills.max(),
+                self.reads.len(),
+                under_way.iter().sum::<usize>(),
+            );
+        }
     }
 
     fn source_of(&self, target: &Target) -> &GuardedSource {
@@ -405,12 +448,9 @@ impl Lookups {
     }
 }
 
-impl Fill {
-    /// What is to be fetched.
-    #[must_use]
-    pub fn target(&self) -> &Target {
-        &self.target
-    }
+/// How long a lookup has been under way.
+fn has_waited(lookup: &Lookup, now: Instant) -> Duration {
+    now.saturating_duration_since(lookup.arrived)
 }
 
 /// How many readers one node may hold. In a cluster never all of them: one that hangs must not stand in
@@ -427,16 +467,4 @@ fn jittered(ttl: Duration, by: Duration) -> Duration {
     let longest = ttl + by;
     let jittered = longest.saturating_sub(by.mul_f64(2.0 * fastrand::f64()));
     jittered.max(Duration::from_secs(1))
-}
-
-/// How many fillers each source may hold: its own `max_concurrent`, and never so many that another
-/// source would find none.
-fn lane_limits(config: &Config) -> Vec<usize> {
-    let workers = config.server.workers;
-    let others = config.sources.len().saturating_sub(1);
-    let share = workers.saturating_sub(others.min(workers / 2)).max(1);
-    let limits = config.sources.iter();
-    limits
-        .map(|source| source.max_concurrent().map_or(share, |max| max.min(share)))
-        .collect()
 }

@@ -20,6 +20,8 @@ const KEPT_MAX: usize = 32;
 const SETTLES_WITHIN: Duration = Duration::from_secs(10);
 /// Characters of a cause that are kept: some of it is what a server said.
 const CAUSE_MAX_CHARS: usize = 200;
+/// What an outage of Redis is of.
+pub const REDIS: &str = "redis";
 
 /// The outages.
 #[derive(Debug, Default)]
@@ -63,6 +65,8 @@ pub struct Outage {
     before: Tally,
     /// At its end, but for the keys written back: of these at its settling.
     after: Tally,
+    /// The next one of the same has begun: what is written back from then on belongs to that.
+    is_overtaken: bool,
 }
 
 /// A moment, on both clocks.
@@ -93,6 +97,10 @@ impl Outages {
         if book.open.iter().any(is_known) {
             return;
         }
+        for outage in book.open.iter_mut().filter(|outage| outage.of == of) {
+            outage.after.keys_written_back = tally.keys_written_back;
+            outage.is_overtaken = true;
+        }
         let cause = cause.chars().filter(|c| !c.is_control());
         book.open.push(Outage {
             of: of.to_owned(),
@@ -103,6 +111,7 @@ impl Outages {
             slowest: Duration::ZERO,
             before: tally,
             after: tally,
+            is_overtaken: false,
         });
         self.is_any.store(true, Ordering::Release);
     }
@@ -131,20 +140,22 @@ impl Outages {
         self.is_any.store(is_any, Ordering::Release);
     }
 
-    /// Takes down those that are over: at once when nothing waits for Redis any more (`is_recovered`),
-    /// else when they have waited long enough. Each is to be logged.
+    /// Takes down those that are over: of Redis when nothing waits for it any more (`is_recovered`),
+    /// they have waited long enough or the next one has begun, of a source at once. Each is to be
+    /// logged.
     #[must_use]
     pub fn settle(&self, now: Instant, is_recovered: bool, tally: Tally) -> Vec<Outage> {
         let mut book = self.lock();
         let Book { open, past } = &mut *book;
         let is_settled = |outage: &mut Outage| {
             let waited = |(_, at)| now.saturating_duration_since(at) >= SETTLES_WITHIN;
+            let waits_for_nothing = is_recovered || outage.is_overtaken || !outage.is_of_redis();
             outage
                 .ended
-                .is_some_and(|ended| is_recovered || waited(ended))
+                .is_some_and(|ended| waits_for_nothing || waited(ended))
         };
         let mut settled: Vec<Outage> = open.extract_if(.., is_settled).collect();
-        for outage in &mut settled {
+        for outage in settled.iter_mut().filter(|outage| !outage.is_overtaken) {
             outage.after.keys_written_back = tally.keys_written_back;
         }
         past.extend(settled.iter().cloned());
@@ -159,19 +170,31 @@ impl Outages {
         self.lock().open.iter().any(|outage| outage.ended.is_some())
     }
 
+    /// A line for each that lasts, as it is now: for the last words of the process.
+    #[must_use]
+    pub fn lasting(&self, now: Instant, tally: Tally) -> Vec<String> {
+        let book = self.lock();
+        let lasting = book.open.iter().filter(|outage| outage.ended.is_none());
+        lasting
+            .map(|outage| {
+                let mut outage = outage.clone();
+                outage.after = tally;
+                outage.line(now)
+            })
+            .collect()
+    }
+
     /// The last ones, the latest first, as `/outages` shows them. One that lasts is shown as it is now.
     #[must_use]
     pub fn json(&self, now: Instant, tally: &Tally) -> Value {
         let book = self.lock();
         let open = book.open.iter().rev().map(|outage| {
             let mut outage = outage.clone();
-            outage.after = match outage.ended {
-                None => *tally,
-                Some(_) => Tally {
-                    keys_written_back: tally.keys_written_back,
-                    ..outage.after
-                },
-            };
+            if outage.ended.is_none() {
+                outage.after = *tally;
+            } else if !outage.is_overtaken {
+                outage.after.keys_written_back = tally.keys_written_back;
+            }
             outage.json(now)
         });
         let past = book.past.iter().rev().map(|outage| outage.json(now));
@@ -185,6 +208,10 @@ impl Outages {
 }
 
 impl Outage {
+    fn is_of_redis(&self) -> bool {
+        self.of == REDIS
+    }
+
     fn lasted(&self, now: Instant) -> Duration {
         let end = self.ended.map_or(now, |(_, at)| at);
         end.saturating_duration_since(self.began_at)
@@ -205,7 +232,7 @@ impl Outage {
         let counts = self.counts();
         let answers =
             Outcome::ALL.map(|o| (o.word().to_owned(), counts.answers[o as usize].into()));
-        json!({
+        let mut json = json!({
             "of": self.of,
             "began": rfc3339(self.began),
             "ended": self.ended.map(|(wall, _)| rfc3339(wall)),
@@ -214,39 +241,61 @@ impl Outage {
             "answers": answers.into_iter().collect::<Map<_, _>>(),
             "slowest_answer_seconds": seconds(self.slowest),
             "source_calls": counts.source_calls,
-            "extra_source_calls": counts.extra_source_calls,
-            "keys_written_back": counts.keys_written_back,
-        })
+        });
+        if self.is_of_redis() {
+            json["extra_source_calls"] = counts.extra_source_calls.into();
+            json["keys_written_back"] = counts.keys_written_back.into();
+        }
+        json
+    }
+
+    /// Like `redis 12, source 3`; only what there was.
+    fn answers(&self) -> Option<String> {
+        let counts = self.counts().answers;
+        let there_were = Outcome::ALL.into_iter().filter(|&o| counts[o as usize] > 0);
+        let answers: Vec<_> = there_were
+            .map(|o| format!("{} {}", o.word(), counts[o as usize]))
+            .collect();
+        (!answers.is_empty()).then(|| answers.join(", "))
+    }
+
+    /// One line for the log.
+    fn line(&self, now: Instant) -> String {
+        let counts = self.counts();
+        let mut line = format!(
+            "outage of {} {}: {:.1} s from {} ({}); ",
+            self.of,
+            if self.ended.is_some() {
+                "is over"
+            } else {
+                "lasts"
+            },
+            self.lasted(now).as_secs_f64(),
+            rfc3339(self.began),
+            self.cause,
+        );
+        match self.answers() {
+            Some(answers) => {
+                let slowest = self.slowest.as_secs_f64();
+                line += &format!("answers: {answers}; slowest {slowest:.3} s; ");
+            }
+            None => line += "nobody asked; ",
+        }
+        line += &format!("{} calls to sources", counts.source_calls);
+        if self.is_of_redis() {
+            line += &format!(
+                ", {} of them because redis could not be asked; {} keys written back",
+                counts.extra_source_calls, counts.keys_written_back,
+            );
+        }
+        line
     }
 }
 
 impl fmt::Display for Outage {
-    /// One line for the log.
+    /// One line for the log, of one that is over.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts = self.counts();
-        let answers = Outcome::ALL.map(|o| (o.word(), counts.answers[o as usize]));
-        let answers: Vec<_> = answers
-            .iter()
-            .filter(|(_, count)| *count > 0)
-            .map(|(word, count)| format!("{word} {count}"))
-            .collect();
-        let answers = match answers.is_empty() {
-            true => "none".to_owned(),
-            false => answers.join(", "),
-        };
-        write!(
-            f,
-            "outage of {} is over: {:.1} s from {} ({}); answers: {answers}; slowest {:.3} s; {} calls to \
-             sources, {} of them for keys that redis was not asked for; {} keys written back",
-            self.of,
-            self.lasted(self.began_at).as_secs_f64(),
-            rfc3339(self.began),
-            self.cause,
-            self.slowest.as_secs_f64(),
-            counts.source_calls,
-            counts.extra_source_calls,
-            counts.keys_written_back,
-        )
+        f.write_str(&self.line(self.began_at))
     }
 }
 
@@ -341,6 +390,36 @@ mod tests {
             line.starts_with("outage of redis is over: 1.0 s from 1970-01-01T00:00:20.000Z (b)")
         );
         assert!(line.ends_with("4 keys written back"), "{line}");
+    }
+
+    #[test]
+    fn an_outage_is_not_credited_with_what_the_next_one_has_written_back() {
+        let (outages, begin) = (Outages::default(), clock::now());
+        outages.begin(REDIS, "a", at(begin, 0), tally(0, 0));
+        outages.end(REDIS, at(begin, 1000), tally(0, 0));
+        outages.begin(REDIS, "b", at(begin, 1500), tally(0, 2));
+        let over = outages.settle(begin + Duration::from_secs(2), false, tally(0, 2));
+        assert_eq!(over.len(), 1);
+        assert!(over[0].to_string().ends_with("; 2 keys written back"));
+        outages.end(REDIS, at(begin, 2500), tally(0, 2));
+        let over = outages.settle(begin + Duration::from_secs(3), true, tally(0, 9));
+        assert!(over[0].to_string().ends_with("; 7 keys written back"));
+    }
+
+    #[test]
+    fn an_outage_of_a_source_waits_for_nothing_and_says_nothing_of_redis() {
+        let (outages, begin) = (Outages::default(), clock::now());
+        outages.begin("source a", "status 500", at(begin, 0), tally(0, 0));
+        let lasting = outages.lasting(begin + Duration::from_secs(3), tally(4, 7));
+        assert_eq!(lasting.len(), 1);
+        assert!(lasting[0].starts_with("outage of source a lasts: 3.0 s from "));
+        outages.end("source a", at(begin, 1000), tally(3, 7));
+        let over = outages.settle(begin + Duration::from_secs(1), false, tally(4, 8));
+        let line = over[0].to_string();
+        let end = "(status 500); answers: memory_fresh 3; slowest 0.000 s; 0 calls to sources";
+        assert!(line.ends_with(end), "{line}");
+        let json = outages.json(begin, &Tally::default());
+        assert_eq!(json["outages"][0].get("keys_written_back"), None);
     }
 
     #[test]

@@ -16,6 +16,8 @@ const AFTER_FAILURE: Duration = Duration::from_secs(10);
 /// How long a lookup may keep requests waiting that could go to known addresses (RFC 8767 section
 /// 5 has such a timer, of 1.8 s at most).
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The same, as a part of what the request may take in all: one in so many.
+const PATIENCE_PART: u32 = 10;
 /// Addresses of one host that are tried.
 const MAX_ADDRESSES: usize = 8;
 
@@ -120,7 +122,8 @@ impl HostResolver {
             };
             let mut left = limit.saturating_sub(now.saturating_duration_since(begun));
             if !state.known.is_empty() {
-                left = left.min(PATIENCE.saturating_sub(now.saturating_duration_since(since)));
+                let patience = PATIENCE.min(limit / PATIENCE_PART);
+                left = left.min(patience.saturating_sub(now.saturating_duration_since(since)));
             }
             if left.is_zero() {
                 return state.known_or(ResolveError::TimedOut);

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -83,14 +83,33 @@ fn what_prometheus_reads_is_sound_and_complete() {
         "evenkeel_memory_evictions_total 0",
         "evenkeel_source_calls_total{result=\"status\",source=\"origin\"} 1",
         "evenkeel_source_seconds_count{source=\"origin\"} 2",
-        "evenkeel_source_in_flight{source=\"origin\"} 0",
+        "evenkeel_source_in_flight{source=\"origin\"} ",
         "evenkeel_flights_joined_total{route=\"data\"}",
         "evenkeel_recovery_entries ",
+        "evenkeel_redis_takes_writes 1",
+        "evenkeel_worker_busy_seconds ",
         "evenkeel_panics_total 0",
     ] {
         let is_there = page.lines().any(|line| line.starts_with(series));
         assert!(is_there, "no {series} in {page}");
     }
+}
+
+#[test]
+fn the_process_shows_what_every_process_shows() {
+    let (redis, origin) = (Redis::start(), Origin::start());
+    let app = App::start(&redis, &origin);
+    assert_eq!(app.metric("process_threads", &[]), app.threads() as f64);
+    let memory = app.metric("process_resident_memory_bytes", &[]) / app.resident_bytes() as f64;
+    assert!((0.8..1.25).contains(&memory), "{memory}");
+    // The connection of whoever looks is one more.
+    let open = app.metric("process_open_fds", &[]) - app.descriptors() as f64;
+    assert!((-2.0..=2.0).contains(&open), "{open}");
+    assert!(app.metric("process_max_fds", &[]) > 100.0);
+    assert!(app.metric("process_cpu_seconds_total", &[]) < 60.0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("later");
+    let age = now.as_secs_f64() - app.metric("process_start_time_seconds", &[]);
+    assert!((0.0..60.0).contains(&age), "{age}");
 }
 
 #[test]
@@ -169,6 +188,37 @@ fn an_outage_is_reported_when_it_ends() {
     assert_eq!(outage["keys_written_back"], 20, "{outage}");
     let slowest = outage["slowest_answer_seconds"].as_f64();
     assert!((Some(0.0)..Some(2.0)).contains(&slowest), "{outage}");
+}
+
+#[test]
+fn only_fetches_that_were_made_count_as_extra() {
+    let (mut redis, origin) = (Redis::start(), Origin::start());
+    let app = App::start(&redis, &origin);
+    app.wait_for_redis();
+    redis.kill();
+    wait_until(SOON, "the outage is known", || {
+        app.value("known");
+        !app.redis_is_up()
+    });
+    let counts = || {
+        let outage = app.admin("/outages").json()["outages"][0].clone();
+        ["source_calls", "extra_source_calls"].map(|name| outage[name].as_u64().expect("a number"))
+    };
+    let before = counts();
+    origin.set_fault(SourceFault::Hangs);
+    let mut clients: Vec<_> = (0..3).map(|_| app.client()).collect();
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.send(format!("GET /api/data/n{n} HTTP/1.1\r\nHost: l\r\n\r\n"));
+    }
+    wait_until(SOON, "they are under way", || {
+        app.metric("evenkeel_source_in_flight", &[]) == 3.0
+    });
+    assert_eq!(counts(), before);
+    origin.set_fault(None);
+    for client in &mut clients {
+        assert_eq!(client.response(false).expect("an answer").status, 200);
+    }
+    assert_eq!(counts(), before.map(|count| count + 3));
 }
 
 #[test]

@@ -19,10 +19,11 @@ pub struct Calls {
 
 #[derive(Debug)]
 struct Call {
-    /// When it began, or was last seen to make progress.
+    /// Since when lookups have waited for it, or when it was last seen to make progress.
     since: Instant,
     /// What its socket had received by then.
     received_bytes: u64,
+    /// Requests that wait for it; 0: nobody does, and it may take its time.
     lookups: usize,
     socket: Option<Arc<Socket>>,
     given_up: bool,
@@ -32,7 +33,7 @@ impl Call {
     /// Whether it has made no progress for `limit`. A large reply that is coming in is progress; a
     /// trickle is not.
     fn stalls(&mut self, limit: Duration, now: Instant) -> bool {
-        if now.saturating_duration_since(self.since) < limit {
+        if self.lookups == 0 || now.saturating_duration_since(self.since) < limit {
             return false;
         }
         let received_bytes = self
@@ -45,6 +46,14 @@ impl Call {
         (self.since, self.received_bytes) = (now, received_bytes);
         false
     }
+
+    /// Its thread meets a closed connection at once.
+    fn give_up(&mut self) {
+        self.given_up = true;
+        if let Some(socket) = &self.socket {
+            socket.shut_down();
+        }
+    }
 }
 
 impl Calls {
@@ -56,11 +65,12 @@ impl Calls {
         }
     }
 
-    /// Caller `caller` begins a call that `lookups` requests wait for; it ends with the guard.
-    pub fn begin(&self, caller: usize, lookups: usize, now: Instant) -> InFlight<'_> {
+    /// Caller `caller` begins a call that `lookups` requests have waited for `since`; it ends with the
+    /// guard.
+    pub fn begin(&self, caller: usize, lookups: usize, since: Instant) -> InFlight<'_> {
         let place = &self.places[caller];
         *lock(place) = Some(Call {
-            since: now,
+            since,
             received_bytes: 0,
             lookups,
             socket: None,
@@ -88,14 +98,22 @@ impl Calls {
             .sum()
     }
 
-    /// Ends every call in flight: its thread meets a closed connection at once.
+    /// Ends every call in flight.
     pub fn give_up_all(&self) {
         for place in &self.places {
             if let Some(call) = lock(place).as_mut() {
-                call.given_up = true;
-                if let Some(socket) = &call.socket {
-                    socket.shut_down();
-                }
+                call.give_up();
+            }
+        }
+    }
+
+    /// Ends the calls that have made no progress for `limit` while lookups wait for them.
+    pub fn give_up_stalled(&self, limit: Duration, now: Instant) {
+        for place in &self.places {
+            if let Some(call) = lock(place).as_mut().filter(|call| !call.given_up)
+                && call.stalls(limit, now)
+            {
+                call.give_up();
             }
         }
     }
@@ -108,15 +126,22 @@ pub struct InFlight<'a> {
 }
 
 impl InFlight<'_> {
-    /// The call has this socket now.
-    pub fn has_socket(&self, socket: &Arc<Socket>) {
-        if let Some(call) = lock(self.place).as_mut() {
-            if call.given_up {
-                socket.shut_down();
-            }
-            call.received_bytes = socket.received_bytes();
-            call.socket = Some(Arc::clone(socket));
-        }
+    /// The call has this socket now. Whether to go on with it: the call may have been given up.
+    #[must_use]
+    pub fn has_socket(&self, socket: &Arc<Socket>) -> bool {
+        let mut place = lock(self.place);
+        let Some(call) = place.as_mut() else {
+            return false;
+        };
+        call.received_bytes = socket.received_bytes();
+        call.socket = Some(Arc::clone(socket));
+        !call.given_up
+    }
+
+    /// Whether it was ended from outside.
+    #[must_use]
+    pub fn was_given_up(&self) -> bool {
+        lock(self.place).as_ref().is_some_and(|call| call.given_up)
     }
 }
 
@@ -153,12 +178,10 @@ mod tests {
         let now = clock::now();
         let calls = Calls::new(1);
         let call = calls.begin(0, 1, now);
+        assert!(!call.was_given_up());
         calls.give_up_all();
+        assert!(call.was_given_up());
         let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
-        let socket = Arc::new(Socket::from(ours));
-        call.has_socket(&socket);
-        let mut byte = [0_u8; 1];
-        let read = rustix::net::recv(&socket, &mut byte, rustix::net::RecvFlags::DONTWAIT);
-        assert_eq!(read.map(|(count, _)| count), Ok(0), "shut down");
+        assert!(!call.has_socket(&Arc::new(Socket::from(ours))));
     }
 }

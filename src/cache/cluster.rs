@@ -7,7 +7,7 @@ use std::time::Duration;
 use redis::Value;
 
 use super::fault::{Fault, Step, is_out_of_reach};
-use super::link::Link;
+use super::link::{Link, REPLY_MAX_BYTES};
 use super::pool::Dial;
 use super::role::text;
 use super::sentinel::named;
@@ -77,7 +77,7 @@ impl Guide {
     /// The [`Fault`] of the step that failed.
     pub fn connect(server: HostPort, dial: &Dial) -> Result<Self, Fault> {
         let deadline = Deadline::after(clock::now(), ANSWER_LIMIT);
-        let link = Link::open(&dial.endpoint, &dial.handshake, deadline, |_| {})?;
+        let link = Link::open(&dial.endpoint, &dial.handshake, deadline, |_| true)?;
         Ok(Self { server, link })
     }
 
@@ -94,7 +94,10 @@ impl Guide {
         };
         let commands = [cluster("INFO"), cluster("SLOTS")];
         self.link.send(&commands, deadline, Step::Reply)?;
-        let mut replies = self.link.receive(2, deadline, Step::Reply)?.into_iter();
+        let mut replies = self
+            .link
+            .receive(2, REPLY_MAX_BYTES, deadline, Step::Reply)?
+            .into_iter();
         // Optional: an ACL may forbid it.
         let info = replies.next().and_then(text).unwrap_or_default();
         match replies.next() {

@@ -39,6 +39,10 @@ pub enum Fault {
     NoConnection,
     /// It answered, but later than the source would have.
     Slow(Duration),
+    /// So many lookups have waited so long without a reply, and nothing has succeeded meanwhile.
+    Stalled(usize, Duration),
+    /// We ended the call: lookups had waited too long for it.
+    GivenUp,
     /// A reply over our limit of bytes: neither side's fault, and no use to us.
     TooLarge,
 }
@@ -89,6 +93,8 @@ impl Fault {
             Self::Refused(_) => "refused",
             Self::NoConnection => "no-connection",
             Self::Slow(_) => "slow",
+            Self::Stalled(..) => "stalled",
+            Self::GivenUp => "given-up",
             Self::TooLarge => "too-large",
         }
     }
@@ -115,7 +121,7 @@ impl Fault {
     /// Whether every other open connection is likely to be gone too.
     #[must_use]
     pub fn ends_the_generation(&self) -> bool {
-        self.counts_as_failure() && self.costs_the_connection()
+        self.counts_as_failure() && self.costs_the_connection() && *self != Self::GivenUp
     }
 
     /// Whether only a person can mend it, so that the breaker opens at once.
@@ -129,7 +135,7 @@ impl Fault {
     pub fn for_a_person(&self) -> (&'static str, &'static str) {
         match self {
             Self::Tls(_) => (
-                "and we do not trust each other",
+                "is not trusted, or does not trust us",
                 "[redis] ca_file, cert_file, server_name and the certificates",
             ),
             _ => (
@@ -145,6 +151,16 @@ impl Fault {
         Self::NotMaster(printable(role))
     }
 
+    /// Whether it tells more than `before` did: that it still hangs or is as slow as it was does not.
+    #[must_use]
+    pub fn is_news_after(&self, before: &Self) -> bool {
+        use Fault::{Slow, Stalled, TimedOut};
+        match (before, self) {
+            (Slow(_), Slow(_)) | (Stalled(..), TimedOut(_)) => false,
+            _ => before != self,
+        }
+    }
+
     /// The class of an I/O error met in `step`.
     #[must_use]
     pub fn from_io(error: &io::Error, step: Step) -> Self {
@@ -158,15 +174,21 @@ impl Fault {
         }
     }
 
+    /// An error reply as it came, fit for a log line.
+    #[must_use]
+    pub fn words(error: &ServerError) -> String {
+        let code = error.code();
+        printable(&match error.details() {
+            Some(details) => format!("{code} {details}"),
+            None => code.to_owned(),
+        })
+    }
+
     /// The class of an error reply. By its code, the first word (FACTS: the crate knows only some).
     #[must_use]
     pub fn from_reply(error: &ServerError) -> Self {
-        let code = error.code();
-        let text = printable(&match error.details() {
-            Some(details) => format!("{code} {details}"),
-            None => code.to_owned(),
-        });
-        match code {
+        let text = Self::words(error);
+        match error.code() {
             "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "BUSY" | "TRYAGAIN" => Self::NotReady(text),
             "NOAUTH" | "WRONGPASS" | "NOPERM" => Self::Misconfigured(text),
             "READONLY" => Self::ReadOnly(text),
@@ -193,6 +215,12 @@ impl fmt::Display for Fault {
             Self::Refused(reply) => write!(f, "refused: {reply}"),
             Self::NoConnection => write!(f, "all connections of the pool are in use"),
             Self::Slow(took) => write!(f, "slower than the source: {} ms", took.as_millis()),
+            Self::Stalled(lookups, limit) => write!(
+                f,
+                "{lookups} lookups without a reply for {} ms",
+                limit.as_millis()
+            ),
+            Self::GivenUp => write!(f, "no reply in time"),
             Self::TooLarge => write!(f, "reply over the limit"),
         }
     }
@@ -282,6 +310,15 @@ mod tests {
     }
 
     #[test]
+    fn the_same_again_is_no_news() {
+        let ms = Duration::from_millis;
+        assert!(!Fault::Slow(ms(210)).is_news_after(&Fault::Slow(ms(204))));
+        assert!(!Fault::TimedOut(Step::Reply).is_news_after(&Fault::Stalled(4, ms(250))));
+        assert!(Fault::TimedOut(Step::Reply).is_news_after(&Fault::TimedOut(Step::Connect)));
+        assert!(reply("LOADING x").is_news_after(&Fault::TimedOut(Step::Reply)));
+    }
+
+    #[test]
     fn a_time_out_says_where_it_struck_and_not_os_error_11() {
         let error = io::Error::from_raw_os_error(11);
         let fault = Fault::from_io(&error, Step::Reply);
@@ -294,5 +331,11 @@ mod tests {
         let fault = reply(&format!("ERR \u{1b}[31m{}", "x".repeat(1000)));
         let text = fault.to_string();
         assert!(!text.contains('\u{1b}') && text.len() < 300, "{text}");
+        let fault = reply("READONLY You can't write against a read only replica.");
+        assert!(
+            fault
+                .to_string()
+                .ends_with("You can't write against a read only replica.")
+        );
     }
 }

@@ -15,8 +15,10 @@ pub use super::socket::{Endpoint, Socket};
 use super::tls::Session;
 use crate::clock::{self, Deadline};
 
-/// Bytes of all replies to one call: what a batch may cost in memory before it is given up.
-const REPLY_MAX_BYTES: u64 = 128 * 1024 * 1024;
+/// Bytes of all replies to one call: what it may cost in memory before it is given up.
+pub const REPLY_MAX_BYTES: u64 = 16 * 1024 * 1024;
+/// The same, where one value alone is asked for.
+pub const VALUE_MAX_BYTES: u64 = 128 * 1024 * 1024;
 /// Bytes received at once. The parser reads 8 KiB at a time, which would cost two system calls each.
 const RECEIVE_BYTES: usize = 64 * 1024;
 /// A call that times out with this many bytes of its reply received asked for too much at once: that
@@ -39,8 +41,8 @@ struct Wire {
 }
 
 impl Link {
-    /// Resolves, connects and shakes hands, all by `deadline`. `on_socket` is handed the socket as
-    /// soon as there is one.
+    /// Resolves, connects and shakes hands, all by `deadline`. `on_socket` is handed each socket before
+    /// anything is waited for on it, and says whether to go on.
     ///
     /// # Errors
     /// The [`Fault`] of the step that failed.
@@ -48,10 +50,9 @@ impl Link {
         endpoint: &Endpoint,
         handshake: &Handshake,
         deadline: Deadline,
-        on_socket: impl FnOnce(&Arc<Socket>),
+        on_socket: impl FnMut(&Arc<Socket>) -> bool,
     ) -> Result<Self, Fault> {
-        let socket = Arc::new(Socket::connect(endpoint, deadline)?);
-        on_socket(&socket);
+        let socket = Socket::connect(endpoint, deadline, on_socket)?;
         let session = match (endpoint, &handshake.tls) {
             (Endpoint::Tcp(resolver), Some(tls)) => {
                 let mut session = Box::new(tls.session(resolver.host())?);
@@ -78,13 +79,19 @@ impl Link {
         &self.wire.socket
     }
 
-    /// Sends `commands` in one go and reads a reply to each by `deadline`. Error replies are
-    /// values: what they mean is the caller's business.
+    /// Sends `commands` in one go and reads a reply to each by `deadline`, `max_bytes` in all. Error
+    /// replies are values: what they mean is the caller's business.
     ///
     /// # Errors
     /// The [`Fault`] that ended the connection; it is broken then.
-    pub fn call(&mut self, commands: &[Cmd], deadline: Deadline) -> Result<Vec<Value>, Fault> {
-        self.exchange(commands, deadline, Step::Reply)
+    pub fn call(
+        &mut self,
+        commands: &[Cmd],
+        max_bytes: u64,
+        deadline: Deadline,
+    ) -> Result<Vec<Value>, Fault> {
+        self.send(commands, deadline, Step::Reply)?;
+        self.receive(commands.len(), max_bytes, deadline, Step::Reply)
     }
 
     /// Whether it can be used for another call: no call ended badly on it, and the server has
@@ -102,7 +109,7 @@ impl Link {
         step: Step,
     ) -> Result<Vec<Value>, Fault> {
         self.send(commands, deadline, step)?;
-        self.receive(commands.len(), deadline, step)
+        self.receive(commands.len(), REPLY_MAX_BYTES, deadline, step)
     }
 
     /// The first half of a call, for whoever has more than one server to ask at once.
@@ -119,13 +126,14 @@ impl Link {
         self.wire.send_all(&packed, deadline, step)
     }
 
-    /// The second half: a reply to each of the `count` commands that were sent.
+    /// The second half: a reply to each of the `count` commands that were sent, `max_bytes` in all.
     ///
     /// # Errors
     /// As [`Self::call`].
     pub fn receive(
         &mut self,
         count: usize,
+        max_bytes: u64,
         deadline: Deadline,
         step: Step,
     ) -> Result<Vec<Value>, Fault> {
@@ -136,7 +144,8 @@ impl Link {
             unread: 0..0,
             deadline,
             step,
-            bytes_left: REPLY_MAX_BYTES,
+            max_bytes,
+            bytes_left: max_bytes,
             fault: None,
         };
         // A new parser for every call: what a server sends beyond the replies goes with it, and can
@@ -220,6 +229,7 @@ struct ReplyReader<'a> {
     unread: Range<usize>,
     deadline: Deadline,
     step: Step,
+    max_bytes: u64,
     bytes_left: u64,
     /// What ended it, where it was not the parser.
     fault: Option<Fault>,
@@ -254,7 +264,7 @@ impl ReplyReader<'_> {
 
     /// Why a reply could not be read.
     fn into_fault(self) -> Fault {
-        let received = REPLY_MAX_BYTES - self.bytes_left;
+        let received = self.max_bytes - self.bytes_left;
         let is_late = self.deadline.passed(clock::now());
         match self.fault {
             Some(_) if received >= REPLY_LARGE_BYTES && is_late => Fault::TooLarge,
@@ -288,7 +298,7 @@ mod tests {
         });
         let endpoint = Endpoint::Tcp(HostResolver::new(address, Duration::ZERO));
         let handshake = Handshake::new(None, Protocol::Resp2, Login::Nobody, 0);
-        Link::open(&endpoint, &handshake, soon(), |_| {}).expect("a link")
+        Link::open(&endpoint, &handshake, soon(), |_| true).expect("a link")
     }
 
     fn soon() -> Deadline {
@@ -298,7 +308,7 @@ mod tests {
     fn get(link: &mut Link) -> Result<Vec<Value>, Fault> {
         let mut get = redis::cmd("GET");
         get.arg("k");
-        link.call(&[get], soon())
+        link.call(&[get], REPLY_MAX_BYTES, soon())
     }
 
     #[test]
@@ -335,7 +345,7 @@ mod tests {
     fn a_call_ends_at_its_deadline_and_the_link_with_it() {
         let mut link = link_to(vec![b"$10\r\nabc", b""]);
         let deadline = Deadline::after(clock::now(), Duration::from_millis(50));
-        let reply = link.call(&[redis::cmd("PING")], deadline);
+        let reply = link.call(&[redis::cmd("PING")], REPLY_MAX_BYTES, deadline);
         assert_eq!(reply, Err(Fault::TimedOut(Step::Reply)));
         assert!(!link.is_usable());
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use redis::Value;
 
 use super::fault::Fault;
+use super::link::REPLY_MAX_BYTES;
 use super::node::{Node, Reply, Terms};
 use super::parts::Parts;
 use super::slots::Slot;
@@ -38,7 +39,7 @@ impl Cache {
             let own: Vec<_> = part.items.iter().map(|&at| keys[at]).collect();
             let terms = Terms {
                 caller,
-                lookups: 1,
+                waiting: None,
                 deadline,
                 asking: part.asking,
             };
@@ -98,16 +99,17 @@ impl Cache {
 
 impl Node {
     fn lives(&self, keys: &[&str], terms: Terms) -> Result<Vec<Reply<Life>>, Unusable> {
-        let permit = self.permit_to_upkeep(clock::now()).ok_or(Unusable)?;
+        let began = clock::now();
+        let permit = self.permit_to_upkeep(began).ok_or(Unusable)?;
         let lives = self.on_a_connection(RedisOp::Life, terms, |drawn| {
             let commands = keys.iter().map(|key| pttl(key)).collect();
-            let replies = Self::exchange(drawn, commands, terms)?.into_iter();
+            let replies = Self::exchange(drawn, commands, REPLY_MAX_BYTES, terms)?.into_iter();
             let life = |reply: Value| life(&reply);
             replies.map(|reply| Reply::of(self, reply, life)).collect()
         });
         match lives {
             Ok(lives) => {
-                self.succeeded(permit);
+                self.upkeep_succeeded(permit, began);
                 Ok(lives)
             }
             Err(fault) => {

@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::breaker::State;
 use crate::config::{self, RedisAddress, Servers};
 
+mod announce;
 pub mod bell;
 pub mod blueprint;
 pub mod calls;
@@ -32,6 +33,7 @@ pub mod status;
 pub mod table;
 pub mod tls;
 pub mod topology;
+mod usual;
 pub mod write;
 
 use crate::metrics::Metrics;

@@ -4,9 +4,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use log::{error, info, warn};
+use log::debug;
 use redis::{Cmd, Value};
 
 use super::bell::Bell;
@@ -17,8 +17,9 @@ use super::limits::Limits;
 use super::pool::{Dial, Drawn, Pool};
 use super::slots::{Redirect, is_about_a_slot};
 use super::status::Mode;
+use super::usual::Usual;
 use super::write::Writes;
-use crate::breaker::{Breaker, Permit, State, Transition};
+use crate::breaker::{Breaker, Permit, State};
 use crate::clock::{self, Deadline};
 use crate::config::{HostPort, RedisAddress};
 use crate::metrics::{Metrics, RedisOp};
@@ -38,6 +39,8 @@ pub struct Node {
     pub(super) pool: Pool,
     pub(super) dial: Arc<Dial>,
     calls: Calls,
+    /// How long its reads usually take.
+    pub(super) usual: Usual,
     /// When it was made.
     born: Instant,
     /// Whether MGET may be used: an ACL may allow GET alone, and the keys of a batch are seldom of one
@@ -63,8 +66,8 @@ pub(super) struct Report {
     pub(super) is_lost: bool,
     /// When it was of use again after it had been lost.
     back_since: Option<Instant>,
-    pub(super) last_fault: Option<String>,
-    misconfiguration_was_said: bool,
+    pub(super) last_fault: Option<Fault>,
+    pub(super) misconfiguration_was_said: bool,
     /// Reasons told by the prober since the breaker opened.
     pub(super) reasons_said: u32,
 }
@@ -74,8 +77,8 @@ pub(super) struct Report {
 pub struct Terms {
     /// The thread that makes it, one of the `callers`.
     pub caller: usize,
-    /// Requests that wait for it.
-    pub lookups: usize,
+    /// Requests that wait for it, and since when the first of them does; none: nobody does.
+    pub waiting: Option<(usize, Instant)>,
     /// By when it must be over.
     pub deadline: Deadline,
     /// With ASKING before each command: its slot is on the way to this node.
@@ -138,6 +141,7 @@ impl Node {
             pool: blueprint.pool(&dial),
             dial,
             calls: Calls::new(blueprint.callers),
+            usual: Usual::default(),
             bypassed: AtomicU64::new(0),
             report: Mutex::default(),
             writes: Writes::default(),
@@ -180,7 +184,7 @@ impl Node {
     pub fn permit(&self, now: Instant) -> Option<Permit> {
         let permit = self.breaker.permit(now)?;
         if permit.is_trial() {
-            info!("redis breaker half-open: one request is the trial");
+            debug!("redis breaker half-open: one request is the trial");
         }
         Some(permit)
     }
@@ -200,7 +204,11 @@ impl Node {
         work: impl FnOnce(&mut Drawn) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let began = clock::now();
-        let call = self.calls.begin(terms.caller, terms.lookups, began);
+        let (lookups, since) = terms.waiting.unwrap_or((0, began));
+        // However long they have waited for this call, it has half of their patience.
+        let half_ago = began.checked_sub(self.limits.patience() / 2);
+        let since = since.max(half_ago.unwrap_or(began));
+        let call = self.calls.begin(terms.caller, lookups, since);
         let drawn = self
             .pool
             .draw(terms.deadline, |socket| call.has_socket(socket));
@@ -211,26 +219,32 @@ impl Node {
             }
             done
         });
+        let done = match done {
+            Err(_) if call.was_given_up() => Err(Fault::GivenUp),
+            done => done,
+        };
         self.count_call(op, &done, began);
         done
     }
 
-    /// Sends `commands` on a connection that was drawn, as `terms` want them; a reply to each.
+    /// Sends `commands` on a connection that was drawn, as `terms` want them; a reply to each,
+    /// `max_bytes` in all.
     pub(super) fn exchange(
         drawn: &mut Drawn,
         mut commands: Vec<Cmd>,
+        max_bytes: u64,
         terms: Terms,
     ) -> Result<Vec<Value>, Fault> {
         let link = drawn.link()?;
         if !terms.asking {
-            return link.call(&commands, terms.deadline);
+            return link.call(&commands, max_bytes, terms.deadline);
         }
         let asking = redis::cmd("ASKING");
         commands = commands
             .into_iter()
             .flat_map(|command| [asking.clone(), command])
             .collect();
-        let replies = link.call(&commands, terms.deadline)?;
+        let replies = link.call(&commands, max_bytes, terms.deadline)?;
         Ok(replies.into_iter().skip(1).step_by(2).collect())
     }
 
@@ -244,7 +258,15 @@ impl Node {
         let now = clock::now();
         self.is_of_use(now);
         if let Some(transition) = permit.succeeded(now) {
-            self.announce(transition, "the trial succeeded");
+            self.is_back(transition, "the trial succeeded");
+        }
+    }
+
+    /// A call that began at `began`, and that no lookup waited for, was answered. Later than a lookup
+    /// would have waited it says nothing.
+    pub(super) fn upkeep_succeeded(&self, permit: Permit, began: Instant) {
+        if elapsed(began) <= self.limits.patience() {
+            self.succeeded(permit);
         }
     }
 
@@ -298,42 +320,43 @@ impl Node {
         };
         // A call that was given up when the breaker opened is no news.
         if transition.is_some() || self.breaker.state().0 == State::Closed {
-            self.report().last_fault = Some(fault.to_string());
+            self.report().last_fault = Some(fault.clone());
         }
-        if let Some(transition) = transition {
-            self.announce(transition, &fault.to_string());
-        }
-        if fault.is_misconfiguration() {
-            self.say_misconfiguration(fault);
+        match transition {
+            Some(transition) => self.is_given_up(transition, "", fault),
+            None => drop(self.say_misconfiguration(fault)),
         }
     }
 
-    /// Looks at the calls in flight. Opens the breaker when they stall (DESIGN 3, 2b): `stall_calls`
-    /// lookups, `waiting` ones in the queue included, have waited beyond [`Limits::patience`] and
-    /// nothing has succeeded meanwhile.
+    /// Looks at the calls in flight: one that lookups have waited for beyond [`Limits::patience`] is
+    /// given up. Opens the breaker when they stall (DESIGN 3, 2b): `stall_calls` lookups, `waiting` ones
+    /// in the queue included, have waited so long and nothing has succeeded meanwhile.
     pub(super) fn watch(&self, waiting: usize, now: Instant) {
         let patience = self.limits.patience();
         let stalled = self.calls.stalled(patience, now);
-        if stalled == 0 || stalled + waiting < self.limits.stall_calls {
+        if stalled == 0 {
             return;
         }
         let last_success = self.report().last_success;
-        if last_success.is_some_and(|at| now.saturating_duration_since(at) < patience) {
-            return;
-        }
-        if let Some(transition) = self.breaker.trip(now) {
-            let reason = format!(
-                "{stalled} lookups without a reply for {} ms",
-                patience.as_millis()
-            );
-            {
-                let mut report = self.report();
-                report.last_fault = Some(reason.clone());
-                report.is_lost = true;
-            }
-            self.pool.discard_all();
-            self.announce(transition, &reason);
-        }
+        let goes_on = last_success.is_some_and(|at| now.saturating_duration_since(at) < patience);
+        let transition = match stalled + waiting >= self.limits.stall_calls && !goes_on {
+            true => self.breaker.trip(now),
+            false => None,
+        };
+        let Some(transition) = transition else {
+            return self.calls.give_up_stalled(patience, now);
+        };
+        let fault = Fault::Stalled(stalled + waiting, patience);
+        self.report().last_fault = Some(fault.clone());
+        self.is_given_up(transition, "", &fault);
+    }
+
+    /// How long a lookup may wait for a reader: what a read usually takes is left of its patience then,
+    /// or half of that.
+    #[must_use]
+    pub fn patience_in_queue(&self) -> Duration {
+        let patience = self.limits.patience();
+        patience.saturating_sub(self.usual.wait()).min(patience / 2)
     }
 
     /// Whether a call is in flight.
@@ -351,55 +374,20 @@ impl Node {
         self.bypassed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One line for a change of state; what is in flight to a server that is given up ends with it.
-    pub(super) fn announce(&self, transition: Transition, reason: &str) {
-        let address = &self.address;
-        let Transition {
-            from,
-            to,
-            failures,
-            lasted,
-        } = transition;
-        if to == State::Closed {
-            self.metrics.outage_ended(&self.name);
-            let bypassed = self.bypassed.swap(0, Ordering::Relaxed);
-            let mut report = self.report();
-            report.last_fault = None;
-            report.misconfiguration_was_said = false;
-            report.reasons_said = 0;
-            info!(
-                "redis breaker {} -> closed: {reason} ({address}); it was away for {:.1} s, \
-                 {bypassed} lookups went without it",
-                from.word(),
-                lasted.as_secs_f64(),
-            );
-        } else {
-            if from == State::Closed {
-                self.bypassed.store(0, Ordering::Relaxed);
-                self.metrics.outage_began(&self.name, reason);
-            }
-            self.calls.give_up_all();
-            self.bell.ring();
-            warn!(
-                "redis breaker {} -> {}: {reason} ({address}; {failures} consecutive failures); \
-                 serving without it",
-                from.word(),
-                to.word(),
-            );
-        }
+    pub(super) fn give_up_calls(&self) {
+        self.calls.give_up_all();
     }
 
-    /// Loudly, and once an outage: nothing but a person can mend it. Whether it has been said now.
-    pub(super) fn say_misconfiguration(&self, fault: &Fault) -> bool {
-        let was_said = std::mem::replace(&mut self.report().misconfiguration_was_said, true);
-        if !was_said {
-            let (address, (complaint, remedy)) = (&self.address, fault.for_a_person());
-            error!("redis at {address} {complaint}: {fault}; check {remedy}");
-        }
-        !was_said
+    pub(super) fn forget_bypassed(&self) {
+        self.bypassed.store(0, Ordering::Relaxed);
     }
 
     pub(super) fn report(&self) -> MutexGuard<'_, Report> {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How long ago `since` was.
+pub(super) fn elapsed(since: Instant) -> Duration {
+    clock::now().saturating_duration_since(since)
 }

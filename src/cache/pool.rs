@@ -95,14 +95,14 @@ impl Pool {
     }
 
     /// Draws a connection that looks usable, opening one where there is none, by `deadline`.
-    /// `on_socket` is handed its socket before anything is waited for on it.
+    /// `on_socket` is handed its socket before anything is waited for on it, and says whether to go on.
     ///
     /// # Errors
     /// [`Fault::NoConnection`] when all are in use until then, else what went wrong in opening one.
     pub fn draw(
         &self,
         deadline: Deadline,
-        on_socket: impl FnOnce(&Arc<Socket>),
+        mut on_socket: impl FnMut(&Arc<Socket>) -> bool,
     ) -> Result<Drawn, Fault> {
         let left = deadline.left(clock::now());
         let mut slot = match self.slots.try_get() {
@@ -132,8 +132,13 @@ impl Pool {
                 deadline,
                 on_socket,
             )?);
-        } else if let Some(link) = &slot.link {
-            on_socket(link.socket());
+        } else if slot
+            .link
+            .as_ref()
+            .is_some_and(|link| !on_socket(link.socket()))
+        {
+            slot.link = None;
+            return Err(Fault::GivenUp);
         }
         Ok(Drawn { slot })
     }

@@ -11,7 +11,7 @@ use redis::Value;
 
 use super::Cache;
 use super::fault::{Fault, is_out_of_reach};
-use super::link::Link;
+use super::link::{Link, REPLY_MAX_BYTES};
 use super::node::{Node, Reply};
 use super::read::{get, text};
 use crate::breaker::State;
@@ -98,15 +98,12 @@ fn look_once(node: &Node, probe_key: &str) {
         Err(fault) => {
             {
                 let mut report = node.report();
-                report.last_fault = Some(fault.to_string());
+                report.last_fault = Some(fault.clone());
                 report.is_lost = true;
             }
             match node.breaker.trip(clock::now()) {
-                Some(transition) => node.announce(transition, &format!("at start: {fault}")),
+                Some(transition) => node.is_given_up(transition, "at start: ", &fault),
                 None => warn!("redis at {} is not usable: {fault}", node.address),
-            }
-            if fault.is_misconfiguration() {
-                node.say_misconfiguration(&fault);
             }
         }
     }
@@ -136,23 +133,22 @@ fn look_again(node: &Node, probe_key: &str) {
             let now = clock::now();
             node.is_of_use(now);
             if let Some(transition) = node.breaker.probe_succeeded(now) {
-                node.announce(transition, "a probe succeeded");
+                node.is_back(transition, "a probe succeeded");
             }
         }
         Err(fault) => {
-            let reason = fault.to_string();
             let may_be_said = {
                 let mut report = node.report();
-                let before = report.last_fault.replace(reason.clone());
-                let is_news = before.as_ref() != Some(&reason);
+                let before = report.last_fault.replace(fault.clone());
+                let is_news = before.is_none_or(|before| fault.is_news_after(&before));
                 report.reasons_said += u32::from(is_news);
                 is_news && report.reasons_said <= REASONS_SAID_MAX
             };
-            if fault.is_misconfiguration() && node.say_misconfiguration(&fault) {
+            if node.say_misconfiguration(&fault) {
                 return;
             }
             if may_be_said {
-                info!("redis is still not usable: {reason} ({})", node.address);
+                info!("redis is still not usable: {fault} ({})", node.address);
             }
         }
     }
@@ -171,9 +167,13 @@ pub(super) fn probe(node: &Node, probe_key: &str) -> Result<(), Fault> {
 fn try_probe(node: &Node, probe_key: &str) -> Result<(), Fault> {
     let deadline = Deadline::after(clock::now(), node.limits.timeout / 2);
     let dial = &node.dial;
-    let mut link = Link::open(&dial.endpoint, &dial.handshake, deadline, |_| {})?;
+    let mut link = Link::open(&dial.endpoint, &dial.handshake, deadline, |_| true)?;
     let began = clock::now();
-    let replies = link.call(&[redis::cmd("PING"), get(probe_key)], deadline)?;
+    let replies = link.call(
+        &[redis::cmd("PING"), get(probe_key)],
+        REPLY_MAX_BYTES,
+        deadline,
+    )?;
     let took = clock::now().saturating_duration_since(began);
     if took > node.limits.patience().mul_f64(WELL_WITHIN) {
         return Err(Fault::Slow(took));

@@ -7,7 +7,8 @@ use redis::Value;
 
 use super::Unusable;
 use super::fault::{Fault, is_about_a_key, is_out_of_reach};
-use super::node::{Node, Reply, Terms};
+use super::link::{REPLY_MAX_BYTES, VALUE_MAX_BYTES};
+use super::node::{Node, Reply, Terms, elapsed};
 use super::pool::Drawn;
 use crate::breaker::Permit;
 use crate::clock;
@@ -35,9 +36,13 @@ impl Node {
             self.on_a_connection(RedisOp::Read, terms, |drawn| self.ask(drawn, keys, terms));
         match values {
             Ok(values) => {
-                let took = clock::now().saturating_duration_since(began);
+                let took = elapsed(began);
                 let bytes = self.count(&values);
-                if took > self.limits.patience() && bytes < LARGE_REPLY_BYTES {
+                let is_small = bytes < LARGE_REPLY_BYTES;
+                if is_small {
+                    self.usual.learn_wait(took);
+                }
+                if took > self.limits.patience() && is_small {
                     self.failed(permit, &Fault::Slow(took));
                 } else {
                     self.succeeded(permit);
@@ -45,8 +50,10 @@ impl Node {
                 Ok(values)
             }
             Err(fault) => {
-                if fault == Fault::TooLarge {
-                    self.limits.learn_too_large(keys.len());
+                match fault {
+                    Fault::GivenUp => self.usual.learn_wait(elapsed(began)),
+                    Fault::TooLarge => self.limits.usual.learn_too_large(),
+                    _ => {}
                 }
                 self.failed(permit, &fault);
                 Err(Unusable)
@@ -67,7 +74,7 @@ impl Node {
                 Reply::Elsewhere(_) | Reply::Nowhere => {}
             }
         }
-        self.limits.learn_size(hits, bytes);
+        self.limits.usual.learn_sizes(hits, bytes);
         self.metrics.redis.hits.inc_by(hits as u64);
         self.metrics.redis.misses.inc_by(misses);
         bytes
@@ -77,7 +84,11 @@ impl Node {
         if keys.len() > 1 && self.may_mget.load(Ordering::Relaxed) {
             let mut mget = redis::cmd("MGET");
             mget.arg(keys);
-            match drawn.link()?.call(&[mget], terms.deadline)?.pop() {
+            match drawn
+                .link()?
+                .call(&[mget], REPLY_MAX_BYTES, terms.deadline)?
+                .pop()
+            {
                 Some(Value::Array(values)) if values.len() == keys.len() => {
                     let values = values.into_iter().map(text);
                     return values.map(|value| value.map(Reply::Here)).collect();
@@ -90,7 +101,11 @@ impl Node {
             }
         }
         let gets = keys.iter().map(|key| get(key)).collect();
-        let replies = Self::exchange(drawn, gets, terms)?.into_iter();
+        let max_bytes = match keys.len() {
+            1 => VALUE_MAX_BYTES,
+            _ => REPLY_MAX_BYTES,
+        };
+        let replies = Self::exchange(drawn, gets, max_bytes, terms)?.into_iter();
         replies.map(|reply| Reply::of(self, reply, text)).collect()
     }
 

@@ -4,7 +4,7 @@
 use redis::Value;
 
 use super::fault::Fault;
-use super::link::Link;
+use super::link::{Link, REPLY_MAX_BYTES};
 use crate::clock::Deadline;
 
 /// Asks the server at the other end of `link`. One that says nothing (an old one, or an ACL that allows
@@ -13,7 +13,9 @@ use crate::clock::Deadline;
 /// # Errors
 /// [`Fault::NotMaster`] when it says that it is something else; else what went wrong.
 pub fn check(link: &mut Link, deadline: Deadline) -> Result<(), Fault> {
-    let role = link.call(&[redis::cmd("ROLE")], deadline)?.pop();
+    let role = link
+        .call(&[redis::cmd("ROLE")], REPLY_MAX_BYTES, deadline)?
+        .pop();
     let role = match role {
         Some(Value::Array(parts)) => parts.into_iter().next().and_then(text),
         Some(Value::ServerError(error)) => match Fault::from_reply(&error) {
@@ -32,7 +34,10 @@ pub fn check(link: &mut Link, deadline: Deadline) -> Result<(), Fault> {
 fn from_info(link: &mut Link, deadline: Deadline) -> Result<Option<String>, Fault> {
     let mut info = redis::cmd("INFO");
     info.arg("replication");
-    let info = link.call(&[info], deadline)?.pop().and_then(text);
+    let info = link
+        .call(&[info], REPLY_MAX_BYTES, deadline)?
+        .pop()
+        .and_then(text);
     let role = info.as_deref().and_then(|info| {
         let role = info.lines().find_map(|line| line.strip_prefix("role:"))?;
         Some(role.trim().to_owned())

@@ -10,7 +10,7 @@ use redis::Value;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::fault::{Fault, Step};
-use super::link::Link;
+use super::link::{Link, REPLY_MAX_BYTES};
 use super::pool::Dial;
 use super::role::text;
 use crate::clock::{self, Deadline};
@@ -223,7 +223,7 @@ impl Sentinels {
 impl Sentinel {
     fn connect(&mut self, deadline: Deadline) -> Result<(), Fault> {
         let dial = &self.dial;
-        let link = Link::open(&dial.endpoint, &dial.handshake, deadline, |_| {})?;
+        let link = Link::open(&dial.endpoint, &dial.handshake, deadline, |_| true)?;
         self.link = Some(link);
         Ok(())
     }
@@ -243,7 +243,9 @@ impl Sentinel {
     }
 
     fn hear(&mut self, name: &str, deadline: Deadline) -> Result<(HostPort, u64), Fault> {
-        let replies = self.link()?.receive(2, deadline, Step::Reply)?;
+        let replies = self
+            .link()?
+            .receive(2, REPLY_MAX_BYTES, deadline, Step::Reply)?;
         let mut replies = replies.into_iter();
         let master = match replies.next() {
             Some(Value::Array(parts)) => master(parts)?,

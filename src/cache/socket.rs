@@ -2,15 +2,17 @@
 //! ended from outside. Knows bytes, no protocol.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
+use socket2::{Domain, SockAddr, SockRef, Type};
 
 use super::fault::{Fault, Step};
 use crate::clock::{self, Deadline};
@@ -60,18 +62,26 @@ impl From<UnixStream> for Socket {
 }
 
 impl Socket {
-    /// Resolves and connects by `deadline`.
+    /// Resolves and connects by `deadline`. `on_socket` is handed each socket before anything is waited
+    /// for on it, and says whether to go on.
     ///
     /// # Errors
     /// The [`Fault`] of the step that failed.
-    pub fn connect(endpoint: &Endpoint, deadline: Deadline) -> Result<Self, Fault> {
+    pub fn connect(
+        endpoint: &Endpoint,
+        deadline: Deadline,
+        mut on_socket: impl FnMut(&Arc<Self>) -> bool,
+    ) -> Result<Arc<Self>, Fault> {
         match endpoint {
-            Endpoint::Tcp(resolver) => connect_to_host(resolver, deadline),
-            // Connecting to a Unix socket waits only for a full backlog; a full one is a failure.
-            Endpoint::Unix(path) => match UnixStream::connect(path) {
-                Ok(stream) => Ok(stream.into()),
-                Err(error) => Err(Fault::from_io(&error, Step::Connect)),
-            },
+            Endpoint::Tcp(resolver) => connect_to_host(resolver, deadline, on_socket),
+            Endpoint::Unix(path) => {
+                let socket = connect_unix(path, deadline);
+                let socket = socket.map_err(|error| Fault::from_io(&error, Step::Connect))?;
+                match on_socket(&socket) {
+                    true => Ok(socket),
+                    false => Err(Fault::GivenUp),
+                }
+            }
         }
     }
 
@@ -191,28 +201,58 @@ impl AsFd for Socket {
     }
 }
 
-fn connect_to_host(resolver: &HostResolver, deadline: Deadline) -> Result<Socket, Fault> {
+fn connect_to_host(
+    resolver: &HostResolver,
+    deadline: Deadline,
+    mut on_socket: impl FnMut(&Arc<Socket>) -> bool,
+) -> Result<Arc<Socket>, Fault> {
     let mut fault = Fault::Unresolved("the name has no address".to_owned());
     let addresses = resolver.addresses(deadline.left(clock::now()));
     let addresses = addresses.map_err(|error| match error {
         ResolveError::TimedOut => Fault::TimedOut(Step::Resolve),
         ResolveError::Failed(why) => Fault::Unresolved(why),
     })?;
-    for address in addresses {
-        let left = deadline.left(clock::now());
-        if left.is_zero() {
-            return Err(Fault::TimedOut(Step::Connect));
-        }
-        match TcpStream::connect_timeout(&address, left) {
-            Ok(stream) => {
-                // Without it small commands wait for the acknowledgement of earlier ones.
-                let _ = stream.set_nodelay(true);
-                return Ok(stream.into());
-            }
-            Err(error) => fault = Fault::from_io(&error, Step::Connect),
+    let class = |error: io::Error| Fault::from_io(&error, Step::Connect);
+    for (place, address) in addresses.iter().enumerate() {
+        // One that hangs leaves their share to the others.
+        let shares = (addresses.len() - place) as u32;
+        let limit = time_left(deadline).map_err(class)? / shares;
+        match connect_tcp(*address, limit, &mut on_socket) {
+            Err(Fault::GivenUp) => return Err(Fault::GivenUp),
+            Err(next) => fault = next,
+            connected => return connected,
         }
     }
     Err(fault)
+}
+
+fn connect_tcp(
+    address: SocketAddr,
+    limit: Duration,
+    on_socket: &mut impl FnMut(&Arc<Socket>) -> bool,
+) -> Result<Arc<Socket>, Fault> {
+    let class = |error: io::Error| Fault::from_io(&error, Step::Connect);
+    let stream = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None);
+    let socket = Arc::new(Socket::from(TcpStream::from(stream.map_err(class)?)));
+    if !on_socket(&socket) {
+        return Err(Fault::GivenUp);
+    }
+    let stream = SockRef::from(&*socket);
+    stream
+        .connect_timeout(&address.into(), limit)
+        .map_err(class)?;
+    // Without it small commands wait for the acknowledgement of earlier ones.
+    let _ = stream.set_tcp_nodelay(true);
+    Ok(Arc::clone(&socket))
+}
+
+/// Connecting to a Unix socket waits only where the backlog is full; the time-out for writes holds for
+/// that too (unix(7) does not say so; Linux does it).
+fn connect_unix(path: &Path, deadline: Deadline) -> io::Result<Arc<Socket>> {
+    let stream = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    stream.set_write_timeout(Some(time_left(deadline)?))?;
+    stream.connect(&SockAddr::unix(path)?)?;
+    Ok(Arc::new(Socket::from(UnixStream::from(stream))))
 }
 
 /// What is left until `deadline`, or the error of having none.

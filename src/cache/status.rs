@@ -3,16 +3,19 @@
 use std::time::{Duration, Instant};
 
 use super::Cache;
+use super::fault::Fault;
 use super::node::Node;
 use super::slots::SLOTS;
 use crate::breaker::State;
-use crate::config::Servers;
+use crate::config::{BreakerMode, Servers};
 
 /// What is known of Redis as a whole.
 #[derive(Debug, Clone)]
 pub struct Status {
     /// `[redis] mode`.
     pub mode: Mode,
+    /// What the settings let the breakers do.
+    pub breaker_mode: BreakerMode,
     /// Of every node that is asked for keys.
     pub nodes: Vec<NodeStatus>,
     /// How many slots have a node that serves them: of a cluster, or all.
@@ -87,6 +90,8 @@ pub struct NodeStatus {
     pub since: Duration,
     /// In words, the last one met.
     pub last_fault: Option<String>,
+    /// Whether it refused the last write, though it may serve reads.
+    pub refuses_writes: bool,
     /// Connections: slots made, unused, at most.
     pub connections: (u32, u32, u32),
     /// What its breaker is called in metrics.
@@ -115,6 +120,12 @@ impl Status {
         nodes.max_by_key(|node| (node.state != State::Closed, node.since))
     }
 
+    /// Whether a node refused the last write, though it may serve reads.
+    #[must_use]
+    pub fn refuses_writes(&self) -> bool {
+        self.nodes.iter().any(|node| node.refuses_writes)
+    }
+
     /// Connections of all nodes: slots made, unused, at most.
     #[must_use]
     pub fn connections(&self) -> (u32, u32, u32) {
@@ -136,6 +147,7 @@ impl Cache {
         let survey = self.survey();
         Status {
             mode: self.blueprint.mode,
+            breaker_mode: self.blueprint.breaker.mode,
             guides: survey.guides.clone(),
             fault: survey.fault.clone(),
             nodes: nodes.collect(),
@@ -153,7 +165,8 @@ impl Node {
             slots,
             state,
             since: now.saturating_duration_since(since),
-            last_fault: self.report().last_fault.clone(),
+            last_fault: self.report().last_fault.as_ref().map(Fault::to_string),
+            refuses_writes: self.refuses_writes(),
             connections: (made, idle, self.pool.size()),
             name: self.name.clone(),
             entered: self.breaker.entered(),

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 use redis::{Cmd, Value};
 
-use super::fault::{Fault, is_about_a_key};
-use super::node::{Node, Reply, Terms};
+use super::fault::{Fault, Step, is_about_a_key};
+use super::link::REPLY_MAX_BYTES;
+use super::node::{Node, Reply, Terms, elapsed};
 use super::parts::Parts;
 use super::slots::Slot;
 use super::{Cache, Unusable};
@@ -72,7 +73,7 @@ impl Cache {
             let own: Vec<_> = part.items.iter().map(|&at| &entries[at]).collect();
             let terms = Terms {
                 caller,
-                lookups: 1,
+                waiting: None,
                 deadline,
                 asking: part.asking,
             };
@@ -102,6 +103,12 @@ impl Node {
         !paused && self.is_usable(now)
     }
 
+    /// Whether it refused the last write that was tried.
+    #[must_use]
+    pub fn refuses_writes(&self) -> bool {
+        self.writes.lock().is_some()
+    }
+
     /// Writes `entries` in one go; whether it took each of them.
     ///
     /// # Errors
@@ -115,7 +122,7 @@ impl Node {
         let commands: Vec<_> = entries.iter().map(|entry| set(entry)).collect();
         let written = self.on_a_connection(RedisOp::Write, terms, |drawn| {
             let sent = commands.iter().flatten().cloned().collect();
-            let mut replies = Self::exchange(drawn, sent, terms)?.into_iter();
+            let mut replies = Self::exchange(drawn, sent, REPLY_MAX_BYTES, terms)?.into_iter();
             let outcome = |command: &Option<Cmd>| match command {
                 Some(_) => Reply::of(self, replies.next().unwrap_or(Value::Nil), taken),
                 None => Ok(Reply::Here(false)),
@@ -124,7 +131,7 @@ impl Node {
         });
         match written {
             Ok(written) => {
-                self.succeeded(permit);
+                self.upkeep_succeeded(permit, now);
                 self.writes_are_taken();
                 Ok(written)
             }
@@ -135,11 +142,23 @@ impl Node {
                 self.writes_are_refused(&fault, commands.len());
                 Err(Unusable)
             }
+            // Reads are well: what hangs are writes (CLIENT PAUSE WRITE, a blocked disk).
+            Err(fault @ Fault::TimedOut(Step::Reply)) if self.reads_go_on(now) => {
+                self.writes_are_refused(&fault, commands.len());
+                Err(Unusable)
+            }
             Err(fault) => {
                 self.failed(permit, &fault);
                 Err(Unusable)
             }
         }
+    }
+
+    /// Whether something has succeeded since `began`, and a moment ago.
+    fn reads_go_on(&self, began: Instant) -> bool {
+        let last_success = self.report().last_success;
+        let patience = self.limits.patience();
+        last_success.is_some_and(|at| at > began && elapsed(at) < patience)
     }
 
     fn writes_are_refused(&self, fault: &Fault, count: usize) {
@@ -167,10 +186,9 @@ impl Node {
     fn writes_are_taken(&self) {
         if let Some(refused) = self.writes.lock().take() {
             info!(
-                "redis takes writes again after {:.1} s; {} were refused",
-                clock::now()
-                    .saturating_duration_since(refused.since)
-                    .as_secs_f64(),
+                "redis takes writes again after {:.1} s, in which {} were tried and refused; what waited \
+                 for it is written now",
+                elapsed(refused.since).as_secs_f64(),
                 refused.count,
             );
         }

@@ -4,12 +4,14 @@
 use super::report::{Report, Subject};
 use super::route::Draft;
 use super::span::written;
-use super::{Config, Route, Source, SourceKind};
+use super::{BreakerMode, Config, Route, Source, SourceKind};
 
 /// Subjects of the sections that are checked.
 pub(super) struct Subjects {
     /// `[redis] pool_size`
     pub(super) pool_size: Subject,
+    /// `[breaker] mode`
+    pub(super) breaker_mode: Subject,
     /// `[breaker] stall_calls`
     pub(super) stall_calls: Subject,
     /// `[server] drain_timeout`
@@ -134,6 +136,17 @@ fn notes(config: &Config, subjects: Subjects, report: &mut Report) {
             server.max_head, server.max_key
         );
         report.note(subjects.max_head, text);
+    }
+    let held = match config.breaker.mode {
+        BreakerMode::Auto => None,
+        BreakerMode::ForcedOpen => Some("Redis is not used until this is taken back"),
+        BreakerMode::Disabled => {
+            Some("every request tries Redis, whatever state that is in, until this is taken back")
+        }
+    };
+    if let Some(text) = held {
+        let subject = subjects.breaker_mode.showing(config.breaker.mode.word());
+        report.note(subject, text);
     }
     let in_flight = config.redis.readers * config.redis.batch_max + server.workers;
     if config.breaker.stall_calls > in_flight {

@@ -135,6 +135,7 @@ fn build(
     let admin = draw(&mut sections, &policy::ADMIN);
     let subjects = check::Subjects {
         pool_size: redis.subject_of("pool_size"),
+        breaker_mode: breaker.subject_of("mode"),
         stall_calls: breaker.subject_of("stall_calls"),
         drain_timeout: server.subject_of("drain_timeout"),
         max_head: server.subject_of("max_head"),

@@ -152,6 +152,18 @@ pub enum BreakerMode {
     Disabled,
 }
 
+impl BreakerMode {
+    /// The word for it in the configuration.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::ForcedOpen => "forced_open",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
 /// `[memory]`: the last good answers in this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Memory {

@@ -386,6 +386,16 @@ fn limits_that_contradict_each_other_are_refused_or_noted() {
 }
 
 #[test]
+fn a_breaker_that_is_held_by_hand_is_noted() {
+    let notes = |mode| good(&format!("[breaker]\nmode = {mode}\n")).notes;
+    assert!(notes("auto").is_empty());
+    let held = notes("forced_open");
+    let note = "config.ini:2: [breaker] mode = \"forced_open\": Redis is not used";
+    assert!(held[0].starts_with(note), "{held:?}");
+    assert_eq!(notes("disabled").len(), 1);
+}
+
+#[test]
 fn a_given_file_is_read_or_the_reason_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("own.ini");

@@ -154,6 +154,7 @@ impl Acceptor {
     ) -> io::Result<Self> {
         let stop = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?);
         let accepting = Accepting {
+            name: name.to_owned(),
             door,
             room,
             fronts,
@@ -187,6 +188,8 @@ impl Drop for Acceptor {
 }
 
 struct Accepting {
+    /// Of its thread: which door it is.
+    name: String,
     door: Door,
     room: Arc<Room>,
     fronts: Vec<Arc<Mailbox>>,
@@ -200,6 +203,14 @@ impl Accepting {
     fn run(mut self) {
         while !self.wait(None) {
             if !self.room.take() {
+                if let Some(more) = self.said.say("room", clock::now()) {
+                    let max = self.room.taken().1;
+                    warn!(
+                        "{}: all {max} places for connections are taken: idle ones are closed, new ones \
+                         wait{more}",
+                        self.name
+                    );
+                }
                 self.evict();
                 self.room.wait();
                 continue;
@@ -228,7 +239,7 @@ impl Accepting {
                         | io::ErrorKind::Interrupted
                 ) {
                     if let Some(more) = self.said.say("accept", clock::now()) {
-                        warn!("cannot accept connections: {error}{more}");
+                        warn!("{}: cannot accept connections: {error}{more}", self.name);
                     }
                     // Out of descriptors or memory: make some room and rest.
                     self.evict();

@@ -116,6 +116,7 @@ impl Service {
             arrived: now,
             deadline: Deadline::after(now, self.request_timeout),
             copy: None,
+            is_at_hand: false,
             client: Box::new(exchange),
         }
     }

@@ -1,4 +1,5 @@
-//! A lookup, who wants its answer, and what the answer can be. Plain data: deciding is the policy's.
+//! A lookup, the fetch that is made for it, who wants its answer, and what the answer can be. Plain
+//! data: deciding is the policy's.
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +18,21 @@ pub struct Lookup {
     pub deadline: Deadline,
     /// What it can be answered with when nothing better comes: found while it waited for a fetch.
     pub copy: Option<Remembered>,
+    /// That copy is its answer, and too large for the front: it waits for a reader, and not for Redis.
+    pub is_at_hand: bool,
     /// Who gets the answer. Dropped without one, it answers for itself that something broke.
     pub client: Box<dyn Client>,
+}
+
+/// A fetch that waits for a filler.
+#[derive(Debug)]
+pub struct Fill {
+    /// What is to be fetched.
+    pub target: Target,
+    /// Since when it waits.
+    pub queued_at: Instant,
+    /// Redis was not asked for it, and may have it.
+    pub is_extra: bool,
 }
 
 /// Who wants an answer.

@@ -10,7 +10,7 @@ use log::{debug, info, warn};
 
 use crate::breaker::{Breaker, Permit, State, Transition};
 use crate::clock::{self, Deadline};
-use crate::config::{self, BreakerMode};
+use crate::config::{self, BreakerMode, Config};
 use crate::logging::Seldom;
 use crate::metrics::Metrics;
 use crate::source::{Fetched, Source, SourceError};
@@ -32,9 +32,18 @@ pub struct GuardedSource {
     usual_us: AtomicU64,
     /// Its failures are counted, and said now and then.
     said: Seldom,
-    /// Guards since when it is not asked.
-    away_since: Mutex<Option<Instant>>,
+    /// Guards since when it is not asked, and why.
+    away: Mutex<Option<Away>>,
     metrics: Arc<Metrics>,
+}
+
+/// A source that is not asked, but for a trial now and then.
+#[derive(Debug, Clone)]
+pub struct Away {
+    /// When it was given up.
+    pub since: Instant,
+    /// Why, in words.
+    pub cause: String,
 }
 
 impl GuardedSource {
@@ -67,9 +76,15 @@ impl GuardedSource {
             breaker: Arc::new(Breaker::new(&breaker, clock::now())),
             usual_us: AtomicU64::new(0),
             said: Seldom::default(),
-            away_since: Mutex::default(),
+            away: Mutex::default(),
             metrics,
         }
+    }
+
+    /// Since when it is not asked, and why, if that is so.
+    #[must_use]
+    pub fn away(&self) -> Option<Away> {
+        self.lock_away().clone()
     }
 
     /// Whether a fetch would be refused at `now`.
@@ -156,36 +171,43 @@ impl GuardedSource {
         else {
             return;
         };
-        let now = clock::now();
         let name = &self.name;
         let outage_of = format!("source {name}");
         match (from, to) {
             (_, State::Closed) => {
-                let since = self.away_since().take().unwrap_or(now);
+                *self.lock_away() = None;
                 self.metrics.outage_ended(&outage_of);
-                info!(
-                    "source {name} breaker {} -> closed: the trial succeeded; it was away for {:.1} s",
-                    from.word(),
-                    now.saturating_duration_since(since).as_secs_f64(),
-                );
+                let from = from.word();
+                info!("source {name} breaker {from} -> closed: the trial succeeded");
             }
             (State::Closed, _) => {
-                *self.away_since() = Some(now);
-                let error = error.map(ToString::to_string).unwrap_or_default();
-                self.metrics.outage_began(&outage_of, &error);
+                let cause = error.map(ToString::to_string).unwrap_or_default();
+                self.metrics.outage_began(&outage_of, &cause);
                 warn!(
-                    "source {name} breaker closed -> {}: {error} ({failures} consecutive failures); \
+                    "source {name} breaker closed -> {}: {cause} ({failures} consecutive failures); \
                      copies are served, keys without one get 503",
                     to.word(),
                 );
+                let since = clock::now();
+                *self.lock_away() = Some(Away { since, cause });
             }
             _ => debug!("source {name} breaker {} -> {}", from.word(), to.word()),
         }
     }
 
-    fn away_since(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.away_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock_away(&self) -> MutexGuard<'_, Option<Away>> {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How many fillers each source may hold: its own `max_concurrent`, and never so many that another
+/// source would find none.
+pub(super) fn lane_limits(config: &Config) -> Vec<usize> {
+    let workers = config.server.workers;
+    let others = config.sources.len().saturating_sub(1);
+    let share = workers.saturating_sub(others.min(workers / 2)).max(1);
+    let limits = config.sources.iter();
+    limits
+        .map(|source| source.max_concurrent().map_or(share, |max| max.min(share)))
+        .collect()
 }

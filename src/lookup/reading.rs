@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Instant;
 
-use super::{Answer, Lookup, Lookups, On};
+use super::{Answer, Lookup, Lookups, On, has_waited};
 use crate::cache::node::{Reply, Terms};
 use crate::cache::parts::{Part, Parts};
 use crate::cache::slots::Redirect;
@@ -58,6 +58,11 @@ impl Lookups {
             self.without_redis(items, On::Worker);
             return elsewhere;
         };
+        // Who has waited so long has nothing left to spend on Redis.
+        let patience = node.patience_in_queue();
+        let has_time = |lookup: &Lookup| !lookup.is_at_hand && has_waited(lookup, now) < patience;
+        let others: Vec<_> = items.extract_if(.., |lookup| !has_time(lookup)).collect();
+        self.without_redis(others, On::Worker);
         if permit.is_trial() && items.len() > 1 {
             self.without_redis(items.drain(1..), On::Worker);
         }
@@ -66,7 +71,7 @@ impl Lookups {
         };
         let terms = Terms {
             caller: reader,
-            lookups: items.len(),
+            waiting: Some((items.len(), oldest)),
             deadline: Deadline::after(oldest, self.cache.limits().timeout),
             asking,
         };

@@ -142,6 +142,7 @@ fn lookup(key: &str, limit: Duration, client: Box<dyn Client>) -> Lookup {
         arrived: now,
         deadline: Deadline::after(now, limit),
         copy: None,
+        is_at_hand: false,
         client,
     }
 }

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use prometheus::{Histogram, IntCounterVec, Registry};
 
+use crate::clock;
 use crate::config::Config;
 use crate::outage::{Moment, Outages, Tally};
 
 mod families;
 mod outcome;
 mod page;
+mod process;
 mod redis;
 
 pub use outcome::{Outcome, RedisOp};
@@ -34,14 +36,16 @@ const SOURCE_BUCKETS: [f64; 11] = [
 pub struct Metrics {
     registry: Registry,
     gauges: page::Gauges,
+    process: process::Process,
     routes: Box<[OfRoute]>,
     sources: Box<[OfSource]>,
     source_calls: IntCounterVec,
     other_responses: IntCounterVec,
     /// What is counted of Redis.
     pub redis: OfRedis,
-    /// Fetches of keys that Redis was not asked for.
-    pub extra_calls: Counter,
+    /// Fetches that were begun: those that are over are counted with what came of them.
+    calls_begun: Counter,
+    extra_calls: Counter,
     /// Panics that were caught.
     pub panics: Counter,
     /// Connections that were accepted.
@@ -98,6 +102,7 @@ impl Metrics {
         });
         Ok(Self {
             gauges: page::Gauges::new(&new)?,
+            process: process::Process::new(&new, clock::wall())?,
             routes: routes.collect(),
             sources: sources.collect(),
             source_calls: new.counters(
@@ -107,10 +112,11 @@ impl Metrics {
             )?,
             other_responses: new.counters(
                 "other_responses_total",
-                "Responses that were no answer to a lookup: health, 404, 405, refused heads.",
+                "Responses that were no answer to a lookup: health, 404, 405, refused heads, pages for operators.",
                 &["code"],
             )?,
             redis: OfRedis::new(&new)?,
+            calls_begun: Counter::new("source_calls_begun", "not shown")?,
             extra_calls: new.counter(
                 "source_calls_without_redis_total",
                 "Fetches of keys that Redis was not asked for; it may have had them.",
@@ -162,6 +168,12 @@ impl Metrics {
         responses.with_label_values(&[&code.to_string()]).inc();
     }
 
+    /// A fetch from a source begins; `is_extra`: of a key that Redis was not asked for.
+    pub fn fetches(&self, is_extra: bool) {
+        self.calls_begun.inc();
+        self.extra_calls.inc_by(is_extra.into());
+    }
+
     /// A fetch from a source took so long and came to this: `value`, `no-such-thing`, or the word
     /// for what went wrong.
     pub fn fetched(&self, source: usize, result: &str, took: Duration) {
@@ -171,27 +183,24 @@ impl Metrics {
         self.source_calls.with_label_values(&labels).inc();
     }
 
-    /// Fetches from all sources that are over.
+    /// Fetches from all sources that were begun.
     #[must_use]
     pub fn source_calls(&self) -> u64 {
-        let sources = self.sources.iter();
-        sources
-            .map(|source| source.seconds.get_sample_count())
-            .sum()
+        self.calls_begun.get()
     }
 
-    /// Those of them that brought neither a value nor the word that there is none.
+    /// Those that brought neither a value nor the word that there is none.
     #[must_use]
     pub fn source_failures(&self) -> u64 {
-        let well = |source: &OfSource| {
+        let failed = |source: &OfSource| {
             let of = |result| {
                 let labels = [source.name.as_str(), result];
                 self.source_calls.with_label_values(&labels).get()
             };
-            of("value") + of("no-such-thing")
+            let well = of("value") + of("no-such-thing");
+            source.seconds.get_sample_count().saturating_sub(well)
         };
-        let well: u64 = self.sources.iter().map(well).sum();
-        self.source_calls().saturating_sub(well)
+        self.sources.iter().map(failed).sum()
     }
 
     /// Lookups that joined a fetch under way.
@@ -213,10 +222,12 @@ impl Metrics {
     /// What an outage is measured by.
     #[must_use]
     pub fn tally(&self) -> Tally {
+        // The part before the whole: it is never more.
+        let extra_source_calls = self.extra_calls.get();
         Tally {
             answers: Outcome::ALL.map(|outcome| self.answers(outcome)),
             source_calls: self.source_calls(),
-            extra_source_calls: self.extra_calls.get(),
+            extra_source_calls,
             keys_written_back: self.redis.recovered.get(),
         }
     }
@@ -227,6 +238,7 @@ impl Metrics {
     /// What the metrics crate says; it has no reason to.
     pub fn page(&self, seen: &Seen) -> io::Result<Vec<u8>> {
         self.gauges.set(seen);
+        self.process.look();
         page::render(&self.registry)
     }
 }
@@ -272,8 +284,15 @@ mod tests {
     #[test]
     fn calls_to_a_source_are_counted_with_what_came_of_them() {
         let metrics = metrics();
-        metrics.fetched(0, "value", Duration::from_millis(1));
-        metrics.fetched(0, "timed-out", Duration::from_secs(1));
-        assert_eq!(metrics.source_calls(), 2);
+        for (is_extra, result) in [
+            (false, "value"),
+            (true, "timed-out"),
+            (false, "no-such-thing"),
+        ] {
+            metrics.fetches(is_extra);
+            metrics.fetched(0, result, Duration::from_millis(1));
+        }
+        assert_eq!((metrics.source_calls(), metrics.source_failures()), (3, 1));
+        assert_eq!(metrics.tally().extra_source_calls, 1);
     }
 }

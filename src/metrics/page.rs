@@ -2,8 +2,9 @@
 //! themselves at the moment somebody asks.
 
 use std::io;
+use std::time::Duration;
 
-use prometheus::{Encoder, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
+use prometheus::{Encoder, Gauge, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
 use super::Counter;
 use super::families::Family;
@@ -23,6 +24,10 @@ pub struct Seen {
     pub in_flight: Vec<(String, usize)>,
     /// Open connections of clients, and at most.
     pub connections: (usize, usize),
+    /// Whether Redis takes writes, as far as is known.
+    pub redis_takes_writes: bool,
+    /// How long the worker that is busy the longest has been so.
+    pub worker_busy: Duration,
     /// Connections to Redis: slots, unused ones of them, at most.
     pub redis_connections: (u32, u32, u32),
     /// Memory: entries, bytes, bytes at most, evictions so far.
@@ -51,6 +56,8 @@ pub(super) struct Gauges {
     source_in_flight: IntGaugeVec,
     connections: IntGauge,
     connections_max: IntGauge,
+    redis_takes_writes: IntGauge,
+    worker_busy_seconds: Gauge,
     redis_connections: IntGaugeVec,
     redis_connections_max: IntGauge,
     memory_entries: IntGauge,
@@ -93,6 +100,14 @@ impl Gauges {
             )?,
             connections: new.gauge("connections", "Open connections of clients.")?,
             connections_max: new.gauge("connections_max", "Connections of clients at most.")?,
+            redis_takes_writes: new.gauge(
+                "redis_takes_writes",
+                "0 after Redis has refused a write (read-only, full, disk), until it takes one.",
+            )?,
+            worker_busy_seconds: new.register(Gauge::with_opts(Family::opts(
+                "worker_busy_seconds",
+                "How long the worker thread that is busy the longest has been so.",
+            ))?)?,
             redis_connections: new.gauges(
                 "redis_connections",
                 "Places for connections to Redis, by whether a thread holds one.",
@@ -142,6 +157,9 @@ impl Gauges {
         }
         self.connections.set(whole(seen.connections.0));
         self.connections_max.set(whole(seen.connections.1));
+        self.redis_takes_writes
+            .set(i64::from(seen.redis_takes_writes));
+        self.worker_busy_seconds.set(seen.worker_busy.as_secs_f64());
         let (slots, unused, max) = seen.redis_connections;
         for (state, count) in [("idle", unused), ("used", slots.saturating_sub(unused))] {
             let gauge = self.redis_connections.with_label_values(&[state]);

@@ -40,6 +40,7 @@ pub struct Pipeline {
 #[derive(Debug)]
 pub struct Progress {
     born: Instant,
+    names: Box<[String]>,
     /// Milliseconds since `born` at which the work began, plus one; 0: at rest.
     busy_since: Box<[AtomicU64]>,
     /// Pieces of work that all threads together have finished.
@@ -47,10 +48,11 @@ pub struct Progress {
 }
 
 impl Progress {
-    fn new(threads: usize) -> Self {
+    fn new(names: Box<[String]>) -> Self {
         Self {
             born: clock::now(),
-            busy_since: (0..threads).map(|_| AtomicU64::new(0)).collect(),
+            busy_since: names.iter().map(|_| AtomicU64::new(0)).collect(),
+            names,
             finished: AtomicU64::new(0),
         }
     }
@@ -74,13 +76,16 @@ impl Progress {
         self.finished.load(Ordering::Relaxed)
     }
 
-    /// How long the thread that has been busy the longest has been so.
+    /// The thread that has been busy the longest, and how long. Nobody is busy: no time at all.
     #[must_use]
-    pub fn longest(&self, now: Instant) -> Duration {
+    pub fn longest(&self, now: Instant) -> (&str, Duration) {
         let elapsed = now.saturating_duration_since(self.born).as_millis() as u64 + 1;
         let since = self.busy_since.iter().map(|at| at.load(Ordering::Relaxed));
-        let oldest = since.filter(|&at| at > 0).min();
-        Duration::from_millis(oldest.map_or(0, |at| elapsed.saturating_sub(at)))
+        let busy = self.names.iter().zip(since).filter(|&(_, at)| at > 0);
+        let longest = busy.min_by_key(|&(_, at)| at);
+        longest.map_or(("", Duration::ZERO), |(name, at)| {
+            (name, Duration::from_millis(elapsed.saturating_sub(at)))
+        })
     }
 }
 
@@ -102,17 +107,18 @@ impl Pipeline {
         fillers: usize,
         batch_max: usize,
     ) -> io::Result<Self> {
-        let threads = readers + fillers + 2;
-        let progress = Arc::new(Progress::new(threads));
+        let names = (0..readers).map(|reader| format!("reader-{reader}"));
+        let names = names.chain((0..fillers).map(|filler| format!("filler-{filler}")));
+        let names = names.chain(["writer".to_owned(), "upkeep".to_owned()]);
         let mut pipeline = Self {
             lookups: Arc::clone(lookups),
-            threads: Vec::with_capacity(threads),
-            progress,
+            threads: Vec::with_capacity(readers + fillers + 2),
+            progress: Arc::new(Progress::new(names.collect())),
         };
         let started = (|| {
             for reader in 0..readers {
                 let mut batch = Vec::new();
-                pipeline.spawn(format!("reader-{reader}"), metrics, move |lookups, work| {
+                pipeline.spawn(metrics, move |lookups, work| {
                     let batch_max = lookups.cache().limits().batch_max(batch_max);
                     let Some(lane) = lookups.reads.take(batch_max, &mut batch) else {
                         return false;
@@ -124,13 +130,13 @@ impl Pipeline {
                     true
                 })?;
             }
-            for filler in 0..fillers {
-                pipeline.spawn(format!("filler-{filler}"), metrics, move |lookups, work| {
+            for _ in 0..fillers {
+                pipeline.spawn(metrics, move |lookups, work| {
                     let Some((lane, fill)) = lookups.fills.take() else {
                         return false;
                     };
                     let began = clock::now();
-                    let target = fill.target().clone();
+                    let target = fill.target.clone();
                     let mut fill = Some(fill);
                     let finished = work(&mut || {
                         if let Some(fill) = fill.take() {
@@ -147,7 +153,7 @@ impl Pipeline {
                 })?;
             }
             let mut batch = Vec::new();
-            pipeline.spawn("writer".to_owned(), metrics, move |lookups, work| {
+            pipeline.spawn(metrics, move |lookups, work| {
                 if !lookups.writes.take(WRITE_BATCH_MAX, &mut batch) {
                     return false;
                 }
@@ -156,7 +162,7 @@ impl Pipeline {
                 true
             })?;
             let (mut batch, mut rest) = (Vec::new(), UPKEEP_REST);
-            pipeline.spawn("upkeep".to_owned(), metrics, move |lookups, work| {
+            pipeline.spawn(metrics, move |lookups, work| {
                 let is_open = lookups.lives.take_within(LIFE_BATCH_MAX, &mut batch, rest);
                 rest = UPKEEP_REST;
                 if !is_open {
@@ -180,11 +186,10 @@ impl Pipeline {
         &self.progress
     }
 
-    /// Starts a thread that calls `step` until it returns false. `step` runs its work through the
+    /// Starts the next thread, which calls `step` until it returns false. `step` runs its work through the
     /// function it is handed, which catches panics and tells whether there was none.
     fn spawn(
         &mut self,
-        name: String,
         metrics: &Arc<Metrics>,
         mut step: impl FnMut(&Lookups, &dyn Fn(&mut dyn FnMut()) -> bool) -> bool + Send + 'static,
     ) -> io::Result<()> {
@@ -192,6 +197,7 @@ impl Pipeline {
         let lookups = Arc::clone(&self.lookups);
         let progress = Arc::clone(&self.progress);
         let metrics = Arc::clone(metrics);
+        let name = progress.names[number].clone();
         let thread = thread::Builder::new().name(name).spawn(move || {
             let work = |work: &mut dyn FnMut()| {
                 progress.begin(number);

@@ -117,16 +117,13 @@ impl<T> Queue<T> {
         true
     }
 
-    /// Takes out, without waiting, the items at the head for which `is_overdue` holds.
+    /// Takes out, without waiting, the items for which `is_meant` holds.
     #[must_use]
-    pub fn take_while(&self, is_overdue: impl Fn(&T) -> bool) -> Vec<T> {
+    pub fn take_where(&self, is_meant: impl Fn(&T) -> bool) -> Vec<T> {
         let mut state = self.lock();
-        let count = state
-            .items
-            .iter()
-            .take_while(|item| is_overdue(item))
-            .count();
-        state.items.drain(..count).collect()
+        let (taken, kept) = state.items.drain(..).partition(is_meant);
+        state.items = kept;
+        taken.into()
     }
 
     /// How many items wait.
@@ -412,7 +409,9 @@ mod tests {
         let mut batch = Vec::new();
         assert!(queue.take(2, &mut batch));
         assert_eq!(batch, [1, 2]);
-        assert_eq!(queue.take_while(|&n| n < 10), [3]);
+        assert_eq!(queue.put(vec![4, 5]), Vec::<i32>::new());
+        assert_eq!(queue.take_where(|&n| n != 4), [3, 5]);
+        assert_eq!(queue.take_where(|_| true), [4]);
         queue.close();
         assert_eq!(queue.put(vec![6]), [6]);
         assert!(!queue.take(1, &mut batch));

@@ -143,16 +143,19 @@ impl<T> Reads<T> {
         }
     }
 
-    /// Takes out, without waiting, the items at the head of each lane for which `is_meant` holds, with
-    /// the number of their lane.
+    /// Takes out, without waiting, the items for which `is_meant` holds, with the number of their lane.
     #[must_use]
-    pub fn take_while(&self, is_meant: impl Fn(usize, &T) -> bool) -> Vec<(usize, T)> {
+    pub fn take_where(&self, is_meant: impl Fn(usize, &T) -> bool) -> Vec<(usize, T)> {
         let mut taken = Vec::new();
         let mut state = self.lock();
         for (number, lane) in state.lanes.iter_mut().enumerate() {
-            let heads = lane.items.iter();
-            let count = heads.take_while(|item| is_meant(number, item)).count();
-            taken.extend(lane.items.drain(..count).map(|item| (number, item)));
+            if lane.items.iter().any(|item| is_meant(number, item)) {
+                let items = std::mem::take(&mut lane.items);
+                let (out, kept): (VecDeque<T>, _) =
+                    items.into_iter().partition(|item| is_meant(number, item));
+                lane.items = kept;
+                taken.extend(out.into_iter().map(|item| (number, item)));
+            }
         }
         state.waiting -= taken.len();
         taken
@@ -252,7 +255,10 @@ mod tests {
         assert!(reads.put([(2, 4)]).is_empty(), "that lane is taken too");
         reads.done(2);
         assert_eq!(waiting.join().expect("a taker"), Some((2, vec![4])));
-        assert_eq!(reads.take_while(|lane, _| lane == 1), [(1, 2)]);
+        assert!(reads.put([(1, 5)]).is_empty());
+        assert_eq!(reads.take_where(|_, &n| n == 5), [(1, 5)]);
+        assert_eq!(reads.take_where(|lane, _| lane == 1), [(1, 2)]);
+        assert!(reads.is_empty());
     }
 
     #[test]

@@ -14,10 +14,10 @@ use log::warn;
 use super::notify::{Notifier, watchdog_limit};
 use super::self_request;
 use crate::breaker::State;
-use crate::cache::Cache;
 use crate::clock::{self, Deadline};
 use crate::health::{Draining, Health, SelfCheck};
 use crate::logging::Seldom;
+use crate::lookup::Lookups;
 use crate::metrics::{Metrics, Outcome};
 use crate::pipeline::Progress;
 
@@ -34,7 +34,7 @@ pub struct Watched {
     progress: Arc<Progress>,
     metrics: Arc<Metrics>,
     /// For the status line.
-    cache: Arc<Cache>,
+    lookups: Arc<Lookups>,
     draining: Arc<Draining>,
     request_timeout: Duration,
 }
@@ -146,9 +146,17 @@ impl Feeding {
         if draining.has_begun() || is_well(&answer, before, self.seen) {
             self.notifier.tell("WATCHDOG=1");
         } else if let Some(more) = self.said.say("self-request", clock::now()) {
-            let answer = answer.map(|answer| answer.lines().next().unwrap_or_default().to_owned());
+            let said = match &answer {
+                // Its body says what is wrong.
+                Ok(answer) => {
+                    let body = answer.lines().last().unwrap_or("no answer");
+                    body.chars().filter(|c| !c.is_control()).take(200).collect()
+                }
+                Err(error) => error.to_string(),
+            };
             warn!(
-                "no worker answers a request to ourselves, systemd's watchdog is not fed: {answer:?}{more}"
+                "systemd's watchdog is not fed: no worker says that all is well when we ask ourselves: \
+                 {said}{more}"
             );
         }
     }
@@ -208,7 +216,7 @@ impl Watched {
             self_check: Arc::clone(&health.self_check),
             progress: Arc::clone(&health.progress),
             metrics: Arc::clone(&health.metrics),
-            cache: Arc::clone(health.lookups.cache()),
+            lookups: Arc::clone(&health.lookups),
             draining: Arc::clone(&health.draining),
             request_timeout,
         }
@@ -226,16 +234,27 @@ impl Watched {
 
     /// One line for `systemctl status`.
     fn status(&self) -> String {
-        let redis = self.cache.status(clock::now());
-        let Some(worst) = redis.worst().filter(|node| node.state != State::Closed) else {
-            return format!("serving on {}; redis up", self.address);
-        };
-        let fault = worst.last_fault.as_deref().unwrap_or_default();
+        let redis = self.lookups.cache().status(clock::now());
+        let sources = self.lookups.sources().iter();
+        let away = sources.filter(|source| source.breaker.state().0 != State::Closed);
+        let away: String = away
+            .map(|source| format!("; source {} is not usable", source.name))
+            .collect();
+        if redis.is_up() {
+            return format!("serving on {}; redis up{away}", self.address);
+        }
+        let worst = redis.worst();
+        let fault = worst.and_then(|node| node.last_fault.as_ref());
+        let fault = fault.or(redis.fault.as_ref()).cloned().unwrap_or_default();
         // Some of it is what Redis said: it must not begin a line of its own.
         let fault = fault.replace(|c: char| c.is_control(), " ");
-        let state = worst.state.word();
+        let state = worst.map_or(State::Open, |node| node.state).word();
+        let without = match redis.is_down() {
+            true => "without redis",
+            false => "without redis for some of the keys",
+        };
         format!(
-            "serving on {} without redis (breaker {state}): {fault}",
+            "serving on {} {without} (breaker {state}): {fault}{away}",
             self.address
         )
     }

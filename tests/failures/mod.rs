@@ -11,7 +11,10 @@ use crate::harness::NetworkFault::{
 
 mod drill;
 mod figures;
+mod names;
 mod scene;
+mod server;
+mod soak;
 
 use scene::{Scene, Via};
 
@@ -39,6 +42,8 @@ pub enum Is {
     Harmless,
     /// An outage that comes and goes every 400 ms.
     Flapping,
+    /// Now used, now not.
+    Unsteady,
 }
 
 macro_rules! matrix {
@@ -58,6 +63,12 @@ macro_rules! matrix {
     };
 }
 
+/// A replica that may not serve what it has without its master.
+const LOSE_MASTER: &str = "CONFIG SET replica-serve-stale-data no; REPLICAOF 127.0.0.1 1";
+
+/// It is a master again.
+const FIND_MASTER: &str = "REPLICAOF NO ONE; CONFIG SET replica-serve-stale-data yes";
+
 const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
@@ -68,6 +79,8 @@ matrix! {
     never_accepted:      Network Outage,   |s| s.network(HangsBeforeAccept) => Scene::mend_network;
     never_answered:      Network Outage,   |s| s.network(Hangs)             => Scene::mend_network;
     slow_by_50_ms:       Network Harmless, |s| s.network(Slow(ms(50)))      => Scene::mend_network;
+    slow_by_100_ms:      Network Harmless, |s| s.network(Slow(ms(100)))     => Scene::mend_network;
+    slow_now_and_then:   Network Unsteady, |s| s.network(SlowNowAndThen(ms(400))) => Scene::mend_network;
     slow_by_200_ms:      Network Outage,   |s| s.network(Slow(ms(200)))     => Scene::mend_network;
     slow_by_300_ms:      Network Outage,   |s| s.network(Slow(ms(300)))     => Scene::mend_network;
     slow_by_2_s:         Network Outage,   |s| s.network(Slow(ms(2000)))    => Scene::mend_network;
@@ -81,8 +94,32 @@ matrix! {
 
     // The server.
     killed_back_empty:   Server Outage,    |s| s.redis.kill()               => |s| s.redis.start_again();
+    killed_back_full:    Server Outage,    Scene::save_and_kill             => |s| s.redis.start_with_data();
+    loading:             Server Outage,    Scene::load_for_long             => |s| s.redis.wait_until_it_answers();
     frozen:              Server Outage,    |s| s.redis.freeze()             => |s| s.redis.thaw();
+    paused:              Server Outage,    Scene::pause                     => |s| s.redis.wait_until_it_answers();
+    busy_with_a_script:  Server Outage,    Scene::run_endless_script        => Scene::kill_script;
+    too_many_clients:    Server Outage,    Scene::take_all_places           => Scene::give_places_back;
+    master_down:         Server Outage,    |s| s.say(LOSE_MASTER)           => |s| s.say(FIND_MASTER);
+    password_set:        Server Misconfigured, Scene::want_password         => |s| s.redis.set_password("");
+    may_not_read:        Server Misconfigured, |s| s.say("ACL SETUSER default -get -mget") => |s| s.say("ACL SETUSER default +get +mget");
+    may_not_mget:        Server Harmless,  |s| s.say("ACL SETUSER default -mget") => |s| s.say("ACL SETUSER default +mget");
+    may_not_write:       Server ReadsGoOn, |s| s.say("ACL SETUSER default -set") => |s| s.say("ACL SETUSER default +set");
     read_only:           Server ReadsGoOn, |s| s.say("REPLICAOF 127.0.0.1 1") => |s| s.say("REPLICAOF NO ONE");
     full:                Server ReadsGoOn, |s| s.say("CONFIG SET maxmemory 1") => |s| s.say("CONFIG SET maxmemory 0");
+    disk_gone:           Server ReadsGoOn, Scene::break_disk                => Scene::mend_disk;
+    writes_paused:       Server ReadsGoOn, |s| s.say("CLIENT PAUSE 60000 WRITE") => |s| s.say("CLIENT UNPAUSE");
+    cut_once:            Server Harmless,  Scene::cut                       => |_| ();
+    cut_every_20_ms:     Server Harmless,  Scene::cut_again_and_again       => Scene::stop;
+    wrong_types:         Server Harmless,  Scene::spoil_types               => Scene::stop;
+    expired_at_once:     Server Harmless,  Scene::expire_all                => |_| ();
+    flushed:             Server Harmless,  |s| s.say("FLUSHALL")            => |_| ();
+    written_by_another:  Server Harmless,  Scene::write_beside              => Scene::stop;
     frozen_now_and_then: Server Flapping,  |s| s.redis.freeze()             => |s| s.redis.thaw();
+    killed_now_and_then: Server Flapping,  |s| s.redis.kill()               => |s| s.redis.start_again();
+
+    // The name.
+    name_is_unknown:     Name   Harmless,  |s| s.resolve_to("none")         => |s| s.resolve_to("127.0.0.1");
+    name_is_slow:        Name   Harmless,  |s| s.resolve_to("3000 127.0.0.1") => |s| s.resolve_to("127.0.0.1");
+    moved:               Name   Outage,    Scene::move_away                 => Scene::name_follows;
 }

@@ -124,6 +124,14 @@ impl Report {
             .count()
     }
 
+    /// The same, of requests sent from `begin` on.
+    pub fn slower_since(&self, begin: Instant, limit: Duration) -> usize {
+        let since = self.answers.iter().filter(|answer| answer.at >= begin);
+        let slow = since.filter(|answer| answer.took > limit);
+        slow.filter(|answer| self.without_delays(answer) > limit)
+            .count()
+    }
+
     /// The slowest answer to a request sent from `begin` up to `end`, and how long after `begin`
     /// that was.
     pub fn slowest_between(&self, begin: Instant, end: Instant) -> (Duration, Duration) {

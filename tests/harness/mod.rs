@@ -17,11 +17,11 @@ mod sentinel;
 mod turn;
 mod undisturbed;
 
-pub use app::{ADMIN_LISTEN, App, Config, Output, REDIS_CONNECTIONS_MAX, evenkeel, file};
+pub use app::{ADMIN_LISTEN, App, Config, Output, REDIS_CONNECTIONS_MAX, binary, evenkeel, file};
 pub use certificates::{Admits, Authority, Certificate, TlsRedis};
 pub use client::{Client, NoResponse, Response};
 pub use cluster::Cluster;
-pub use load::{Answered, Load, Report};
+pub use load::{Load, Report};
 pub use origin::{Fault as SourceFault, Origin};
 pub use proxy::{Fault as NetworkFault, Proxy};
 pub use redis::{Redis, command};

@@ -95,7 +95,7 @@ impl Redis {
 
     /// Starts it on its port, with an empty data set and without a password.
     pub fn start_again(&mut self) {
-        let _ = std::fs::remove_file(self.folder.path().join("dump.rdb"));
+        let _ = std::fs::remove_file(self.dump());
         self.start_with_data();
     }
 
@@ -159,6 +159,17 @@ impl Redis {
     /// It goes on where it was frozen.
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
+    }
+
+    /// A folder stands where it would save its data set.
+    pub fn block_saving(&self) {
+        let _ = std::fs::remove_file(self.dump());
+        std::fs::create_dir_all(self.dump().join("full")).expect("a folder of ours");
+    }
+
+    /// Takes that away.
+    pub fn allow_saving(&self) {
+        std::fs::remove_dir_all(self.dump()).expect("a folder of ours");
     }
 
     /// Where it listens.
@@ -248,6 +259,10 @@ impl Redis {
         let connection = redis::Client::open(server)?.get_connection_with_timeout(limit)?;
         connection.set_read_timeout(Some(limit))?;
         Ok(connection)
+    }
+
+    fn dump(&self) -> PathBuf {
+        self.folder.path().join("dump.rdb")
     }
 
     fn socket(&self) -> PathBuf {

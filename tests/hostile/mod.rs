@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::harness::{App, Client, Config, Redis, let_pass};
+use crate::harness::{App, Client, Config, Redis, binary, let_pass};
 
 /// What the issue asks for: how long a well-behaved client may have to wait meanwhile.
 const PROMISED: Duration = Duration::from_secs(1);
@@ -196,9 +196,4 @@ fn count_responses(bytes: &[u8]) -> usize {
         .windows(9)
         .filter(|window| window == b"HTTP/1.1 ")
         .count()
-}
-
-/// The binary under attack; `HOSTILE_BINARY` names another one, for runs by hand.
-fn binary() -> std::ffi::OsString {
-    std::env::var_os("HOSTILE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_evenkeel").into())
 }
