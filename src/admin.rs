@@ -90,7 +90,7 @@ impl Admin {
             in_flight: names.zip(under_way).collect(),
             connections: health.room.taken(),
             redis_takes_writes,
-            worker_busy: health.progress.longest(now).1,
+            worker_busy: (health.progress.longest(now).1, health.stuck_after),
             redis_connections,
             memory: (
                 memory.entries(),

@@ -374,7 +374,7 @@ fn farewell(metrics: &Metrics, left: usize, lost: usize, began: Instant) {
         warn!("{outage}");
     }
     if lost > 0 {
-        warn!("{lost} values that waited for redis are lost with this process");
+        warn!("lost with this process: {lost} values that waited for redis");
     }
     info!(
         "ended after {took:.1} s of draining; answers: {}",

@@ -181,6 +181,7 @@ fn what_is_beyond_the_queue_is_shed_with_503_and_retry_after() {
             "too old"
         );
     }
+    assert_eq!(app.log_lines("shed a request with 503"), 1, "{}", app.log());
     origin.set_fault(None);
     assert_eq!(clients[0].response(false).expect("an answer").status, 200);
 }
@@ -197,6 +198,8 @@ fn max_connections_is_held_and_an_idle_one_gives_way() {
     let idle: Vec<_> = (0..50).map(|_| app.client()).collect();
     assert_eq!(app.value("a").0, "value of a");
     assert!(app.figure("/connections/open") <= 20);
+    let said = "accept: all 20 places for connections are taken";
+    assert_eq!(app.log_lines(said), 1, "{}", app.log());
     drop(idle);
     wait_until(SOON, "they are gone", || {
         app.figure("/connections/open") == 1

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::harness::{App, Origin, Redis, SOON, SourceFault, wait_until};
 
 fn statuses(app: &App) -> [u16; 3] {
@@ -61,6 +63,50 @@ fn a_redis_that_is_down_fails_the_check_where_that_is_wanted() {
     assert_eq!(app.value("b").0, "value of b", "and serves whoever asks");
     redis.start_again();
     wait_until(SOON, "it is well again", || statuses(&app) == [200; 3]);
+}
+
+#[test]
+fn a_source_that_is_down_is_degraded_and_said() {
+    let (redis, origin) = (Redis::start(), Origin::start());
+    let app = App::configured()
+        .redis(&redis)
+        .origin(&origin)
+        .set("source origin", "reset_timeout", "1h")
+        .start();
+    app.wait_for_redis();
+    assert_eq!(app.health()["sources"][0]["cause"], Value::Null);
+    origin.set_fault(SourceFault::Status(500));
+    for n in 0..5 {
+        assert_eq!(app.get(&format!("/api/data/k{n}")).status, 503);
+    }
+    wait_until(SOON, "its breaker opens", || {
+        app.health()["sources"][0]["breaker"] == "open"
+    });
+    let health = app.health();
+    assert_eq!(
+        (&health["status"], &health["reason"]),
+        (&"degraded".into(), &"source origin is not usable".into())
+    );
+    assert_eq!(health["sources"][0]["name"], "origin");
+    assert_eq!(health["sources"][0]["cause"], "status 500");
+    assert_eq!(statuses(&app), [200; 3], "hits and copies are served");
+}
+
+#[test]
+fn a_breaker_that_is_held_open_shows() {
+    let (redis, origin) = (Redis::start(), Origin::start());
+    let app = App::configured()
+        .redis(&redis)
+        .origin(&origin)
+        .set("breaker", "mode", "forced_open")
+        .start();
+    let health = app.health();
+    assert_eq!(health["redis"]["breaker"], "open");
+    assert_eq!(health["redis"]["breaker_mode"], "forced_open");
+    assert_eq!(
+        app.log_lines("mode = \"forced_open\": Redis is not used"),
+        1
+    );
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod front;
 mod clients;
 mod health;
 mod admin;
+mod operations;
 mod shutdown;
 mod configuration;
 mod packaging;

@@ -187,6 +187,8 @@ fn refused_writes(begin: &[&str], end: &[&str]) {
     wait_until(SOON, "it is said", || app.log().contains("takes no writes"));
     assert_eq!(app.log_lines("takes no writes"), 1, "{}", app.log());
     assert!(app.redis_is_up());
+    assert_eq!(app.health()["reason"], "redis takes no writes");
+    assert_eq!(app.metric("evenkeel_redis_takes_writes", &[]), 0.0);
     assert_eq!(redis.value("new0"), None);
     redis.query::<()>(end);
     let mut n = 0;
@@ -198,4 +200,6 @@ fn refused_writes(begin: &[&str], end: &[&str]) {
     wait_until(SOON, "it is said", || {
         app.log_lines("takes writes again") == 1
     });
+    assert_eq!(app.health()["status"], "ok");
+    assert_eq!(app.metric("evenkeel_redis_takes_writes", &[]), 1.0);
 }

@@ -53,6 +53,23 @@ fn what_is_in_flight_is_finished_and_nobody_new_is_let_in() {
 }
 
 #[test]
+fn the_last_words_tell_what_is_left_behind() {
+    let (redis, origin) = (Redis::not_started(), Origin::start());
+    let mut app = App::start(&redis, &origin);
+    app.wait_for_outage();
+    (0..3).for_each(|n| drop(app.value(&format!("k{n}"))));
+    app.terminate();
+    assert_eq!(app.wait_for_end(SOON).0.code(), Some(0));
+    for said in [
+        "outage of redis lasts: ",
+        "answers: source 3; ",
+        "lost with this process: 3 values that waited for redis",
+    ] {
+        assert_eq!(app.log_lines(said), 1, "{said} in {}", app.log());
+    }
+}
+
+#[test]
 fn a_drain_ends_with_its_time_out() {
     let (redis, origin) = (Redis::start(), Origin::start());
     let (mut app, mut clients) = in_flight(&origin, &redis, "1s");

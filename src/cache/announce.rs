@@ -27,22 +27,31 @@ impl Node {
         let Transition {
             from, to, failures, ..
         } = transition;
-        self.report().is_lost = true;
+        let is_misconfigured = fault.is_misconfiguration();
+        let was_said = {
+            let mut report = self.report();
+            report.is_lost = true;
+            // Another call may have met the same at the same time.
+            is_misconfigured && std::mem::replace(&mut report.misconfiguration_was_said, true)
+        };
         self.pool.discard_all();
         self.give_up_calls();
         self.bell.ring();
         let change = format!("redis breaker {} -> {}", from.word(), to.word());
         let reason = format!("{when}{fault} ({}", self.address);
         if from != State::Closed {
-            debug!("{change}: {reason})");
-            self.say_misconfiguration(fault);
+            if is_misconfigured && !was_said {
+                let (complaint, remedy) = fault.for_a_person();
+                error!("{change}: {reason}); it {complaint}: check {remedy}");
+            } else {
+                debug!("{change}: {reason})");
+            }
             return;
         }
         self.forget_bypassed();
         let cause = format!("{when}{fault}");
         self.metrics.outage_began(&self.name, &cause);
-        if fault.is_misconfiguration() {
-            self.report().misconfiguration_was_said = true;
+        if is_misconfigured && !was_said {
             let (complaint, remedy) = fault.for_a_person();
             error!("{change}: {reason}); serving without it; it {complaint}: check {remedy}");
         } else if failures > 0 {

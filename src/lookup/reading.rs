@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Instant;
 
-use super::{Answer, Lookup, Lookups, On, has_waited};
+use super::{Answer, FRONT_MAX_BYTES, Lookup, Lookups, On, has_waited};
 use crate::cache::node::{Reply, Terms};
 use crate::cache::parts::{Part, Parts};
 use crate::cache::slots::Redirect;
@@ -58,8 +58,8 @@ impl Lookups {
             self.without_redis(items, On::Worker);
             return elsewhere;
         };
-        // Who has waited so long has nothing left to spend on Redis.
-        let patience = node.patience_in_queue();
+        // Who has waited for as long as Redis may take has too little left to spend on it.
+        let patience = self.cache.limits().patience();
         let has_time = |lookup: &Lookup| !lookup.is_at_hand && has_waited(lookup, now) < patience;
         let others: Vec<_> = items.extract_if(.., |lookup| !has_time(lookup)).collect();
         self.without_redis(others, On::Worker);
@@ -85,8 +85,13 @@ impl Lookups {
             self.without_redis(items, On::Worker);
             return elsewhere;
         };
+        // Large answers take long to build: they stand in nobody's way.
+        let mut large = Vec::new();
         for (lookup, place) in items.into_iter().zip(places) {
             match &values[place] {
+                Reply::Here(Some(value)) if value.len() > FRONT_MAX_BYTES => {
+                    large.push((lookup, value));
+                }
                 Reply::Here(Some(value)) => self.hit(lookup, value, now),
                 Reply::Here(None) => {
                     let copy = self.recall(&lookup.target);
@@ -95,6 +100,9 @@ impl Lookups {
                 Reply::Elsewhere(redirect) => elsewhere.push((lookup, redirect.clone())),
                 Reply::Nowhere => self.without_redis([lookup], On::Worker),
             }
+        }
+        for (lookup, value) in large {
+            self.hit(lookup, value, now);
         }
         elsewhere
     }

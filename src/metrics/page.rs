@@ -26,8 +26,8 @@ pub struct Seen {
     pub connections: (usize, usize),
     /// Whether Redis takes writes, as far as is known.
     pub redis_takes_writes: bool,
-    /// How long the worker that is busy the longest has been so.
-    pub worker_busy: Duration,
+    /// How long the worker that is busy the longest has been so, and after how long it counts as stuck.
+    pub worker_busy: (Duration, Duration),
     /// Connections to Redis: slots, unused ones of them, at most.
     pub redis_connections: (u32, u32, u32),
     /// Memory: entries, bytes, bytes at most, evictions so far.
@@ -58,6 +58,7 @@ pub(super) struct Gauges {
     connections_max: IntGauge,
     redis_takes_writes: IntGauge,
     worker_busy_seconds: Gauge,
+    worker_busy_max_seconds: Gauge,
     redis_connections: IntGaugeVec,
     redis_connections_max: IntGauge,
     memory_entries: IntGauge,
@@ -107,6 +108,10 @@ impl Gauges {
             worker_busy_seconds: new.register(Gauge::with_opts(Family::opts(
                 "worker_busy_seconds",
                 "How long the worker thread that is busy the longest has been so.",
+            ))?)?,
+            worker_busy_max_seconds: new.register(Gauge::with_opts(Family::opts(
+                "worker_busy_max_seconds",
+                "A worker thread that is busy for longer counts as stuck.",
             ))?)?,
             redis_connections: new.gauges(
                 "redis_connections",
@@ -159,7 +164,9 @@ impl Gauges {
         self.connections_max.set(whole(seen.connections.1));
         self.redis_takes_writes
             .set(i64::from(seen.redis_takes_writes));
-        self.worker_busy_seconds.set(seen.worker_busy.as_secs_f64());
+        let (busy, busy_max) = seen.worker_busy;
+        self.worker_busy_seconds.set(busy.as_secs_f64());
+        self.worker_busy_max_seconds.set(busy_max.as_secs_f64());
         let (slots, unused, max) = seen.redis_connections;
         for (state, count) in [("idle", unused), ("used", slots.saturating_sub(unused))] {
             let gauge = self.redis_connections.with_label_values(&[state]);

@@ -66,7 +66,7 @@ fn failover(begin: impl Fn(&mut Guarded), end: impl Fn(&mut Guarded)) {
     let asked = old.lookups();
     let_pass(Duration::from_secs(1));
     let report = load.stop().beside(&undisturbed.stop(), SOURCE);
-    assert_unharmed(&report, 1, &app.log());
+    assert_unharmed(&[&report], &app.log());
     assert_eq!(connections_of_app(old), [""; 0]);
     assert_eq!(old.lookups(), asked, "nobody asks it any more");
     assert!(app.redis_is_up(), "{}", app.health());
@@ -99,7 +99,7 @@ fn two_sentinels_of_three_that_hang_cost_nobody_anything() {
         app.log_lines("answers again") == 2
     });
     let report = load.stop().beside(&undisturbed.stop(), SOURCE);
-    assert_unharmed(&report, 0, &app.log());
+    assert_unharmed(&[&report], &app.log());
     let gap = report.longest_without_redis(began, ended);
     assert!(gap < SLOW, "no hits for {gap:?}: {}", app.log());
     assert_eq!(app.log_lines("is of no use"), 2, "{}", app.log());

@@ -16,10 +16,16 @@ pub const SLOW: Duration = Duration::from_millis(200);
 pub const SLOW_MAX: usize = 64;
 /// How long an onset may cost anybody time.
 pub const ONSET: Duration = Duration::from_millis(1500);
+/// What Redis may cost one request: the default of `[redis] timeout`.
+pub const TIMEOUT: Duration = Duration::from_millis(500);
 /// By when Redis is used again.
 pub const RECOVERY: Duration = Duration::from_millis(2500);
 /// Log lines of one fault: fewer.
 const LINES: usize = 30;
+/// Bytes that the process may ever have in memory.
+const MEMORY: u64 = 256_000_000;
+/// How long an answer of 10 MB may take, on a busy machine and by a debug build.
+const LARGE: Duration = Duration::from_secs(2);
 /// How long a fault goes on after its onset.
 const KNOWN: Duration = Duration::from_millis(700);
 /// How long hits may stay away while Redis is of use: one time-out, and what it takes to ask again.
@@ -37,6 +43,7 @@ pub fn hold(name: &str) {
     let play = play(row, &mut scene);
     let wrong = play.wrong(row);
     println!("{name}: {:?}", play.figures);
+    println!("{} large", play.report.large_answers.len());
     figures::write(row, &play.figures);
     assert!(
         wrong.is_empty(),
@@ -79,9 +86,10 @@ fn play(row: &Row, scene: &mut Scene) -> Play {
     }
     let ended = Instant::now();
     let before = scene.redis.lookups();
-    wait_until(SOON, "redis is used again", || {
-        scene.redis.lookups() > before + 100
-    });
+    let used_again = || scene.redis.lookups() > before + 100;
+    while !used_again() && ended.elapsed() < RECOVERY * 2 {
+        let_pass(Duration::from_millis(2));
+    }
     let back_after = ended.elapsed();
     let_pass(Duration::from_millis(300));
     let report = load.stop().beside(&undisturbed.stop(), SOURCE);
@@ -89,6 +97,7 @@ fn play(row: &Row, scene: &mut Scene) -> Play {
     let said: Vec<_> = log.lines().skip(lines).map(str::to_owned).collect();
     let figures = Figures {
         requests: report.answers.len(),
+        most_resident_bytes: scene.app.most_resident_bytes(),
         slow: report.slower_since(began, SLOW),
         slowest_at_onset: report.slowest_between(began, began + ONSET).0,
         slowest_later: report.slowest_between(began + ONSET, Instant::now()).0,
@@ -141,8 +150,16 @@ impl Play {
             let after = format!("{slowest:?}, sent {at:?} after the onset was over");
             hold(slowest <= SLOW, after);
         }
+        let (at_onset, stall) = (figures.slowest_at_onset, TIMEOUT / 2 + SLOW);
+        let costs = format!("a stall costs half a time-out, not {at_onset:?}");
+        hold(at_onset <= stall, costs);
         let back = format!("redis used again after {:?}", figures.back_after);
         hold(figures.back_after <= RECOVERY, back);
+        let bytes = figures.most_resident_bytes;
+        hold(bytes < MEMORY, format!("{bytes} bytes of memory"));
+        let large = report.large_answers.iter().map(|answer| answer.took).max();
+        let large = large.unwrap_or_default();
+        hold(large < LARGE, format!("a large answer after {large:?}"));
         hold(figures.lines < LINES, format!("{} lines", figures.lines));
         let opened = self.count("breaker closed -> open");
         let errors = self.count("refuses us");

@@ -4,10 +4,13 @@
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::harness::{Config, file};
+use crate::harness::{App, Config, Origin, Redis, SOON, file, wait_until};
+
+use super::drill::RECOVERY;
 
 /// The host of which the test says where it is.
 pub const HOST: &str = "redis.test";
@@ -60,4 +63,56 @@ fn library() -> PathBuf {
         library
     };
     LIBRARY.get_or_init(build).clone()
+}
+
+#[test]
+fn a_name_that_is_unknown_at_the_start_costs_nothing_and_redis_is_used_once_it_is_known() {
+    let (redis, origin, names) = (Redis::start(), Origin::start(), Names::new("none"));
+    let app = start(&redis, &origin, &names);
+    app.wait_for_outage();
+    assert_quick(&app);
+    assert_eq!(app.log_lines("name resolution failed"), 1, "{}", app.log());
+    names.say("127.0.0.1");
+    wait_until_used(&app, &redis, RECOVERY);
+}
+
+#[test]
+fn a_name_that_resolves_slowly_delays_neither_the_start_nor_anybody() {
+    let (redis, origin) = (Redis::start(), Origin::start());
+    let names = Names::new("3000 127.0.0.1");
+    let began = Instant::now();
+    let app = start(&redis, &origin, &names);
+    assert_quick(&app);
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "it was waited for"
+    );
+    // Looked up once, it is used as it was known while the next look-up is under way.
+    wait_until_used(&app, &redis, Duration::from_secs(3) + RECOVERY);
+    assert_quick(&app);
+}
+
+fn start(redis: &Redis, origin: &Origin, names: &Names) -> App {
+    let url = redis.url().replace("127.0.0.1", HOST);
+    let config = App::configured().origin(origin).set("redis", "url", &url);
+    names.of(config).start()
+}
+
+/// Thirty requests, and none of them waits for a name.
+fn assert_quick(app: &App) {
+    let mut client = app.client();
+    let began = Instant::now();
+    for n in 0..30 {
+        client.get(&format!("/api/data/k{n}")).value();
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?} for 30 requests");
+}
+
+fn wait_until_used(app: &App, redis: &Redis, limit: Duration) {
+    let before = redis.lookups();
+    wait_until(limit.max(SOON / 5), "redis is used", || {
+        app.value("again");
+        redis.lookups() > before + 1
+    });
 }

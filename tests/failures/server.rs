@@ -16,9 +16,9 @@ impl Scene {
         self.redis.kill();
     }
 
-    /// It is killed, and loads a large data set for seconds.
+    /// It is killed, and loads a large data set for seconds: this one, whatever it had.
     pub fn load_for_long(&mut self) {
-        let fill = "for n = 1, ARGV[1] do redis.call('SET', 'filler-' .. n, 'x') end";
+        let fill = "redis.call('FLUSHALL'); for n = 1, ARGV[1] do redis.call('SET', 'filler-' .. n, 'x') end";
         self.redis.query::<()>(&["EVAL", fill, "0", MANY]);
         self.save_and_kill();
         self.redis.start_loading();
@@ -96,12 +96,15 @@ impl Scene {
         self.say("CLIENT PAUSE 2500 ALL");
     }
 
-    /// Somebody makes lists of the keys that the clients know, again and again.
+    /// Somebody makes lists of the keys that the clients know, ten at a time, again and again.
     pub fn spoil_types(&mut self) {
-        let spoil = "for n = 0, 99 do local key = 'known-' .. n; redis.call('DEL', key); \
-                     redis.call('RPUSH', key, 'x') end";
-        self.go_on(Duration::from_millis(600), move |connection| {
-            let _ = command(&["EVAL", spoil, "0"]).query::<()>(connection);
+        let spoil = "for n = ARGV[1], ARGV[1] + 9 do local key = 'known-' .. n; \
+                     redis.call('DEL', key); redis.call('RPUSH', key, 'x') end";
+        let mut first = 0;
+        self.go_on(Duration::from_millis(50), move |connection| {
+            let first_key = first.to_string();
+            let _ = command(&["EVAL", spoil, "0", &first_key]).query::<()>(connection);
+            first = (first + 10) % 100;
         });
     }
 
@@ -110,6 +113,21 @@ impl Scene {
         let expire =
             "for _, key in ipairs(redis.call('KEYS', '*')) do redis.call('PEXPIRE', key, 1) end";
         self.redis.query::<()>(&["EVAL", expire, "0"]);
+    }
+
+    /// Two of the keys that the clients know have values of 10 MB.
+    pub fn put_large_values(&mut self) {
+        for key in ["known-1", "known-2"] {
+            let value = format!("{} {}", Origin::value_of(key), "x".repeat(10_000_000));
+            self.redis.set(key, &value);
+        }
+    }
+
+    /// They are of the usual size again.
+    pub fn put_small_values(&mut self) {
+        for key in ["known-1", "known-2"] {
+            self.redis.set(key, &Origin::value_of(key));
+        }
     }
 
     /// Another service writes the keys that the clients know.

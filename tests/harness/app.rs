@@ -23,6 +23,17 @@ pub fn binary() -> OsString {
     std::env::var_os("TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_evenkeel").into())
 }
 
+/// `promtool` of the system, or the one that tests/run has fetched.
+pub fn promtool(arguments: &[&str]) -> Command {
+    let fetched = file("target/tools/promtool");
+    let mut command = match fetched.exists() {
+        true => Command::new(fetched),
+        false => Command::new("promtool"),
+    };
+    command.args(arguments).stdout(Stdio::piped());
+    command
+}
+
 /// The binary with arguments, and nothing of this process's environment that it would read.
 pub fn evenkeel(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());

@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{Client, Origin};
+use super::{Client, Origin, Response};
+
+/// Bytes of an answer that is large: it is not looked at to its end.
+const LARGE: usize = 1024 * 1024;
 
 /// Clients that are asking. They stop when it is dropped.
 pub struct Load {
@@ -18,19 +21,25 @@ pub struct Load {
 /// What the clients saw.
 #[derive(Default)]
 pub struct Report {
-    /// Every answer of 200.
+    /// Every answer of a usual size.
     pub answers: Vec<Answered>,
+    /// Every large one: its transfer alone takes time.
+    pub large_answers: Vec<Answered>,
     /// Answers other than 200, or none.
     pub failures: Vec<String>,
+    /// Requests to which there was no answer at all.
+    pub unanswered: usize,
     /// Values that belong to another key.
     pub wrong: Vec<String>,
     /// When an undisturbed app was asked, how long it took, and how much of it was too long.
     delays: Vec<(Instant, Duration, Duration)>,
 }
 
-/// An answer of 200.
+/// An answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Answered {
+    /// Its status code.
+    pub status: u16,
     /// When the request was sent.
     pub at: Instant,
     /// How long the answer took.
@@ -71,7 +80,9 @@ impl Load {
         for client in self.clients.drain(..) {
             let seen = client.join().expect("a client does not panic");
             all.answers.extend(seen.answers);
+            all.large_answers.extend(seen.large_answers);
             all.failures.extend(seen.failures);
+            all.unanswered += seen.unanswered;
             all.wrong.extend(seen.wrong);
         }
         all
@@ -150,21 +161,17 @@ impl Report {
         times.retain(|at| (begin..end).contains(at));
         times.extend([begin, end]);
         times.sort_unstable();
-        let gaps = times.windows(2).map(|pair| {
-            let from_redis = false;
-            let (at, took) = (pair[0], pair[1] - pair[0]);
-            self.without_delays(&Answered {
-                at,
-                took,
-                from_redis,
-            })
-        });
-        gaps.max().unwrap_or_default()
+        let gaps = times.windows(2);
+        let own = gaps.map(|pair| self.less_delays(pair[0], pair[1] - pair[0]));
+        own.max().unwrap_or_default()
     }
 
     /// How long an answer took, less what the machine added.
     fn without_delays(&self, answer: &Answered) -> Duration {
-        let Answered { at, took, .. } = *answer;
+        self.less_delays(answer.at, answer.took)
+    }
+
+    fn less_delays(&self, at: Instant, took: Duration) -> Duration {
         let overlaps = |(from, span, _): &&(Instant, Duration, Duration)| {
             *from < at + took && *from + *span > at
         };
@@ -184,31 +191,45 @@ fn ask(address: SocketAddr, stop: &AtomicBool, key: impl Fn(usize) -> String) ->
         let key = key(n);
         let began = Instant::now();
         let sent = client.try_send(format!("GET /api/data/{key} HTTP/1.1\r\nHost: l\r\n\r\n"));
-        match sent.map(|()| client.response(false)) {
-            Ok(Ok(response)) if response.status == 200 => {
-                let status = response.field("cache-status").unwrap_or_default();
-                report.answers.push(Answered {
-                    at: began,
-                    took: began.elapsed(),
-                    from_redis: status.ends_with("detail=redis"),
-                });
-                let value = response.value().0;
-                if !is_value_of(&key, &value) {
-                    let begin: String = value.chars().take(100).collect();
-                    report.wrong.push(format!("{key}: {begin}"));
-                }
-            }
+        let response = match sent.map(|()| client.response(false)) {
+            Ok(Ok(response)) => response,
             other => {
                 report.failures.push(format!("{key}: {other:?}"));
+                report.unanswered += 1;
                 client = Client::connect(address);
+                continue;
             }
+        };
+        let status = response.field("cache-status").unwrap_or_default();
+        let answers = match response.body.len() > LARGE {
+            true => &mut report.large_answers,
+            false => &mut report.answers,
+        };
+        answers.push(Answered {
+            status: response.status,
+            at: began,
+            took: began.elapsed(),
+            from_redis: status.ends_with("detail=redis"),
+        });
+        if response.status != 200 {
+            report.failures.push(format!("{key}: {response:?}"));
+        } else if !is_value_of(&key, &response) {
+            let body = String::from_utf8_lossy(&response.body[..response.body.len().min(200)]);
+            report.wrong.push(format!("{key}: {body}"));
         }
     }
     report
 }
 
-/// Whether a value carries its key: as the origin gives it, or padded after a space.
-fn is_value_of(key: &str, value: &str) -> bool {
-    let rest = value.strip_prefix(&*Origin::value_of(key));
+/// Whether the answer carries its key: the value as the origin gives it, or padded after a space.
+fn is_value_of(key: &str, response: &Response) -> bool {
+    let value = Origin::value_of(key);
+    if response.body.len() > LARGE {
+        // Not worth the time of a whole parse: the value begins like that, whatever stands before it.
+        let begin = String::from_utf8_lossy(&response.body[..1000]).into_owned();
+        return begin.contains(&format!("\"{value} "));
+    }
+    let given = response.value().0;
+    let rest = given.strip_prefix(&*value);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
 }

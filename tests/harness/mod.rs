@@ -17,7 +17,9 @@ mod sentinel;
 mod turn;
 mod undisturbed;
 
-pub use app::{ADMIN_LISTEN, App, Config, Output, REDIS_CONNECTIONS_MAX, binary, evenkeel, file};
+pub use app::{
+    ADMIN_LISTEN, App, Config, Output, REDIS_CONNECTIONS_MAX, binary, evenkeel, file, promtool,
+};
 pub use certificates::{Admits, Authority, Certificate, TlsRedis};
 pub use client::{Client, NoResponse, Response};
 pub use cluster::Cluster;
