@@ -63,6 +63,8 @@ fn failover(begin: impl Fn(&mut Guarded), end: impl Fn(&mut Guarded)) {
     end(&mut guarded);
     // It goes on calling itself a master until the Sentinels have seen that for eight seconds.
     let old = &guarded.servers[0];
+    // What it had been sent before it was frozen it still does.
+    let_pass(SOURCE * 5);
     let asked = old.lookups();
     let_pass(Duration::from_secs(1));
     let report = load.stop().beside(&undisturbed.stop(), SOURCE);
