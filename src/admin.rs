@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::breaker::State;
 use crate::clock;
 use crate::health::Health;
 use crate::metrics::{Seen, SeenBreaker};
@@ -65,11 +66,18 @@ impl Admin {
         let redis = lookups.cache().status(now);
         let redis_connections = redis.connections();
         let redis_takes_writes = !redis.refuses_writes();
-        let of_redis = redis.nodes.into_iter().map(|node| SeenBreaker {
-            name: node.name,
-            state: node.state,
-            entered: node.entered,
-        });
+        let used = redis
+            .nodes
+            .iter()
+            .filter(|node| node.state == State::Closed);
+        let redis_nodes = (redis.nodes.len(), used.count());
+        let redis_slots = redis.slots_covered;
+        // One for all nodes: addresses are no labels.
+        let of_redis = SeenBreaker {
+            name: "redis".to_owned(),
+            state: redis.worst().map_or(State::Open, |node| node.state),
+            entered: redis.entered,
+        };
         let sources = lookups.sources();
         let of_sources = sources.iter().map(|source| SeenBreaker {
             name: format!("source:{}", source.name),
@@ -80,7 +88,7 @@ impl Admin {
         let (fills, under_way) = lookups.fills.len();
         let memory = lookups.memory();
         Seen {
-            breakers: of_redis.chain(of_sources).collect(),
+            breakers: std::iter::once(of_redis).chain(of_sources).collect(),
             queues: vec![
                 ("redis", lookups.reads.len(), lookups.reads.max()),
                 ("source", fills, lookups.fills.max()),
@@ -92,6 +100,8 @@ impl Admin {
             redis_takes_writes,
             worker_busy: (health.progress.longest(now).1, health.stuck_after),
             redis_connections,
+            redis_nodes,
+            redis_slots,
             memory: (
                 memory.entries(),
                 memory.bytes(),

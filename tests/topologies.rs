@@ -3,20 +3,24 @@
 use std::path::Path;
 
 use crate::harness::{
-    Admits, App, Authority, Config, Origin, Redis, SOON, TlsRedis, file, wait_until,
+    Admits, App, Authority, Cluster, Config, Guarded, MASTER, Origin, Redis, SOON, TlsRedis, file,
+    wait_until,
 };
 
 /// The password of the examples' user, and of those without one.
 const PASSWORD: &str = "of the examples";
 
 /// The headings that have an example, each with the test that runs it.
-const EXAMPLES: [&str; 6] = [
+const EXAMPLES: [&str; 9] = [
     "One server",
     "One server with a password",
     "One server with an ACL user",
     "One server behind a Unix socket",
     "One server with TLS",
     "One server with TLS and client certificates",
+    "Sentinel",
+    "Sentinel with logins",
+    "Cluster",
 ];
 
 /// What an example names, and what stands for it here.
@@ -168,4 +172,61 @@ fn one_server_with_tls_and_client_certificates_works_as_written() {
     ];
     let config = example("One server with TLS and client certificates", &ours);
     works(&server.redis, config);
+}
+
+/// The example's Sentinels and master.
+fn watched_by(guarded: &Guarded) -> [Ours; 2] {
+    let all = "sentinel-1.example:26379, sentinel-2.example:26379, sentinel-3.example:26379";
+    [
+        (all, guarded.nodes()),
+        ("= shop\n", format!("= {MASTER}\n")),
+    ]
+}
+
+#[test]
+fn sentinel_works_as_written() {
+    let guarded = Guarded::start();
+    works(
+        &guarded.servers[0],
+        example("Sentinel", &watched_by(&guarded)),
+    );
+}
+
+#[test]
+fn sentinel_with_logins_works_as_written() {
+    let (guarded, folder) = (Guarded::start(), tempfile::tempdir().expect("a folder"));
+    let rights = ["+sentinel|get-master-addr-by-name", "+sentinel|master"];
+    for sentinel in &guarded.sentinels {
+        let user = ["ACL", "SETUSER", "watcher", "on", ">of a watcher"];
+        sentinel.query::<()>(&[&user[..], &rights].concat());
+        let default = ["ACL", "SETUSER", "default", "resetpass", ">of the tests"];
+        sentinel.query::<()>(&default);
+    }
+    admit_user(&guarded.servers[0]);
+    let watcher = folder.path().join("sentinel_password");
+    std::fs::write(&watcher, "of a watcher").expect("a file of ours");
+    let [nodes, _] = watched_by(&guarded);
+    let ours = [
+        nodes,
+        ("master = shop", format!("master = {MASTER}")),
+        password_file(folder.path()),
+        ("/etc/evenkeel/sentinel_password", text(&watcher)),
+    ];
+    works(&guarded.servers[0], example("Sentinel with logins", &ours));
+}
+
+#[test]
+fn cluster_works_as_written() {
+    let cluster = Cluster::start();
+    let nodes = "node-1.example:6379, node-2.example:6379, node-3.example:6379";
+    let config = example("Cluster", &[(nodes, cluster.seeds())]);
+    // Where the two keys of the test are: slot 15495 and slot 3300.
+    let (a, b) = (&cluster.masters[2], &cluster.masters[0]);
+    let origin = Origin::start();
+    a.set("a", "from redis");
+    let app = config.origin(&origin).start();
+    app.wait_for_redis();
+    assert_eq!(app.value("a"), ("from redis".into(), "cache".into()));
+    assert_eq!(app.value("b").1, "primary");
+    wait_until(SOON, "it is written", || b.value("b").is_some());
 }

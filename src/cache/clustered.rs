@@ -18,6 +18,9 @@ use crate::config::{HostPort, RedisAddress};
 
 /// What a round may take, however many nodes do not answer.
 const ROUND_LIMIT: Duration = Duration::from_millis(1500);
+/// After how long with nobody but nodes of an older layout it is taken for that of another cluster.
+/// Longer than a node that is cut off takes to notice (`cluster-node-timeout`, 15 s by default).
+const OLDER_AFTER: Duration = Duration::from_secs(30);
 /// A node that owns nothing is kept for so long after it was last of use.
 const GUEST_KEPT_FOR: Duration = Duration::from_secs(10);
 
@@ -30,6 +33,8 @@ pub(super) struct Clustered {
     guide: Option<Guide>,
     /// What was told last.
     layout: Layout,
+    /// Since when there have been nothing but older layouts.
+    older_since: Option<Instant>,
     /// What was said last of why there is no layout.
     said: Option<Fault>,
     /// It was said that nobody tells us a layout.
@@ -52,14 +57,15 @@ impl Clustered {
             seeds: seeds.to_vec(),
             guide: None,
             layout: Layout::default(),
+            older_since: None,
             said: None,
             is_untold: false,
         }
     }
 
-    /// Asks one node after the other for a layout that is no older than the one in force. When all that
-    /// answer are older and say that their cluster works, it is another cluster now: the latest of these.
-    /// `None`: none of those that answer tells us.
+    /// Asks one node after the other for a layout that is no older than the one in force. When for long
+    /// all that answer were older and said that their cluster works, it is another cluster now: the
+    /// latest of these. `None`: none of those that answer tells us.
     fn ask_around(&mut self) -> Result<Option<(Layout, HostPort)>, Fault> {
         let deadline = Deadline::after(clock::now(), ROUND_LIMIT);
         let mut older: Option<(Layout, HostPort)> = None;
@@ -84,6 +90,7 @@ impl Clustered {
                     let server = guide.server.clone();
                     if layout.epoch >= self.layout.epoch {
                         self.guide = Some(guide);
+                        self.older_since = None;
                         return Ok(Some((layout, server)));
                     }
                     let is_later = older
@@ -100,8 +107,15 @@ impl Clustered {
                 Err(why) => fault = why,
             }
         }
+        let now = clock::now();
         match older {
-            Some(older) => Ok(Some(older)),
+            Some(older) => {
+                let since = *self.older_since.get_or_insert(now);
+                match now.saturating_duration_since(since) >= OLDER_AFTER {
+                    true => Ok(Some(older)),
+                    false => Err(Fault::Refused("what they tell is older".to_owned())),
+                }
+            }
             None if is_untold => Ok(None),
             None => Err(fault),
         }
@@ -159,6 +173,7 @@ impl Clustered {
         for (new, _) in change.replacements() {
             if let Some(node) = self.cache.table().at(&new.to_string()) {
                 node.takes_over(now);
+                node.metrics.redis.failovers.inc();
             }
         }
         self.layout = layout;

@@ -27,6 +27,8 @@ pub enum Fault {
     /// TLS: one of the two sides does not accept the other's certificate, or there are no terms on
     /// which they could speak.
     Tls(String),
+    /// MOVED, ASK, CROSSSLOT: a node of a cluster that was taken for a server of its own.
+    Clustered(String),
     /// READONLY: a replica; a master is elsewhere.
     ReadOnly(String),
     /// Named as the master, and says that it is not.
@@ -86,6 +88,7 @@ impl Fault {
             Self::Protocol(_) => "protocol",
             Self::NotReady(_) => "not-ready",
             Self::Misconfigured(_) => "misconfigured",
+            Self::Clustered(_) => "clustered",
             Self::ReadOnly(_) => "read-only",
             Self::NotMaster(_) => "not-master",
             Self::Tls(_) => "tls",
@@ -127,7 +130,10 @@ impl Fault {
     /// Whether only a person can mend it, so that the breaker opens at once.
     #[must_use]
     pub fn is_misconfiguration(&self) -> bool {
-        matches!(self, Self::Misconfigured(_) | Self::Tls(_))
+        matches!(
+            self,
+            Self::Misconfigured(_) | Self::Tls(_) | Self::Clustered(_)
+        )
     }
 
     /// What to say of the server to that person, and where to look.
@@ -137,6 +143,10 @@ impl Fault {
             Self::Tls(_) => (
                 "is not trusted, or does not trust us",
                 "[redis] ca_file, cert_file, server_name and the certificates",
+            ),
+            Self::Clustered(_) => (
+                "is a node of a cluster",
+                "[redis] mode, which is cluster then",
             ),
             _ => (
                 "refuses us",
@@ -191,6 +201,7 @@ impl Fault {
         match error.code() {
             "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "BUSY" | "TRYAGAIN" => Self::NotReady(text),
             "NOAUTH" | "WRONGPASS" | "NOPERM" => Self::Misconfigured(text),
+            "MOVED" | "ASK" | "CROSSSLOT" => Self::Clustered(text),
             "READONLY" => Self::ReadOnly(text),
             "OOM" | "MISCONF" | "NOREPLICAS" => Self::WriteRefused(text),
             _ => Self::Refused(text),
@@ -209,6 +220,7 @@ impl fmt::Display for Fault {
             Self::NotReady(reply) => write!(f, "not ready: {reply}"),
             Self::Misconfigured(reply) => write!(f, "refused by configuration: {reply}"),
             Self::Tls(why) => write!(f, "TLS: {why}"),
+            Self::Clustered(reply) => write!(f, "not a server of its own: {reply}"),
             Self::ReadOnly(reply) => write!(f, "not a master: {reply}"),
             Self::NotMaster(role) => write!(f, "not a master: its role is {role}"),
             Self::WriteRefused(reply) => write!(f, "write refused: {reply}"),

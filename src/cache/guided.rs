@@ -127,6 +127,7 @@ impl Following {
             None => info!("redis master of {name} is {master}, says sentinel {by}"),
             Some(before) => {
                 node.takes_over(clock::now());
+                node.metrics.redis.failovers.inc();
                 let old = cache.table();
                 let old = old.nodes().first();
                 let (state, _) = old.map_or((State::Open, clock::now()), |old| old.breaker.state());

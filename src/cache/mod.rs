@@ -82,7 +82,7 @@ impl Cache {
                 .nodes()
                 .is_empty()
                 .then(|| "nobody was asked yet".to_owned()),
-            guides: Vec::new(),
+            ..Survey::default()
         };
         Self {
             blueprint,
@@ -102,6 +102,7 @@ impl Cache {
         for node in old.nodes() {
             if !new.nodes().iter().any(|kept| Arc::ptr_eq(kept, node)) {
                 node.retire();
+                self.survey().remember(node);
             }
         }
     }
@@ -111,7 +112,11 @@ impl Cache {
     fn follow(&self, redirect: &Redirect) -> Option<Arc<Node>> {
         let address = redirect.to.to_string();
         let table = self.table();
-        if !redirect.asking {
+        let metrics = &self.blueprint.metrics.redis;
+        if redirect.asking {
+            metrics.asked.inc();
+        } else {
+            metrics.moved.inc();
             self.blueprint.bell.ring();
         }
         let is_owner = |node: &Arc<Node>| {

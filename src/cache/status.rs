@@ -20,6 +20,8 @@ pub struct Status {
     pub nodes: Vec<NodeStatus>,
     /// How many slots have a node that serves them: of a cluster, or all.
     pub slots_covered: usize,
+    /// How often breakers have gone into each state, in the order of [`State::ALL`].
+    pub entered: [u64; State::ALL.len()],
     /// Of those who tell where the nodes are: Sentinels.
     pub guides: Vec<Guide>,
     /// Why it is not known where the nodes are, or not for certain.
@@ -66,6 +68,24 @@ pub struct Survey {
     pub fault: Option<String>,
     /// Whom it asks.
     pub guides: Vec<Guide>,
+    /// How often breakers of nodes that were let go had gone into each state.
+    pub entered_before: [u64; State::ALL.len()],
+}
+
+impl Survey {
+    /// A node is let go.
+    pub(super) fn remember(&mut self, node: &Node) {
+        self.entered_before = add(self.entered_before, node.breaker.entered());
+    }
+}
+
+/// Each figure of one with that of the other.
+fn add<const N: usize>(mut these: [u64; N], those: [u64; N]) -> [u64; N] {
+    these
+        .iter_mut()
+        .zip(those)
+        .for_each(|(this, that)| *this += that);
+    these
 }
 
 /// One who is asked where the nodes are.
@@ -94,10 +114,6 @@ pub struct NodeStatus {
     pub refuses_writes: bool,
     /// Connections: slots made, unused, at most.
     pub connections: (u32, u32, u32),
-    /// What its breaker is called in metrics.
-    pub name: String,
-    /// How often the breaker has gone into each state, in the order of [`State::ALL`].
-    pub entered: [u64; State::ALL.len()],
 }
 
 impl Status {
@@ -145,7 +161,14 @@ impl Cache {
         let nodes = table.nodes().iter().zip(&slots);
         let nodes = nodes.map(|(node, &slots)| node.status(slots, now));
         let survey = self.survey();
+        let entered = table
+            .nodes()
+            .iter()
+            .fold(survey.entered_before, |sum, node| {
+                add(sum, node.breaker.entered())
+            });
         Status {
+            entered,
             mode: self.blueprint.mode,
             breaker_mode: self.blueprint.breaker.mode,
             guides: survey.guides.clone(),
@@ -168,8 +191,6 @@ impl Node {
             last_fault: self.report().last_fault.as_ref().map(Fault::to_string),
             refuses_writes: self.refuses_writes(),
             connections: (made, idle, self.pool.size()),
-            name: self.name.clone(),
-            entered: self.breaker.entered(),
         }
     }
 }

@@ -293,3 +293,60 @@ fn a_cluster_that_closes_when_a_part_is_gone_costs_no_client_an_error() {
     let (victims, others) = loads.stop(undisturbed);
     assert_unharmed(&[&victims, &others], &app.log());
 }
+
+/// The servers are found without a command that finds them.
+#[test]
+fn a_user_that_may_get_and_set_alone_is_served_by_all_nodes() {
+    let (cluster, origin) = (Cluster::start(), Origin::start());
+    cluster.fill(known());
+    let user = [
+        "ACL", "SETUSER", "shop", "on", ">secret", "~*", "+get", "+set",
+    ];
+    cluster.nodes().for_each(|node| node.query::<()>(&user));
+    let app = configured(&cluster)
+        .set("redis", "username", "shop")
+        .environment("EVENKEEL_REDIS_PASSWORD", "secret")
+        .origin(&origin)
+        .without_memory()
+        .start();
+    app.wait_for_redis();
+    let mut client = app.client();
+    for key in known() {
+        let value = client.get(&format!("/api/data/{key}")).value();
+        assert_eq!(
+            value,
+            (Origin::value_of(&key), "cache".to_owned()),
+            "{}",
+            app.log()
+        );
+    }
+    assert_eq!(origin.calls(), 0);
+    assert_eq!(app.log_lines("grant our user"), 1, "{}", app.log());
+    assert_eq!(app.log_lines("ERROR"), 0, "{}", app.log());
+}
+
+#[test]
+fn a_node_of_a_cluster_that_is_taken_for_a_server_is_called_so() {
+    let (cluster, origin) = (Cluster::start(), Origin::start());
+    let app = App::start(&cluster.masters[0], &origin);
+    app.wait_for_outage();
+    assert_eq!(app.value("known-0").1, "primary");
+    assert_eq!(app.log_lines("is a node of a cluster"), 1, "{}", app.log());
+}
+
+#[test]
+fn a_server_that_is_taken_for_a_cluster_is_called_so() {
+    let (redis, origin) = (Redis::start(), Origin::start());
+    let app = App::configured()
+        .set("redis", "mode", "cluster")
+        .set("redis", "nodes", &redis.address().to_string())
+        .origin(&origin)
+        .start();
+    app.wait_for_outage();
+    assert_eq!(app.value("a").1, "primary");
+    wait_until(SOON, "it is said", || {
+        app.log().contains("cluster support disabled")
+    });
+    let_pass(Duration::from_secs(1));
+    assert!(app.log().lines().count() < 10, "{}", app.log());
+}

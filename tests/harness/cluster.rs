@@ -1,8 +1,6 @@
 //! A cluster: masters with a replica each, real processes that were introduced to each other by the
 //! commands that `redis-cli --cluster` would send, and without its waits.
 
-use std::net::SocketAddr;
-
 use evenkeel::cache::slots::{SLOTS, Slot};
 
 use super::{Origin, Redis, SOON, free_address, wait_until};
@@ -134,11 +132,6 @@ impl Cluster {
         }
     }
 
-    /// The master at a place.
-    pub fn address(&self, number: usize) -> SocketAddr {
-        self.masters[number].address()
-    }
-
     /// Moves a slot from one node to another, as `redis-cli --cluster reshard` does.
     pub fn move_slot(&self, slot: usize, from: &Redis, to: &Redis) {
         self.begin_to_move(slot, from, to);
@@ -179,7 +172,8 @@ impl Cluster {
         }
     }
 
-    fn nodes(&self) -> impl Iterator<Item = &Redis> {
+    /// All of them.
+    pub fn nodes(&self) -> impl Iterator<Item = &Redis> {
         self.masters.iter().chain(&self.replicas)
     }
 }
