@@ -163,7 +163,7 @@ impl Clustered {
         let now = clock::now();
         let nodes = self.cache.table();
         self.cache
-            .put_in_force(|old| self.table(old, &owners, slots, now));
+            .put_in_force(|old| self.table(old, &owners, slots.clone(), now));
         let change = Change {
             old: &self.layout,
             new: &layout,

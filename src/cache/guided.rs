@@ -140,7 +140,7 @@ impl Following {
             }
         }
         let node = Arc::new(node);
-        cache.put_in_force(|_| Table::of_one(node));
+        cache.put_in_force(|_| Table::of_one(Arc::clone(&node)));
         Ok(())
     }
 

@@ -92,17 +92,23 @@ impl Cache {
     }
 
     /// From now on what `change` makes of the table says who serves what. Nodes that are not in it any
-    /// more are let go: no connection to them stays open. `change` must not wait for anything.
-    fn put_in_force(&self, change: impl FnOnce(&Table) -> Table) {
-        let (old, new) = {
+    /// more are let go: no connection to them stays open. `change` is called again when somebody else
+    /// has been faster.
+    fn put_in_force(&self, mut change: impl FnMut(&Table) -> Table) {
+        let (old, new) = loop {
+            let old = self.table();
+            let new = Arc::new(change(&old));
             let mut in_force = self.table.write().unwrap_or_else(PoisonError::into_inner);
-            let new = Arc::new(change(&in_force));
-            (std::mem::replace(&mut *in_force, Arc::clone(&new)), new)
+            if Arc::ptr_eq(&in_force, &old) {
+                *in_force = Arc::clone(&new);
+                break (old, new);
+            }
         };
         for node in old.nodes() {
             if !new.nodes().iter().any(|kept| Arc::ptr_eq(kept, node)) {
                 node.retire();
-                self.survey().remember(node);
+                let entered = node.breaker.entered();
+                self.survey().remember(entered);
             }
         }
     }

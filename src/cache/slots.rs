@@ -155,4 +155,21 @@ mod tests {
             assert_eq!(Slot::of(key).number(), slot, "{key:?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_reply_of_a_server_is_a_redirect_or_none(text in "(MOVED|ASK) [0-9]{0,6}[ :]?\\PC{0,20}") {
+            if let Some(redirect) = redirect(&text.replace(['\r', '\n'], " ")) {
+                proptest::prop_assert!(redirect.slot.number() < SLOTS);
+                proptest::prop_assert!(redirect.to.port > 0 && !redirect.to.host.is_empty());
+            }
+        }
+
+        #[test]
+        fn every_key_has_a_slot_and_its_tag_the_same(key in "\\PC{0,30}", tag in "[^{}]{1,10}") {
+            proptest::prop_assert!(Slot::of(&key).number() < SLOTS);
+            let rest = key.replace(['{', '}'], "");
+            proptest::prop_assert_eq!(Slot::of(&format!("{rest}{{{tag}}}{key}")), Slot::of(&tag));
+        }
+    }
 }

@@ -62,7 +62,7 @@ impl Mode {
 }
 
 /// What the topology thread has found out, beside the table.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Survey {
     /// Why it is not known where the nodes are, or not for certain.
     pub fault: Option<String>,
@@ -73,9 +73,9 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// A node is let go.
-    pub(super) fn remember(&mut self, node: &Node) {
-        self.entered_before = add(self.entered_before, node.breaker.entered());
+    /// A node is let go, whose breaker had gone into each state so often.
+    pub(super) fn remember(&mut self, entered: [u64; State::ALL.len()]) {
+        self.entered_before = add(self.entered_before, entered);
     }
 }
 
@@ -160,7 +160,7 @@ impl Cache {
         let slots = table.slots();
         let nodes = table.nodes().iter().zip(&slots);
         let nodes = nodes.map(|(node, &slots)| node.status(slots, now));
-        let survey = self.survey();
+        let survey = self.survey().clone();
         let entered = table
             .nodes()
             .iter()
@@ -171,8 +171,8 @@ impl Cache {
             entered,
             mode: self.blueprint.mode,
             breaker_mode: self.blueprint.breaker.mode,
-            guides: survey.guides.clone(),
-            fault: survey.fault.clone(),
+            guides: survey.guides,
+            fault: survey.fault,
             nodes: nodes.collect(),
             slots_covered: slots.iter().sum(),
         }

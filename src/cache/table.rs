@@ -160,3 +160,91 @@ impl Table {
         (1..).find(is_free).unwrap_or(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::blueprint::Blueprint;
+    use super::*;
+    use crate::clock;
+    use crate::config::{self, HostPort, NO_ENVIRONMENT, RedisAddress};
+    use crate::metrics::Metrics;
+
+    fn nodes(count: u16) -> Vec<Arc<Node>> {
+        let text = "[redis]\nmode = cluster\nnodes = a:1\n[breaker]\nfail_max = 1";
+        let config = config::parse(text, "test.ini", NO_ENVIRONMENT).expect("a configuration");
+        let config = config.config;
+        let metrics = Arc::new(Metrics::new(&config).expect("metrics"));
+        let blueprint = Blueprint::new(&config.redis, &config.breaker, 1, metrics);
+        let node = |number| {
+            let host = "10.0.0.1".to_owned();
+            let address = RedisAddress::Tcp(HostPort {
+                host,
+                port: 1 + number,
+            });
+            Arc::new(Node::new(usize::from(number) + 1, &address, &blueprint))
+        };
+        (0..count).map(node).collect()
+    }
+
+    fn slot(number: u64) -> Slot {
+        Slot::numbered(number).expect("a slot")
+    }
+
+    fn owner(table: &Table, number: u64) -> Option<usize> {
+        table.node(|| slot(number)).map(|node| node.place())
+    }
+
+    /// The first node has the first half of the slots, the second one the rest but for the last.
+    fn halves(nodes: &[Arc<Node>]) -> Table {
+        let mut slots: Vec<_> = (0..SLOTS)
+            .map(|n| Some(u16::from(n >= SLOTS / 2)))
+            .collect();
+        slots[SLOTS - 1] = None;
+        Table::of_slots(nodes[..2].to_vec(), nodes[2..].to_vec(), slots)
+    }
+
+    #[test]
+    fn every_slot_has_its_owner_and_one_that_nobody_serves_has_none() {
+        let nodes = nodes(3);
+        let table = halves(&nodes);
+        assert_eq!(owner(&table, 0), Some(1));
+        assert_eq!(owner(&table, 16_382), Some(2));
+        assert_eq!(owner(&table, 16_383), None);
+        assert_eq!(table.slots(), [8192, 8191, 0]);
+        assert!(table.owns(&nodes[1]) && !table.owns(&nodes[2]));
+        assert_eq!(table.at("10.0.0.1:3").map(|node| node.place()), Some(3));
+        assert_eq!(
+            owner(&Table::of_one(Arc::clone(&nodes[0])), 16_383),
+            Some(1)
+        );
+        assert!(Table::of_none().node(|| slot(0)).is_none());
+    }
+
+    #[test]
+    fn what_a_redirect_teaches_changes_one_slot() {
+        let nodes = nodes(3);
+        let table = halves(&nodes).with_owner(slot(7), &nodes[2]);
+        let owners = [6, 7, 8].map(|number| owner(&table, number));
+        assert_eq!(owners, [Some(1), Some(3), Some(1)]);
+        assert_eq!(table.slots(), [8191, 8191, 1]);
+    }
+
+    #[test]
+    fn slots_of_nodes_that_are_away_and_of_nobody_go_to_the_others() {
+        let nodes = nodes(2);
+        let now = clock::now();
+        let _ = nodes[0].breaker.trip(now);
+        let table = halves(&nodes).with_usable_owners(now);
+        assert_eq!(table.slots(), [0, SLOTS]);
+        let _ = nodes[1].breaker.trip(now);
+        assert_eq!(halves(&nodes).with_usable_owners(now).slots(), [8192, 8191]);
+    }
+
+    #[test]
+    fn a_new_node_has_the_smallest_number_that_is_free() {
+        let nodes = nodes(3);
+        assert_eq!(Table::of_none().free_place(), 1);
+        assert_eq!(halves(&nodes).free_place(), 4);
+        assert_eq!(Table::of_one(Arc::clone(&nodes[1])).free_place(), 1);
+    }
+}

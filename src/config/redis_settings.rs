@@ -166,7 +166,7 @@ static READERS: Setting<Count<usize>> = setting(
     "readers",
     "2",
     Count(1, 64),
-    "Threads that look keys up, each with one MGET at a time.",
+    "Threads that look keys up, each with one MGET at a time; mode = cluster: at least 2.",
 );
 /// Redis serves one command after the other: a longer MGET delays everybody else's.
 static BATCH_MAX: Setting<Count<usize>> =
@@ -176,7 +176,7 @@ static POOL_SIZE: Setting<Count<usize>> = setting(
     "pool_size",
     "0",
     Count(0, 4096),
-    "Connections at most; 0: as many as readers and workers together.",
+    "Connections to a server at most; 0: as many as readers and workers together.",
 );
 /// Old and new instances share one Redis during a migration, so it must match theirs.
 static KEY_PREFIX: Setting<Text> = setting(

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{App, Redis, Report, wait_until};
+use crate::harness::{Redis, Report, wait_until};
 
 mod cluster;
 mod sentinel;
@@ -19,17 +19,12 @@ const USED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Waits until the app asks `server`, which has just been promoted.
 #[track_caller]
-fn wait_until_used(app: &App, server: &Redis, promoted: Instant) {
+fn wait_until_used(server: &Redis, promoted: Instant) {
     let before = server.lookups();
     let left = USED_WITHIN.saturating_sub(promoted.elapsed());
     wait_until(left, "the new master is used", || {
         server.lookups() > before + 20
     });
-    println!(
-        "used {:?} after its promotion: {}",
-        promoted.elapsed(),
-        app.address()
-    );
 }
 
 /// Every answer was right, and no more of them all were slow than one onset may cost.

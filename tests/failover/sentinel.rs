@@ -58,7 +58,7 @@ fn failover(begin: impl Fn(&mut Guarded), end: impl Fn(&mut Guarded)) {
     });
     let promoted = Instant::now();
     let new = guarded.promoted(old).expect("it was a moment ago");
-    wait_until_used(&app, new, promoted);
+    wait_until_used(new, promoted);
     assert_eq!(app.health()["redis"]["master"], new.address().to_string());
     end(&mut guarded);
     // It goes on calling itself a master until the Sentinels have seen that for eight seconds.
@@ -71,7 +71,7 @@ fn failover(begin: impl Fn(&mut Guarded), end: impl Fn(&mut Guarded)) {
     assert_unharmed(&[&report], &app.log());
     assert_eq!(connections_of_app(old), [""; 0]);
     assert_eq!(old.lookups(), asked, "nobody asks it any more");
-    assert!(app.redis_is_up(), "{}", app.health());
+    app.wait_for_redis();
     let said = app.log_lines("redis master of mymaster is now");
     assert_eq!(said, 1, "{}", app.log());
     assert!(app.log().lines().count() < 20, "{}", app.log());
