@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::breaker::State;
 use crate::clock;
 use crate::health::Health;
 use crate::metrics::{Seen, SeenBreaker};
@@ -63,9 +64,18 @@ impl Admin {
         let lookups = &health.lookups;
         let now = clock::now();
         let redis = lookups.cache().status(now);
+        let redis_connections = redis.connections();
+        let redis_takes_writes = !redis.refuses_writes();
+        let used = redis
+            .nodes
+            .iter()
+            .filter(|node| node.state == State::Closed);
+        let redis_nodes = (redis.nodes.len(), used.count());
+        let redis_slots = redis.slots_covered;
+        // One for all nodes: addresses are no labels.
         let of_redis = SeenBreaker {
             name: "redis".to_owned(),
-            state: redis.state,
+            state: redis.worst().map_or(State::Open, |node| node.state),
             entered: redis.entered,
         };
         let sources = lookups.sources();
@@ -87,9 +97,11 @@ impl Admin {
             ],
             in_flight: names.zip(under_way).collect(),
             connections: health.room.taken(),
-            redis_takes_writes: !redis.refuses_writes,
+            redis_takes_writes,
             worker_busy: (health.progress.longest(now).1, health.stuck_after),
-            redis_connections: redis.connections,
+            redis_connections,
+            redis_nodes,
+            redis_slots,
             memory: (
                 memory.entries(),
                 memory.bytes(),

@@ -12,8 +12,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::admin::Admin;
 use crate::cache::Cache;
 use crate::cache::prober::Prober;
+use crate::cache::topology::Topology;
 use crate::clock;
-use crate::config::{Config, Route};
+use crate::config::{Config, Route, Servers};
 use crate::health::{Draining, Health};
 use crate::http::accept::{Acceptor, Door, Room};
 use crate::http::connection::Message;
@@ -30,6 +31,9 @@ use crate::systemd::watchdog::{Watchdog, Watched};
 
 /// Descriptors for everything but clients: Redis, sources, the library, logs.
 const DESCRIPTORS_RESERVED: u64 = 64 + ADMIN_CONNECTIONS_MAX as u64;
+
+/// Masters that a cluster is expected to have.
+const CLUSTER_EXPECTED: usize = 16;
 
 /// Connections of operators at once.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
@@ -85,6 +89,7 @@ pub struct App {
     pipeline: Pipeline,
     admin: Option<AdminDoor>,
     prober: Prober,
+    topology: Option<Topology>,
     watchdog: Option<Watchdog>,
     draining: Arc<Draining>,
     room: Arc<Room>,
@@ -110,16 +115,14 @@ impl App {
         let pipeline = Pipeline::start(
             &lookups,
             &metrics,
-            config.redis.readers,
+            readers(config),
             config.server.workers,
             config.redis.batch_max,
         )?;
         let probe_key = format!("{}evenkeel:probe", config.redis.key_prefix);
-        let prober = Prober::start(
-            Arc::clone(lookups.cache()),
-            config.breaker.probe_interval,
-            probe_key,
-        )?;
+        let cache = lookups.cache();
+        let topology = Topology::start(cache, &config.redis, &probe_key)?;
+        let prober = Prober::start(Arc::clone(cache), config.breaker.probe_interval, probe_key)?;
         let health = Arc::new(Health {
             redis: config.health.redis,
             stuck_after: config.server.request_timeout * 2 + Duration::from_secs(5),
@@ -161,6 +164,7 @@ impl App {
             pipeline,
             admin,
             prober,
+            topology,
             watchdog,
             draining,
             room,
@@ -197,6 +201,7 @@ impl App {
         self.pipeline.end(limit.max(clock::now() + LAST_WRITES));
         let (lost, _) = self.lookups.recovery.len();
         drop(self.prober);
+        drop(self.topology);
         drop(self.watchdog);
         drop(self.admin);
         farewell(&self.metrics, left, lost, began);
@@ -283,7 +288,7 @@ fn lookups(config: &Config, metrics: &Arc<Metrics>) -> Lookups {
     let cache = Cache::new(
         &config.redis,
         &config.breaker,
-        Pipeline::callers(config.redis.readers),
+        Pipeline::callers(readers(config)),
         Arc::clone(metrics),
     );
     Lookups::new(
@@ -293,6 +298,22 @@ fn lookups(config: &Config, metrics: &Arc<Metrics>) -> Lookups {
         Memory::new(&config.memory),
         Arc::clone(metrics),
     )
+}
+
+/// How many readers there are. In a cluster at least two: one node that hangs holds one.
+fn readers(config: &Config) -> usize {
+    match config.redis.servers {
+        Servers::Cluster { .. } => config.redis.readers.max(2),
+        Servers::Single { .. } | Servers::Sentinel { .. } => config.redis.readers,
+    }
+}
+
+/// How many nodes of Redis there may be connections to, for all that is known before one is asked.
+fn nodes(config: &Config) -> usize {
+    match &config.redis.servers {
+        Servers::Cluster { nodes } => nodes.len().max(CLUSTER_EXPECTED),
+        Servers::Single { .. } | Servers::Sentinel { .. } => 1,
+    }
 }
 
 fn sources(config: &Config, metrics: &Arc<Metrics>) -> Vec<GuardedSource> {
@@ -308,8 +329,13 @@ fn sources(config: &Config, metrics: &Arc<Metrics>) -> Vec<GuardedSource> {
 /// not allow that, says so and takes as many connections as it does.
 fn affordable_connections(config: &Config) -> usize {
     let wanted = config.server.max_connections;
-    let others =
-        DESCRIPTORS_RESERVED + 2 * config.server.workers as u64 + config.redis.pool_size as u64;
+    // No node has more connections than there are threads that make calls.
+    let of_a_node = config
+        .redis
+        .pool_size
+        .min(Pipeline::callers(readers(config)));
+    let redis = (of_a_node * nodes(config)) as u64;
+    let others = DESCRIPTORS_RESERVED + 2 * config.server.workers as u64 + redis;
     let needed = wanted as u64 + others;
     let limit = getrlimit(Resource::Nofile);
     let Some(soft) = limit.current.filter(|&soft| soft < needed) else {

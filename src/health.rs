@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::breaker::State;
-use crate::cache;
+use crate::cache::status::{Mode, NodeStatus, Status};
 use crate::clock;
 use crate::config::RedisHealth;
 use crate::http::accept::Room;
@@ -150,7 +150,7 @@ impl Health {
     fn unready_reason(&self) -> Option<&'static str> {
         let (fills, _) = self.lookups.fills.len();
         let is_saturated = self.lookups.reads.len() >= self.queue_max || fills >= self.queue_max;
-        let is_redis_up = || self.lookups.cache().status(clock::now()).state == State::Closed;
+        let is_redis_up = || !self.lookups.cache().status(clock::now()).is_down();
         if self.is_draining() {
             Some("draining")
         } else if is_saturated {
@@ -163,11 +163,12 @@ impl Health {
     }
 
     /// What is not well while it serves all the same.
-    fn degraded_reason(&self, redis: &cache::Status) -> Option<String> {
-        let of_redis = match redis.state {
-            State::Closed if redis.refuses_writes => Some("redis takes no writes".to_owned()),
-            State::Closed => None,
-            State::Open | State::HalfOpen => Some("redis is not usable".to_owned()),
+    fn degraded_reason(&self, redis: &Status) -> Option<String> {
+        let of_redis = match (redis.is_up(), redis.is_down()) {
+            (true, _) if redis.refuses_writes() => Some("redis takes no writes".to_owned()),
+            (true, _) => None,
+            (false, true) => Some("redis is not usable".to_owned()),
+            (false, false) => Some("redis is not usable for some of the keys".to_owned()),
         };
         let sources = self.lookups.sources().iter();
         let of_sources = sources
@@ -180,7 +181,6 @@ impl Health {
     fn everything(&self) -> (u16, Value) {
         let now = clock::now();
         let redis = self.lookups.cache().status(now);
-        let is_up = redis.state == State::Closed;
         let down = self.stuck_reason();
         let down = down.or_else(|| self.unready_reason().map(str::to_owned));
         let degraded = self.degraded_reason(&redis);
@@ -190,14 +190,15 @@ impl Health {
             (None, None) => "ok",
         };
         let is_down = down.is_some();
-        let (slots, unused, size) = redis.connections;
+        let mut redis = redis_json(&redis);
         let (fills_waiting, fetching) = self.lookups.fills.len();
         let sources = self.lookups.sources().iter().zip(&fetching);
         let sources: Vec<_> = sources
             .map(|(source, fetching)| source_json(source, *fetching, now))
             .collect();
         let fetching: usize = fetching.iter().sum();
-        let (waiting_for_recovery, recovery_bytes) = self.lookups.recovery.len();
+        let (entries, bytes) = self.lookups.recovery.len();
+        redis["waiting_to_be_written"] = json!({"entries": entries, "bytes": bytes});
         let (connections, connections_max) = self.room.taken();
         let memory = self.lookups.memory();
         let counts = Outcome::ALL.map(|o| (o.word().to_owned(), self.metrics.answers(o).into()));
@@ -206,20 +207,7 @@ impl Health {
             "reason": down.or(degraded),
             "version": env!("CARGO_PKG_VERSION"),
             "draining": self.is_draining(),
-            "redis": {
-                "status": if is_up { "up" } else { "down" },
-                "address": redis.address,
-                "breaker": redis.state.word(),
-                "breaker_mode": redis.mode.word(),
-                "since_seconds": redis.since.as_secs(),
-                "last_fault": redis.last_fault,
-                "takes_writes": !redis.refuses_writes,
-                "waiting_to_be_written": {
-                    "entries": waiting_for_recovery,
-                    "bytes": recovery_bytes,
-                },
-                "connections": {"open_or_kept": slots, "unused": unused, "max": size},
-            },
+            "redis": redis,
             "queue": {
                 "waiting_for_redis": self.lookups.reads.len(),
                 "waiting_for_source": fills_waiting,
@@ -243,6 +231,62 @@ impl Health {
         });
         (if is_down { 503 } else { 200 }, body)
     }
+}
+
+/// What is known of Redis: on top what concerns it as a whole or its worst node, then each node.
+fn redis_json(redis: &Status) -> Value {
+    let (slots, unused, size) = redis.connections();
+    let worst = redis.worst();
+    let status = match (redis.is_up(), redis.is_down()) {
+        (true, _) => "up",
+        (_, true) => "down",
+        _ => "partly up",
+    };
+    let own_fault = worst.and_then(|node| node.last_fault.as_ref());
+    let mut json = json!({
+        "status": status,
+        "mode": redis.mode.word(),
+        "address": worst.map(|node| &node.address),
+        "breaker": worst.map_or(State::Open, |node| node.state).word(),
+        "breaker_mode": redis.breaker_mode.word(),
+        "since_seconds": worst.map(|node| node.since.as_secs()),
+        "last_fault": own_fault.or(redis.fault.as_ref()),
+        "takes_writes": !redis.refuses_writes(),
+        "connections": {"open_or_kept": slots, "unused": unused, "max": size},
+    });
+    if redis.mode == Mode::Single {
+        return json;
+    }
+    json["topology_fault"] = redis.fault.clone().into();
+    json["nodes"] = redis.nodes.iter().map(node_json).collect();
+    if redis.mode == Mode::Sentinel {
+        json["master"] = json["address"].clone();
+        let sentinels = redis.guides.iter().map(|guide| {
+            let status = if guide.fault.is_none() { "up" } else { "down" };
+            json!({"address": guide.address, "status": status, "last_fault": guide.fault})
+        });
+        json["sentinels"] = sentinels.collect();
+    } else {
+        json["slots_covered"] = redis.slots_covered.into();
+        for (json, node) in json["nodes"]
+            .as_array_mut()
+            .into_iter()
+            .flatten()
+            .zip(&redis.nodes)
+        {
+            json["slots"] = node.slots.into();
+        }
+    }
+    json
+}
+
+fn node_json(node: &NodeStatus) -> Value {
+    json!({
+        "address": node.address,
+        "breaker": node.state.word(),
+        "since_seconds": node.since.as_secs(),
+        "last_fault": node.last_fault,
+    })
 }
 
 fn source_json(source: &GuardedSource, fetching: usize, now: Instant) -> Value {

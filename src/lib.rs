@@ -19,6 +19,7 @@ pub mod breaker;
 pub mod memory;
 pub mod source;
 pub mod resolver;
+pub mod tls;
 pub mod metrics;
 pub mod outage;
 pub mod health;

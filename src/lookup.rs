@@ -9,13 +9,16 @@ use std::time::{Duration, Instant};
 use log::warn;
 
 use crate::cache::Cache;
+use crate::cache::node::Node;
+use crate::cache::slots::Slot;
 use crate::clock::{self, Deadline};
-use crate::config::{Config, Route};
+use crate::config::{Config, Route, Servers};
 use crate::flight::{Flights, Joined, Landed, Target};
 use crate::logging::Seldom;
 use crate::memory::{Memory, Remembered};
 use crate::metrics::Metrics;
 use crate::pipeline::queue::{Lanes, Queue};
+use crate::pipeline::reads::Reads;
 use crate::recovery::Recovery;
 use crate::source::Fetched;
 
@@ -39,6 +42,9 @@ const LIVES_MAX: usize = 1024;
 /// How much longer than the source Redis may take, before it is no help any more.
 const SLOWER_THAN_SOURCE: Duration = Duration::from_millis(75);
 
+/// The lane of what no node of Redis is to be asked for.
+const NO_NODE: usize = 0;
+
 /// Who walks a step: the front must not be held up by large answers, workers may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum On {
@@ -61,7 +67,7 @@ pub struct Lookups {
     /// What is shed is counted, and said now and then.
     said: Seldom,
     /// Lookups that wait for a reader.
-    pub reads: Queue<Lookup>,
+    pub reads: Reads<Lookup>,
     /// Fetches that wait for a filler, in a lane for each source.
     pub fills: Lanes<Fill>,
     /// Values that wait for the writer.
@@ -93,7 +99,7 @@ impl Lookups {
             flights: Flights::default(),
             metrics,
             said: Seldom::default(),
-            reads: Queue::new(config.server.queue),
+            reads: Reads::new(config.server.queue, readers_of_a_node(config)),
             fills: Lanes::new(config.server.queue, config.server.queue_timeout, &lanes),
             writes: Queue::new(WRITES_MAX),
             lives: Queue::new(LIVES_MAX),
@@ -104,10 +110,14 @@ impl Lookups {
     /// Step 3: Redis is not usable. A copy within its ttl keeps the outage from the source;
     /// everything else is fetched.
     pub fn without_redis(&self, lookups: impl IntoIterator<Item = Lookup>, on: On) {
-        let now = clock::now();
-        let mut count = 0;
+        let (now, table) = (clock::now(), self.cache.table());
         for lookup in lookups {
-            count += u64::from(!lookup.is_at_hand);
+            if !lookup.is_at_hand {
+                self.metrics.redis.bypassed.inc();
+                if let Some(node) = table.node(|| self.slot_of(&lookup.target)) {
+                    node.count_bypassed();
+                }
+            }
             match self.recall(&lookup.target) {
                 Some(copy) if self.fresh_while_redis_is_down && copy.is_fresh(now) => {
                     let Target { route, key } = &lookup.target;
@@ -119,9 +129,6 @@ impl Lookups {
                 copy => self.fill(lookup, copy, false, on),
             }
         }
-        if count > 0 {
-            self.cache.count_bypassed(count);
-        }
     }
 
     /// Step 4: what memory can say without the source, else one fetch per key. The first to come puts
@@ -132,7 +139,7 @@ impl Lookups {
         let Target { route, key } = &lookup.target;
         let max_stale = self.routes[*route].max_stale;
         if let Some(copy) = copy.filter(|copy| copy.is_servable_stale(now, max_stale)) {
-            let was_lost = missed && self.was_lost_by_redis(&copy, now);
+            let was_lost = missed && self.was_lost_by_redis(&lookup.target, &copy, now);
             if was_lost {
                 self.keep_for_redis(&lookup.target, &copy);
             }
@@ -204,10 +211,12 @@ impl Lookups {
         let fetched = source.fetch(permit, &target.key, deadline);
         if fetched.is_ok() {
             let usual = self.slowest_source();
-            self.cache.set_patience(usual + SLOWER_THAN_SOURCE);
+            self.cache.limits().set_patience(usual + SLOWER_THAN_SOURCE);
         } else if source.refuses(clock::now()) {
             // Redis is worth waiting for.
-            self.cache.set_patience(self.cache.timeout());
+            self.cache
+                .limits()
+                .set_patience(self.cache.limits().timeout);
         }
         match fetched {
             Ok(Fetched::Value(value)) => self.land(&target, value.into()),
@@ -230,7 +239,7 @@ impl Lookups {
             fetched_at,
             ttl,
         };
-        let writes = self.cache.takes_writes(fetched_at);
+        let writes = self.cache.takes_writes(|| self.slot_of(target), fetched_at);
         let waiters = self.flights.land(target, landed.clone(), writes);
         for (place, lookup) in waiters.into_iter().enumerate() {
             let value = &landed.value;
@@ -290,7 +299,7 @@ impl Lookups {
     ) {
         if on == On::Front && copy.value.len() > FRONT_MAX_BYTES {
             lookup.is_at_hand = true;
-            for lookup in self.reads.put(vec![lookup]) {
+            for lookup in self.reads.put([(NO_NODE, lookup)]) {
                 self.answer(lookup, otherwise);
             }
             return;
@@ -312,16 +321,32 @@ impl Lookups {
     /// waited too long for a reader to be answered in time goes on without Redis, who has waited too
     /// long for a filler or for a fetch is turned away, and a Redis that stalls is given up.
     pub fn watch(&self, now: Instant) {
-        let limit = self.cache.patience_in_queue();
-        let waited = |lookup: &Lookup| now.saturating_duration_since(lookup.arrived);
-        let is_late = |lookup: &Lookup| !lookup.is_at_hand && waited(lookup) >= limit;
+        let table = self.cache.table();
+        let nodes = table.nodes().iter();
+        let limits: Vec<_> = nodes
+            .map(|node| (node.place(), node.patience_in_queue()))
+            .collect();
+        let limit_of = |lane| limits.iter().find(|(place, _)| *place == lane);
+        // Of a node that is gone they go to another one, if they are still in time for it.
+        let usual = self.cache.limits().patience() / 2;
+        let is_late = |lane, lookup: &Lookup| {
+            let limit = limit_of(lane).map_or(usual, |(_, limit)| *limit);
+            !lookup.is_at_hand && has_waited(lookup, now) >= limit
+        };
         let late = self.reads.take_where(is_late);
-        self.cache.watch(late.len(), now);
-        self.without_redis(late, On::Front);
-        if !self.cache.is_usable(now) {
-            let in_vain = self.reads.take_where(|lookup| !lookup.is_at_hand);
-            self.without_redis(in_vain, On::Front);
-        }
+        let late_of = |node: &Node| {
+            late.iter()
+                .filter(|(lane, _)| *lane == node.place())
+                .count()
+        };
+        self.cache.watch(late_of, now);
+        let usable: Vec<usize> = table.usable(now).map(Node::place).collect();
+        let is_in_vain = |lane, lookup: &Lookup| {
+            !lookup.is_at_hand && limit_of(lane).is_some() && !usable.contains(&lane)
+        };
+        let in_vain = self.reads.take_where(is_in_vain);
+        let lookups = late.into_iter().chain(in_vain).map(|(_, lookup)| lookup);
+        self.without_redis(lookups, On::Front);
         let limit = self.queue_timeout;
         let is_late = |fill: &Fill| now.saturating_duration_since(fill.queued_at) >= limit;
         for fill in self.fills.take_while(is_late) {
@@ -330,7 +355,7 @@ impl Lookups {
         let soft_timeout = |target: &Target| self.source_of(target).soft_timeout;
         let overdue = self.flights.overdue(now, soft_timeout);
         self.turn_away(overdue, &Answer::Unavailable, On::Front);
-        if let Some(limit) = now.checked_sub(self.cache.timeout() * 2) {
+        if let Some(limit) = now.checked_sub(self.cache.limits().timeout * 2) {
             self.flights.forget_written(limit);
         }
     }
@@ -409,12 +434,31 @@ impl Lookups {
         self.memory.recall(target.route, &target.key)
     }
 
+    /// Which part of a Redis Cluster holds the key.
+    fn slot_of(&self, target: &Target) -> Slot {
+        Slot::of(&self.full_key(target))
+    }
+
     /// The key in Redis.
     fn full_key<'a>(&self, target: &'a Target) -> Cow<'a, str> {
         match self.routes[target.route].key_prefix.as_str() {
             "" => Cow::Borrowed(&*target.key),
             prefix => Cow::Owned(format!("{prefix}{}", target.key)),
         }
+    }
+}
+
+/// How long a lookup has been under way.
+fn has_waited(lookup: &Lookup, now: Instant) -> Duration {
+    now.saturating_duration_since(lookup.arrived)
+}
+
+/// How many readers one node may hold. In a cluster never all of them: one that hangs must not stand in
+/// the way of the others.
+fn readers_of_a_node(config: &Config) -> usize {
+    match config.redis.servers {
+        Servers::Cluster { .. } => config.redis.readers.saturating_sub(1).max(1),
+        Servers::Single { .. } | Servers::Sentinel { .. } => config.redis.readers,
     }
 }
 

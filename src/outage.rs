@@ -209,8 +209,9 @@ impl Outages {
 }
 
 impl Outage {
+    /// Of one server of it, in a cluster, too.
     fn is_of_redis(&self) -> bool {
-        self.of == REDIS
+        self.of.split(' ').next() == Some(REDIS)
     }
 
     fn lasted(&self, now: Instant) -> Duration {

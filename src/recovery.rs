@@ -10,6 +10,8 @@ use crate::flight::{Landed, Target};
 /// What an entry takes beside its key and value, in bytes: two maps' entries, two counters of each
 /// `Arc`, and what the allocator adds.
 const OVERHEAD_BYTES: u64 = 256;
+/// Values that are looked at in one go for those that are wanted.
+const LOOKED_AT_MAX: usize = 1024;
 /// Redis counts lives in seconds: with less left of it nothing is written.
 const SHORTEST_LIFE: Duration = Duration::from_secs(1);
 
@@ -49,11 +51,7 @@ impl Recovery {
             return 0;
         }
         waiting.remove(&target);
-        waiting.bytes += bytes(&target, &landed);
-        let number = waiting.next;
-        waiting.next += 1;
-        waiting.order.insert(number, target.clone());
-        waiting.entries.insert(target, (number, landed));
+        waiting.push(target, landed);
         let mut dropped = 0;
         while waiting.bytes > self.max_bytes && waiting.pop().is_some() {
             dropped += 1;
@@ -61,23 +59,32 @@ impl Recovery {
         dropped
     }
 
-    /// Takes the oldest values out, up to `count_max` of them and `bytes_max` bytes, but at least one.
-    /// Those whose life is over by `now` are left out, and their number is returned too.
+    /// Takes the oldest values out of those that are `wanted`, up to `count_max` of them and `bytes_max`
+    /// bytes, but at least one. Those whose life is over by `now` are left out, and their number is
+    /// returned too. What is not wanted goes to the end; not all of it is looked at in one go.
     #[must_use]
     pub fn take(
         &self,
         count_max: usize,
         bytes_max: u64,
         now: Instant,
+        wanted: impl Fn(&Target) -> bool,
     ) -> (Vec<(Target, Landed)>, usize) {
         let mut waiting = self.lock();
         let (mut batch, mut expired, mut taken_bytes) = (Vec::new(), 0, 0);
-        while batch.len() < count_max && (batch.is_empty() || taken_bytes < bytes_max) {
+        for _ in 0..waiting.entries.len().min(LOOKED_AT_MAX) {
+            if batch.len() >= count_max || (!batch.is_empty() && taken_bytes >= bytes_max) {
+                break;
+            }
             let Some((target, landed)) = waiting.pop() else {
                 break;
             };
             if landed.life_left(now) < SHORTEST_LIFE {
                 expired += 1;
+                continue;
+            }
+            if !wanted(&target) {
+                waiting.push(target, landed);
                 continue;
             }
             taken_bytes += bytes(&target, &landed);
@@ -110,6 +117,14 @@ impl Recovery {
 }
 
 impl Waiting {
+    fn push(&mut self, target: Target, landed: Landed) {
+        self.bytes += bytes(&target, &landed);
+        let number = self.next;
+        self.next += 1;
+        self.order.insert(number, target.clone());
+        self.entries.insert(target, (number, landed));
+    }
+
     fn pop(&mut self) -> Option<(Target, Landed)> {
         let (_, target) = self.order.pop_first()?;
         let (_, landed) = self.entries.remove(&target)?;
@@ -151,6 +166,10 @@ mod tests {
         }
     }
 
+    fn all(_: &Target) -> bool {
+        true
+    }
+
     fn values(batch: &(Vec<(Target, Landed)>, usize)) -> Vec<&str> {
         batch.0.iter().map(|(_, landed)| &*landed.value).collect()
     }
@@ -166,8 +185,8 @@ mod tests {
         recovery.put(target("c"), landed("c1", now));
         recovery.forget(&target("c"));
         assert_eq!(recovery.len().0, 2);
-        assert_eq!(values(&recovery.take(1, u64::MAX, now)), ["b1"]);
-        assert_eq!(values(&recovery.take(9, u64::MAX, now)), ["a2"]);
+        assert_eq!(values(&recovery.take(1, u64::MAX, now, all)), ["b1"]);
+        assert_eq!(values(&recovery.take(9, u64::MAX, now, all)), ["a2"]);
         assert_eq!(recovery.len(), (0, 0));
         assert!(recovery.is_empty());
     }
@@ -194,7 +213,21 @@ mod tests {
         (0..3).for_each(|n| {
             recovery.put(target(&n.to_string()), landed(&large, later));
         });
-        let batch = recovery.take(9, 1500, later);
+        let batch = recovery.take(9, 1500, later, all);
         assert_eq!((batch.0.len(), batch.1), (2, 1));
+    }
+
+    #[test]
+    fn what_is_not_wanted_waits_on_and_stands_in_nobodys_way() {
+        let now = clock::now();
+        let recovery = Recovery::new(1 << 20);
+        for key in ["a1", "b1", "a2", "b2"] {
+            recovery.put(target(key), landed(key, now));
+        }
+        let is_b = |target: &Target| target.key.starts_with('b');
+        assert_eq!(values(&recovery.take(9, u64::MAX, now, is_b)), ["b1", "b2"]);
+        assert!(recovery.take(9, u64::MAX, now, is_b).0.is_empty());
+        assert_eq!(values(&recovery.take(9, u64::MAX, now, all)), ["a1", "a2"]);
+        assert_eq!(recovery.len(), (0, 0));
     }
 }

@@ -72,6 +72,14 @@ impl HostResolver {
     }
 
     /// As [`new`](Self::new), with another way to look names up.
+    /// The host alone, without the brackets of an IPv6 address.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let whole = self.0.host_and_port.as_str();
+        let host = whole.rsplit_once(':').map_or(whole, |(host, _)| host);
+        host.trim_start_matches('[').trim_end_matches(']')
+    }
+
     fn with_look<F>(host_and_port: String, fresh: Duration, look: F) -> Self
     where
         F: Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,

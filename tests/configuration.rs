@@ -97,6 +97,42 @@ fn every_mistake_is_named_at_once_with_its_line_and_the_nearest_name() {
 }
 
 #[test]
+fn files_for_tls_are_looked_at_and_named() {
+    let text = "[redis]\nurl = rediss://redis.example\nca_file = absent/ca.crt\n\
+                cert_file = test.ini\nkey_file = test.ini\n";
+    let output = check(text, &[]);
+    assert_eq!((output.code, &*output.out), (Some(78), ""));
+    let expected = "\
+test.ini:3: [redis] ca_file = \"absent/ca.crt\": can not be read: No such file or directory (os error 2)
+test.ini:4: [redis] cert_file = \"test.ini\": holds no certificate in PEM
+test.ini:5: [redis] key_file = \"test.ini\": holds no private key in PEM
+";
+    assert_eq!(output.err, expected);
+}
+
+#[test]
+fn keys_of_redis_that_do_not_go_together_are_told_apart() {
+    let text = "[redis]\nmode = cluster\nurl = rediss://me:hunter2@h\nmaster = m\ndb = 2\n\
+                cert_file = x\n";
+    let output = check(text, &[("EVENKEEL_REDIS_SENTINEL_PASSWORD", "hunter2")]);
+    assert_eq!(output.code, Some(78));
+    assert!(!output.err.contains("hunter2"), "{}", output.err);
+    let wanted = [
+        "test.ini:1: [redis] nodes: must be given with mode = cluster",
+        "test.ini:3: [redis] url: belongs to mode = single",
+        "test.ini:4: [redis] master: belongs to mode = sentinel",
+        "test.ini:5: [redis] db: belongs to mode = sentinel; this is mode = cluster: a cluster has",
+        "test.ini:6: [redis] cert_file: is of use with TLS only: write tls = true",
+        "EVENKEEL_REDIS_SENTINEL_PASSWORD: belongs to [redis] mode = sentinel",
+    ];
+    let lines: Vec<_> = output.err.lines().collect();
+    assert_eq!(lines.len(), wanted.len(), "{}", output.err);
+    for (line, begin) in lines.iter().zip(wanted) {
+        assert!(line.starts_with(begin), "{begin}: {}", output.err);
+    }
+}
+
+#[test]
 fn a_wrong_configuration_starts_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("config.ini"), "[server]\nworkers = 0\n").expect("a file");

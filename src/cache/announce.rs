@@ -3,22 +3,19 @@
 
 use log::{debug, error, info, warn};
 
-use super::Cache;
 use super::fault::Fault;
+use super::node::Node;
 use crate::breaker::{State, Transition};
-use crate::outage;
 
-/// What to do where nothing but a person can mend it.
-const ADVICE: &str = "it refuses us: check [redis] url, password_file and the ACL";
-
-impl Cache {
+impl Node {
     /// The breaker has closed.
     pub(super) fn is_back(&self, transition: Transition, how: &str) {
-        self.metrics.outage_ended(outage::REDIS);
+        self.metrics.outage_ended(&self.name);
         {
             let mut report = self.report();
             report.last_fault = None;
             report.misconfiguration_was_said = false;
+            report.reasons_said = 0;
         }
         let from = transition.from.word();
         info!("redis breaker {from} -> closed: {how} ({})", self.address);
@@ -30,20 +27,33 @@ impl Cache {
         let Transition {
             from, to, failures, ..
         } = transition;
-        self.report().is_lost = true;
+        let is_misconfigured = fault.is_misconfiguration();
+        let was_said = {
+            let mut report = self.report();
+            report.is_lost = true;
+            // Another call may have met the same at the same time.
+            is_misconfigured && std::mem::replace(&mut report.misconfiguration_was_said, true)
+        };
         self.pool.discard_all();
-        self.calls.give_up_all();
+        self.give_up_calls();
+        self.bell.ring();
         let change = format!("redis breaker {} -> {}", from.word(), to.word());
         let reason = format!("{when}{fault} ({}", self.address);
         if from != State::Closed {
-            debug!("{change}: {reason})");
-            return self.say_misconfiguration(fault);
+            if is_misconfigured && !was_said {
+                let (complaint, remedy) = fault.for_a_person();
+                error!("{change}: {reason}); it {complaint}: check {remedy}");
+            } else {
+                debug!("{change}: {reason})");
+            }
+            return;
         }
-        self.metrics
-            .outage_began(outage::REDIS, &format!("{when}{fault}"));
-        if fault.is_misconfiguration() {
-            self.report().misconfiguration_was_said = true;
-            error!("{change}: {reason}); serving without it; {ADVICE}");
+        self.forget_bypassed();
+        let cause = format!("{when}{fault}");
+        self.metrics.outage_began(&self.name, &cause);
+        if is_misconfigured && !was_said {
+            let (complaint, remedy) = fault.for_a_person();
+            error!("{change}: {reason}); serving without it; it {complaint}: check {remedy}");
         } else if failures > 0 {
             warn!("{change}: {reason}; {failures} consecutive failures); serving without it");
         } else {
@@ -51,12 +61,15 @@ impl Cache {
         }
     }
 
-    /// Loudly, and once an outage: where credentials or rights are wrong.
-    pub(super) fn say_misconfiguration(&self, fault: &Fault) {
-        if fault.is_misconfiguration()
-            && !std::mem::replace(&mut self.report().misconfiguration_was_said, true)
-        {
-            error!("redis is not usable: {fault} ({}); {ADVICE}", self.address);
+    /// Loudly, and once an outage: nothing but a person can mend it. Whether it has been said now.
+    pub(super) fn say_misconfiguration(&self, fault: &Fault) -> bool {
+        let is_news = fault.is_misconfiguration()
+            && !std::mem::replace(&mut self.report().misconfiguration_was_said, true);
+        if is_news {
+            let (complaint, remedy) = fault.for_a_person();
+            let address = &self.address;
+            error!("redis is not usable: {fault} ({address}); it {complaint}: check {remedy}");
         }
+        is_news
     }
 }

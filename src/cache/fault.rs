@@ -24,8 +24,15 @@ pub enum Fault {
     NotReady(String),
     /// Credentials or rights are wrong: NOAUTH, WRONGPASS, NOPERM and what AUTH or SELECT refused.
     Misconfigured(String),
+    /// TLS: one of the two sides does not accept the other's certificate, or there are no terms on
+    /// which they could speak.
+    Tls(String),
+    /// MOVED, ASK, CROSSSLOT: a node of a cluster that was taken for a server of its own.
+    Clustered(String),
     /// READONLY: a replica; a master is elsewhere.
     ReadOnly(String),
+    /// Named as the master, and says that it is not.
+    NotMaster(String),
     /// OOM, MISCONF, NOREPLICAS: writes are refused, reads go on.
     WriteRefused(String),
     /// Any other error reply. WRONGTYPE is not among them: it is a miss.
@@ -49,7 +56,9 @@ pub enum Step {
     Resolve,
     /// TCP or Unix connect.
     Connect,
-    /// AUTH and SELECT.
+    /// That of TLS.
+    TlsHandshake,
+    /// HELLO, AUTH and SELECT.
     Handshake,
     /// A command and its reply.
     Reply,
@@ -60,6 +69,7 @@ impl Step {
         match self {
             Self::Resolve => "name resolution",
             Self::Connect => "connect",
+            Self::TlsHandshake => "TLS handshake",
             Self::Handshake => "handshake",
             Self::Reply => "reply",
         }
@@ -78,7 +88,10 @@ impl Fault {
             Self::Protocol(_) => "protocol",
             Self::NotReady(_) => "not-ready",
             Self::Misconfigured(_) => "misconfigured",
+            Self::Clustered(_) => "clustered",
             Self::ReadOnly(_) => "read-only",
+            Self::NotMaster(_) => "not-master",
+            Self::Tls(_) => "tls",
             Self::WriteRefused(_) => "write-refused",
             Self::Refused(_) => "refused",
             Self::NoConnection => "no-connection",
@@ -117,7 +130,35 @@ impl Fault {
     /// Whether only a person can mend it, so that the breaker opens at once.
     #[must_use]
     pub fn is_misconfiguration(&self) -> bool {
-        matches!(self, Self::Misconfigured(_))
+        matches!(
+            self,
+            Self::Misconfigured(_) | Self::Tls(_) | Self::Clustered(_)
+        )
+    }
+
+    /// What to say of the server to that person, and where to look.
+    #[must_use]
+    pub fn for_a_person(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Tls(_) => (
+                "is not trusted, or does not trust us",
+                "[redis] ca_file, cert_file, server_name and the certificates",
+            ),
+            Self::Clustered(_) => (
+                "is a node of a cluster",
+                "[redis] mode, which is cluster then",
+            ),
+            _ => (
+                "refuses us",
+                "[redis] url, username, password_file and the ACL",
+            ),
+        }
+    }
+
+    /// A server that calls itself `role`.
+    #[must_use]
+    pub fn not_master(role: &str) -> Self {
+        Self::NotMaster(printable(role))
     }
 
     /// Whether it tells more than `before` did: that it still hangs or is as slow as it was does not.
@@ -137,7 +178,6 @@ impl Fault {
         match error.kind() {
             // SO_RCVTIMEO shows as EAGAIN.
             Kind::WouldBlock | Kind::TimedOut => Self::TimedOut(step),
-            Kind::FileTooLarge => Self::TooLarge,
             _ if step == Step::Connect => Self::Unreachable(error.to_string()),
             Kind::UnexpectedEof => Self::Closed("closed by the server".to_owned()),
             _ => Self::Closed(error.to_string()),
@@ -161,6 +201,7 @@ impl Fault {
         match error.code() {
             "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "BUSY" | "TRYAGAIN" => Self::NotReady(text),
             "NOAUTH" | "WRONGPASS" | "NOPERM" => Self::Misconfigured(text),
+            "MOVED" | "ASK" | "CROSSSLOT" => Self::Clustered(text),
             "READONLY" => Self::ReadOnly(text),
             "OOM" | "MISCONF" | "NOREPLICAS" => Self::WriteRefused(text),
             _ => Self::Refused(text),
@@ -178,7 +219,10 @@ impl fmt::Display for Fault {
             Self::Protocol(why) => write!(f, "protocol error: {why}"),
             Self::NotReady(reply) => write!(f, "not ready: {reply}"),
             Self::Misconfigured(reply) => write!(f, "refused by configuration: {reply}"),
+            Self::Tls(why) => write!(f, "TLS: {why}"),
+            Self::Clustered(reply) => write!(f, "not a server of its own: {reply}"),
             Self::ReadOnly(reply) => write!(f, "not a master: {reply}"),
+            Self::NotMaster(role) => write!(f, "not a master: its role is {role}"),
             Self::WriteRefused(reply) => write!(f, "write refused: {reply}"),
             Self::Refused(reply) => write!(f, "refused: {reply}"),
             Self::NoConnection => write!(f, "all connections of the pool are in use"),
@@ -196,17 +240,43 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// What came from outside, fit for a log line: what is not plain ASCII is escaped, and it is cut at 200
+/// Whether the server, or a proxy before it, does not know the command: it may be too old for it, or
+/// have it renamed or switched off.
+#[must_use]
+pub fn is_unknown_command(error: &ServerError) -> bool {
+    let details = error.details().unwrap_or_default();
+    let begins = |with: &str| {
+        let begin = details.get(..with.len());
+        begin.is_some_and(|begin| begin.eq_ignore_ascii_case(with))
+    };
+    error.code() == "ERR" && (begins("unknown command") || begins("unsupported command"))
+}
+
+/// Whether a command may be left out: it is not known, or we are not allowed to use it.
+#[must_use]
+pub fn is_out_of_reach(error: &ServerError) -> bool {
+    error.code() == "NOPERM" || is_unknown_command(error)
+}
+
+/// Whether NOPERM is about a key and not about the command: "... to access a key" or, before
+/// Redis 7, "... to access one of the keys".
+#[must_use]
+pub fn is_about_a_key(error: &ServerError) -> bool {
+    let details = error.details().unwrap_or_default();
+    details.contains("access a key") || details.contains("of the keys")
+}
+
+/// What came from outside, fit for a log line: escaped where it is not plain text, and cut at 200
 /// characters.
-fn printable(text: &str) -> String {
-    let mut printable = String::new();
+pub(super) fn printable(text: &str) -> String {
+    let mut shown = String::new();
     for c in text.chars().take(200) {
         match c {
-            ' '..='~' => printable.push(c),
-            _ => printable.extend(c.escape_default()),
+            ' '..='~' if c != '\\' => shown.push(c),
+            _ => shown.extend(c.escape_default()),
         }
     }
-    printable
+    shown
 }
 
 #[cfg(test)]

@@ -2,23 +2,18 @@
 //! The redis crate packs the commands and parses the replies; the socket is ours, since the crate's
 //! own time-outs hold per read and per reply of the handshake, not for the whole (FACTS).
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io::{self, Read};
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use redis::{Cmd, Parser, Value};
-use rustix::net::RecvFlags;
-use socket2::{Domain, SockAddr, SockRef, Type};
 
 use super::fault::{Fault, Step};
+pub use super::handshake::Handshake;
+use super::role;
+pub use super::socket::{Endpoint, Socket};
+use super::tls::Session;
 use crate::clock::{self, Deadline};
-use crate::resolver::{HostResolver, ResolveError};
 
 /// Bytes of all replies to one call: what it may cost in memory before it is given up.
 pub const REPLY_MAX_BYTES: u64 = 16 * 1024 * 1024;
@@ -30,124 +25,19 @@ const RECEIVE_BYTES: usize = 64 * 1024;
 /// is not the server's fault.
 const REPLY_LARGE_BYTES: u64 = 1024 * 1024;
 
-/// Where to connect to.
-#[derive(Debug)]
-pub enum Endpoint {
-    /// A host name or address, resolved at every connect.
-    Tcp(HostResolver),
-    /// A socket in the file system.
-    Unix(Box<Path>),
-}
-
-/// What a new connection says before anything else.
-#[derive(Clone, Default)]
-pub struct Handshake {
-    /// ACL user, for servers that know users.
-    pub username: Option<String>,
-    /// Password, for AUTH.
-    pub password: Option<String>,
-    /// Database, for SELECT.
-    pub db: i64,
-}
-
-/// The socket, shared with whoever may have to end a call from outside.
-#[derive(Debug)]
-pub struct Socket {
-    stream: Stream,
-    /// Bytes received so far: whether a reply is coming in.
-    received_bytes: AtomicU64,
-}
-
-#[derive(Debug)]
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl From<TcpStream> for Socket {
-    fn from(stream: TcpStream) -> Self {
-        let received_bytes = AtomicU64::new(0);
-        Self {
-            stream: Stream::Tcp(stream),
-            received_bytes,
-        }
-    }
-}
-
-impl From<UnixStream> for Socket {
-    fn from(stream: UnixStream) -> Self {
-        let received_bytes = AtomicU64::new(0);
-        Self {
-            stream: Stream::Unix(stream),
-            received_bytes,
-        }
-    }
-}
-
-impl Socket {
-    /// Bytes received so far.
-    #[must_use]
-    pub fn received_bytes(&self) -> u64 {
-        self.received_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Ends the connection now: a thread that waits for its reply wakes up at once.
-    pub fn shut_down(&self) {
-        // An error means that it has ended already.
-        let _ = match &self.stream {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Both),
-        };
-    }
-
-    fn set_read_timeout(&self, limit: Duration) -> io::Result<()> {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.set_read_timeout(Some(limit)),
-            Stream::Unix(stream) => stream.set_read_timeout(Some(limit)),
-        }
-    }
-
-    fn set_write_timeout(&self, limit: Duration) -> io::Result<()> {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.set_write_timeout(Some(limit)),
-            Stream::Unix(stream) => stream.set_write_timeout(Some(limit)),
-        }
-    }
-
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = match &self.stream {
-            Stream::Tcp(stream) => (&mut &*stream).read(buffer),
-            Stream::Unix(stream) => (&mut &*stream).read(buffer),
-        }?;
-        self.received_bytes
-            .fetch_add(count as u64, Ordering::Relaxed);
-        Ok(count)
-    }
-
-    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match &self.stream {
-            Stream::Tcp(stream) => (&mut &*stream).write(bytes),
-            Stream::Unix(stream) => (&mut &*stream).write(bytes),
-        }
-    }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.as_fd(),
-            Stream::Unix(stream) => stream.as_fd(),
-        }
-    }
-}
-
 /// An open connection.
 pub struct Link {
-    socket: Arc<Socket>,
-    /// What a read from the socket brings, for the parser to take in its own smaller pieces.
+    wire: Wire,
+    /// What a read from the wire brings, for the parser to take in its own smaller pieces.
     received: Vec<u8>,
     /// A call is under way, or one did not end well: the next reply may not be ours.
     broken: bool,
+}
+
+/// The bytes to and from the server, encrypted or not.
+struct Wire {
+    socket: Arc<Socket>,
+    session: Option<Box<Session>>,
 }
 
 impl Link {
@@ -162,20 +52,31 @@ impl Link {
         deadline: Deadline,
         on_socket: impl FnMut(&Arc<Socket>) -> bool,
     ) -> Result<Self, Fault> {
-        let socket = connect(endpoint, deadline, on_socket)?;
+        let socket = Socket::connect(endpoint, deadline, on_socket)?;
+        let session = match (endpoint, &handshake.tls) {
+            (Endpoint::Tcp(resolver), Some(tls)) => {
+                let mut session = Box::new(tls.session(resolver.host())?);
+                session.shake_hands(&socket, deadline)?;
+                Some(session)
+            }
+            _ => None,
+        };
         let mut link = Self {
-            socket,
+            wire: Wire { socket, session },
             received: vec![0; RECEIVE_BYTES],
             broken: false,
         };
-        link.shake_hands(handshake, deadline)?;
+        handshake.shake(&mut link, deadline)?;
+        if handshake.is_with_master {
+            role::check(&mut link, deadline)?;
+        }
         Ok(link)
     }
 
     /// The socket, for [`Socket::shut_down`] from outside.
     #[must_use]
     pub fn socket(&self) -> &Arc<Socket> {
-        &self.socket
+        &self.wire.socket
     }
 
     /// Sends `commands` in one go and reads a reply to each by `deadline`, `max_bytes` in all. Error
@@ -189,218 +90,157 @@ impl Link {
         max_bytes: u64,
         deadline: Deadline,
     ) -> Result<Vec<Value>, Fault> {
-        self.exchange(commands, max_bytes, deadline, Step::Reply)
+        self.send(commands, deadline, Step::Reply)?;
+        self.receive(commands.len(), max_bytes, deadline, Step::Reply)
     }
 
     /// Whether it can be used for another call: no call ended badly on it, and the server has
-    /// neither closed it nor sent anything unasked. Costs one system call and waits for nothing.
+    /// neither closed it nor sent anything unasked. Waits for nothing.
     #[must_use]
-    pub fn is_usable(&self) -> bool {
-        let mut byte = [0_u8; 1];
-        let peek = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        !self.broken
-            && matches!(
-                rustix::net::recv(&self.socket, &mut byte, peek),
-                Err(rustix::io::Errno::AGAIN)
-            )
+    pub fn is_usable(&mut self) -> bool {
+        !self.broken && self.wire.is_quiet()
     }
 
-    fn shake_hands(&mut self, handshake: &Handshake, deadline: Deadline) -> Result<(), Fault> {
-        let mut commands = Vec::new();
-        if let Some(password) = &handshake.password {
-            let mut auth = redis::cmd("AUTH");
-            if let Some(username) = &handshake.username {
-                auth.arg(username);
-            }
-            auth.arg(password);
-            commands.push(auth);
-        }
-        if handshake.db != 0 {
-            let mut select = redis::cmd("SELECT");
-            select.arg(handshake.db);
-            commands.push(select);
-        }
-        if commands.is_empty() {
-            return Ok(());
-        }
-        for reply in self.exchange(&commands, REPLY_MAX_BYTES, deadline, Step::Handshake)? {
-            match reply {
-                Value::Okay => {}
-                Value::ServerError(error) => return Err(refused_handshake(&error)),
-                _ => return Err(Fault::Protocol("AUTH or SELECT not answered OK".to_owned())),
-            }
-        }
-        Ok(())
-    }
-
-    fn exchange(
+    /// [`Self::call`], with the step that a time-out is put down to.
+    pub(super) fn exchange(
         &mut self,
         commands: &[Cmd],
-        max_bytes: u64,
         deadline: Deadline,
         step: Step,
     ) -> Result<Vec<Value>, Fault> {
+        self.send(commands, deadline, step)?;
+        self.receive(commands.len(), REPLY_MAX_BYTES, deadline, step)
+    }
+
+    /// The first half of a call, for whoever has more than one server to ask at once.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub fn send(&mut self, commands: &[Cmd], deadline: Deadline, step: Step) -> Result<(), Fault> {
         // Broken until the last reply is in: an early return or a panic leaves it so.
         self.broken = true;
         let mut packed = Vec::new();
         for command in commands {
             command.write_packed_command(&mut packed);
         }
-        write_all(&self.socket, &packed, deadline).map_err(|e| Fault::from_io(&e, step))?;
-        let mut replies = Vec::with_capacity(commands.len());
+        self.wire.send_all(&packed, deadline, step)
+    }
+
+    /// The second half: a reply to each of the `count` commands that were sent, `max_bytes` in all.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub fn receive(
+        &mut self,
+        count: usize,
+        max_bytes: u64,
+        deadline: Deadline,
+        step: Step,
+    ) -> Result<Vec<Value>, Fault> {
+        let mut replies = Vec::with_capacity(count);
         let mut reader = ReplyReader {
-            socket: &self.socket,
+            wire: &mut self.wire,
             received: &mut self.received,
             unread: 0..0,
             deadline,
+            step,
+            max_bytes,
             bytes_left: max_bytes,
-            error: None,
+            fault: None,
         };
         // A new parser for every call: what a server sends beyond the replies goes with it, and can
         // never be taken for the reply to the next call.
         let mut parser = Parser::new();
-        for _ in commands {
+        while replies.len() < count {
             match parser.parse_value(&mut reader) {
-                Ok(reply) => replies.push(reply),
-                // The parser hides the error of the socket in its own.
-                Err(_) => {
-                    let received = max_bytes - reader.bytes_left;
-                    return Err(match reader.error {
-                        Some(_)
-                            if received >= REPLY_LARGE_BYTES && deadline.passed(clock::now()) =>
-                        {
-                            Fault::TooLarge
-                        }
-                        Some(error) => Fault::from_io(&error, step),
-                        None => Fault::Protocol("not a Redis reply".to_owned()),
-                    });
-                }
+                Ok(reply) => replies.extend(awaited(reply)),
+                // The parser hides the fault of the wire in its own error.
+                Err(_) => return Err(reader.into_fault()),
             }
         }
-        self.broken = false;
+        self.broken = !is_at_end(&mut parser, &reader.received[reader.unread.clone()]);
         Ok(replies)
     }
 }
 
-/// What AUTH or SELECT refused is a matter of configuration, but for a server that is not ready.
-fn refused_handshake(error: &redis::ServerError) -> Fault {
-    match Fault::from_reply(error) {
-        // Without the code, a server of before ACLs says "ERR invalid password".
-        Fault::Refused(reply) if !reply.contains("max number of clients") => {
-            Fault::Misconfigured(reply)
-        }
-        other => other,
+/// The reply itself, without what RESP3 may say about it; nothing for a push, which answers nobody.
+fn awaited(reply: Value) -> Option<Value> {
+    match reply {
+        Value::Push { .. } => None,
+        Value::Attribute { data, .. } => awaited(*data),
+        reply => Some(reply),
     }
 }
 
-fn connect(
-    endpoint: &Endpoint,
-    deadline: Deadline,
-    mut on_socket: impl FnMut(&Arc<Socket>) -> bool,
-) -> Result<Arc<Socket>, Fault> {
-    match endpoint {
-        Endpoint::Tcp(resolver) => {
-            let mut fault = Fault::Unresolved("the name has no address".to_owned());
-            let addresses = resolver.addresses(deadline.left(clock::now()));
-            let addresses = addresses.map_err(|error| match error {
-                ResolveError::TimedOut => Fault::TimedOut(Step::Resolve),
-                ResolveError::Failed(why) => Fault::Unresolved(why),
-            })?;
-            let class = |error: io::Error| Fault::from_io(&error, Step::Connect);
-            for (place, address) in addresses.iter().enumerate() {
-                // One that hangs leaves their share to the others.
-                let shares = (addresses.len() - place) as u32;
-                let limit = time_left(deadline).map_err(class)? / shares;
-                match connect_tcp(*address, limit, &mut on_socket) {
-                    Err(Fault::GivenUp) => return Err(Fault::GivenUp),
-                    Err(next) => fault = next,
-                    connected => return connected,
-                }
-            }
-            Err(fault)
-        }
-        Endpoint::Unix(path) => {
-            let socket = connect_unix(path, deadline);
-            let socket = socket.map_err(|error| Fault::from_io(&error, Step::Connect))?;
-            match on_socket(&socket) {
-                true => Ok(socket),
-                false => Err(Fault::GivenUp),
-            }
+/// Whether nothing has come beyond the replies but whole pushes: half a one would be taken for the
+/// beginning of the next reply. The parser does not tell how much it holds, so it is given a mark to
+/// find behind what is there.
+fn is_at_end(parser: &mut Parser, unread: &[u8]) -> bool {
+    let mark = &b"+evenkeel: no more\r\n"[..];
+    let mut rest = unread.chain(mark);
+    loop {
+        match parser.parse_value(&mut rest) {
+            Ok(Value::Push { .. }) => {}
+            Ok(Value::SimpleString(text)) => return text == "evenkeel: no more",
+            _ => return false,
         }
     }
 }
 
-fn connect_tcp(
-    address: SocketAddr,
-    limit: Duration,
-    on_socket: &mut impl FnMut(&Arc<Socket>) -> bool,
-) -> Result<Arc<Socket>, Fault> {
-    let class = |error: io::Error| Fault::from_io(&error, Step::Connect);
-    let stream = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None);
-    let socket = Arc::new(Socket::from(TcpStream::from(stream.map_err(class)?)));
-    if !on_socket(&socket) {
-        return Err(Fault::GivenUp);
-    }
-    let stream = SockRef::from(&*socket);
-    stream
-        .connect_timeout(&address.into(), limit)
-        .map_err(class)?;
-    // Without it small commands wait for the acknowledgement of earlier ones.
-    let _ = stream.set_tcp_nodelay(true);
-    Ok(Arc::clone(&socket))
-}
-
-/// Connecting to a Unix socket waits only where the backlog is full; the time-out for writes holds for
-/// that too (unix(7) does not say so; Linux does it).
-fn connect_unix(path: &Path, deadline: Deadline) -> io::Result<Arc<Socket>> {
-    let stream = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    stream.set_write_timeout(Some(time_left(deadline)?))?;
-    stream.connect(&SockAddr::unix(path)?)?;
-    Ok(Arc::new(Socket::from(UnixStream::from(stream))))
-}
-
-fn write_all(socket: &Socket, mut bytes: &[u8], deadline: Deadline) -> io::Result<()> {
-    while !bytes.is_empty() {
-        socket.set_write_timeout(time_left(deadline)?)?;
-        match socket.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => bytes = &bytes[written..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+impl Wire {
+    fn send_all(&mut self, bytes: &[u8], deadline: Deadline, step: Step) -> Result<(), Fault> {
+        let Self { socket, session } = self;
+        match session {
+            Some(session) => session.send_all(socket, bytes, deadline, step),
+            None => socket
+                .send_all(bytes, deadline)
+                .map_err(|error| Fault::from_io(&error, step)),
         }
     }
-    Ok(())
-}
 
-/// What is left until `deadline`, or the error of having none.
-fn time_left(deadline: Deadline) -> io::Result<Duration> {
-    let left = deadline.left(clock::now());
-    if left.is_zero() {
-        return Err(io::ErrorKind::TimedOut.into());
+    fn receive(
+        &mut self,
+        buffer: &mut [u8],
+        deadline: Deadline,
+        step: Step,
+    ) -> Result<usize, Fault> {
+        let Self { socket, session } = self;
+        match session {
+            Some(session) => session.receive(socket, buffer, deadline, step),
+            None => socket
+                .receive(buffer, deadline)
+                .map_err(|error| Fault::from_io(&error, step)),
+        }
     }
-    // The kernel counts in microseconds, and zero would mean for ever.
-    Ok(left.max(Duration::from_micros(1)))
+
+    fn is_quiet(&mut self) -> bool {
+        match &mut self.session {
+            Some(session) => session.is_quiet(&self.socket),
+            None => self.socket.is_quiet(),
+        }
+    }
 }
 
 /// Reads replies until the deadline, however slowly the bytes come, and not beyond the limit.
 struct ReplyReader<'a> {
-    socket: &'a Socket,
+    wire: &'a mut Wire,
     received: &'a mut [u8],
     /// The part of `received` that the parser has not taken yet.
     unread: Range<usize>,
     deadline: Deadline,
+    step: Step,
+    max_bytes: u64,
     bytes_left: u64,
     /// What ended it, where it was not the parser.
-    error: Option<io::Error>,
+    fault: Option<Fault>,
 }
 
 impl Read for ReplyReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.unread.is_empty() {
-            self.receive().map_err(|error| {
-                let kind = error.kind();
-                self.error = Some(error);
-                io::Error::from(kind)
+            self.receive().map_err(|fault| {
+                self.fault = Some(fault);
+                io::Error::from(io::ErrorKind::Other)
             })?;
         }
         let count = buffer.len().min(self.unread.len());
@@ -412,35 +252,41 @@ impl Read for ReplyReader<'_> {
 }
 
 impl ReplyReader<'_> {
-    fn receive(&mut self) -> io::Result<()> {
+    fn receive(&mut self) -> Result<(), Fault> {
         if self.bytes_left == 0 {
-            return Err(io::ErrorKind::FileTooLarge.into());
+            return Err(Fault::TooLarge);
         }
-        let count = loop {
-            self.socket.set_read_timeout(time_left(self.deadline)?)?;
-            match self.socket.read(self.received) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break read?,
-            }
-        };
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        let count = self.wire.receive(self.received, self.deadline, self.step)?;
         self.bytes_left = self.bytes_left.saturating_sub(count as u64);
         self.unread = 0..count;
         Ok(())
+    }
+
+    /// Why a reply could not be read.
+    fn into_fault(self) -> Fault {
+        let received = self.max_bytes - self.bytes_left;
+        let is_late = self.deadline.passed(clock::now());
+        match self.fault {
+            Some(_) if received >= REPLY_LARGE_BYTES && is_late => Fault::TooLarge,
+            Some(fault) => fault,
+            None => Fault::Protocol("not a Redis reply".to_owned()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::net::TcpListener;
     use std::thread;
+    use std::time::Duration;
 
     use super::*;
+    use crate::config::{Login, Protocol};
+    use crate::resolver::HostResolver;
 
     /// A server that reads each request and sends the next of `replies`, and then closes.
-    fn link_to(replies: &'static [&'static [u8]]) -> Link {
+    fn link_to(replies: Vec<&'static [u8]>) -> Link {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         thread::spawn(move || {
@@ -451,7 +297,8 @@ mod tests {
             }
         });
         let endpoint = Endpoint::Tcp(HostResolver::new(address, Duration::ZERO));
-        Link::open(&endpoint, &Handshake::default(), soon(), |_| true).expect("a link")
+        let handshake = Handshake::new(None, Protocol::Resp2, Login::Nobody, 0);
+        Link::open(&endpoint, &handshake, soon(), |_| true).expect("a link")
     }
 
     fn soon() -> Deadline {
@@ -466,24 +313,37 @@ mod tests {
 
     #[test]
     fn what_comes_beyond_a_reply_is_never_the_next_one() {
-        let mut link = link_to(&[b"$1\r\na\r\n$1\r\na\r\n", b"$1\r\nb\r\n"]);
+        for beyond in [&b"$1\r\na\r\n$1\r\na\r\n"[..], b"$1\r\na\r\n>2\r\n$1"] {
+            let mut link = link_to(vec![beyond, b"$1\r\nb\r\n"]);
+            assert_eq!(get(&mut link), Ok(vec![Value::BulkString(b"a".to_vec())]));
+            assert!(!link.is_usable());
+        }
+    }
+
+    #[test]
+    fn a_push_answers_nobody_and_harms_nothing() {
+        let push = ">2\r\n$7\r\nmessage\r\n$1\r\nx\r\n";
+        let attribute = "|1\r\n+ttl\r\n:3600\r\n";
+        let reply = format!("{push}{push}{attribute}$1\r\na\r\n{push}").leak();
+        let mut link = link_to(vec![reply.as_bytes(), b"$1\r\nb\r\n"]);
         assert_eq!(get(&mut link), Ok(vec![Value::BulkString(b"a".to_vec())]));
+        assert!(link.is_usable());
         assert_eq!(get(&mut link), Ok(vec![Value::BulkString(b"b".to_vec())]));
     }
 
     #[test]
     fn garbage_and_half_a_reply_break_the_link() {
-        let mut garbage = link_to(&[b"HTTP/1.1 400 Bad Request\r\n\r\n"]);
+        let mut garbage = link_to(vec![b"HTTP/1.1 400 Bad Request\r\n\r\n"]);
         assert!(matches!(get(&mut garbage), Err(Fault::Protocol(_))));
         assert!(!garbage.is_usable());
-        let mut half = link_to(&[b"$10\r\nabc"]);
+        let mut half = link_to(vec![b"$10\r\nabc"]);
         assert!(matches!(get(&mut half), Err(Fault::Closed(_))));
         assert!(!half.is_usable());
     }
 
     #[test]
     fn a_call_ends_at_its_deadline_and_the_link_with_it() {
-        let mut link = link_to(&[b"$10\r\nabc", b""]);
+        let mut link = link_to(vec![b"$10\r\nabc", b""]);
         let deadline = Deadline::after(clock::now(), Duration::from_millis(50));
         let reply = link.call(&[redis::cmd("PING")], REPLY_MAX_BYTES, deadline);
         assert_eq!(reply, Err(Fault::TimedOut(Step::Reply)));

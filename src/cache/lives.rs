@@ -7,7 +7,10 @@ use redis::Value;
 
 use super::fault::Fault;
 use super::link::REPLY_MAX_BYTES;
-use super::write::Entry;
+use super::node::{Node, Reply, Terms};
+use super::parts::Parts;
+use super::slots::Slot;
+use super::write::{Entry, Written};
 use super::{Cache, Unusable};
 use crate::clock::{self, Deadline};
 use crate::metrics::RedisOp;
@@ -26,22 +29,83 @@ pub enum Life {
 }
 
 impl Cache {
-    /// The lives of `keys`, asked in one go on behalf of thread `caller`.
-    ///
-    /// # Errors
-    /// [`Unusable`] when Redis is not to be asked or the call failed.
-    pub fn lives(
+    /// The lives of `keys`, asked on behalf of thread `caller`, each node's in one go. None: its node
+    /// is not to be asked, or the call failed.
+    pub fn lives(&self, caller: usize, keys: &[&str], deadline: Deadline) -> Vec<Option<Life>> {
+        let mut lives = vec![None; keys.len()];
+        let (mut parts, _) = Parts::of(self, 0..keys.len(), |&at| Slot::of(keys[at]));
+        while let Some(part) = parts.take() {
+            let hops = part.hops();
+            let own: Vec<_> = part.items.iter().map(|&at| keys[at]).collect();
+            let terms = Terms {
+                caller,
+                waiting: None,
+                deadline,
+                asking: part.asking,
+            };
+            let Ok(found) = part.node.lives(&own, terms) else {
+                continue;
+            };
+            let mut elsewhere = Vec::new();
+            for (at, life) in part.items.into_iter().zip(found) {
+                match life {
+                    Reply::Here(life) => lives[at] = Some(life),
+                    Reply::Elsewhere(redirect) => elsewhere.push((at, redirect)),
+                    Reply::Nowhere => {}
+                }
+            }
+            parts.send_on(self, hops, elsewhere);
+        }
+        lives
+    }
+
+    /// Writes those of `entries` that would live longer than what Redis has of the same key: what
+    /// lives longer was written later, by us or by another service.
+    pub fn write_unless_younger(
         &self,
         caller: usize,
-        keys: &[&str],
+        entries: &[Entry<'_>],
         deadline: Deadline,
-    ) -> Result<Vec<Life>, Unusable> {
+    ) -> Written {
+        let keys: Vec<&str> = entries.iter().map(|entry| entry.key).collect();
+        let lives = self.lives(caller, &keys, deadline);
+        let (mut older, mut places, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, (entry, life)) in entries.iter().zip(lives).enumerate() {
+            let is_older = match life {
+                Some(Life::Left(left)) => left < entry.ttl,
+                Some(Life::Endless) => false,
+                Some(Life::Gone | Life::Unknown) => true,
+                None => {
+                    refused.push(at);
+                    continue;
+                }
+            };
+            if is_older {
+                older.push(entry.clone());
+                places.push(at);
+            }
+        }
+        let written = match older.is_empty() {
+            true => Written::default(),
+            false => self.write(caller, &older, deadline),
+        };
+        refused.extend(written.refused.into_iter().map(|at| places[at]));
+        Written {
+            taken: written.taken,
+            refused,
+        }
+    }
+}
+
+impl Node {
+    fn lives(&self, keys: &[&str], terms: Terms) -> Result<Vec<Reply<Life>>, Unusable> {
         let began = clock::now();
         let permit = self.permit_to_upkeep(began).ok_or(Unusable)?;
-        let commands: Vec<_> = keys.iter().map(|key| pttl(key)).collect();
-        let lives = self.in_the_background(RedisOp::Life, caller, deadline, |drawn| {
-            let replies = drawn.link()?.call(&commands, REPLY_MAX_BYTES, deadline)?;
-            replies.iter().map(life).collect::<Result<Vec<_>, _>>()
+        let lives = self.on_a_connection(RedisOp::Life, terms, |drawn| {
+            let commands = keys.iter().map(|key| pttl(key)).collect();
+            let replies = Self::exchange(drawn, commands, REPLY_MAX_BYTES, terms)?.into_iter();
+            let life = |reply: Value| life(&reply);
+            replies.map(|reply| Reply::of(self, reply, life)).collect()
         });
         match lives {
             Ok(lives) => {
@@ -52,32 +116,6 @@ impl Cache {
                 self.failed(permit, &fault);
                 Err(Unusable)
             }
-        }
-    }
-
-    /// Writes those of `entries` that would live longer than what Redis has of the same key: what
-    /// lives longer was written later, by us or by another service. Returns how many were written.
-    ///
-    /// # Errors
-    /// As [`Cache::write`].
-    pub fn write_unless_younger(
-        &self,
-        caller: usize,
-        entries: &[Entry<'_>],
-        deadline: Deadline,
-    ) -> Result<usize, Unusable> {
-        let keys: Vec<&str> = entries.iter().map(|entry| entry.key).collect();
-        let lives = self.lives(caller, &keys, deadline)?;
-        let is_older = |(entry, life): &(&Entry<'_>, &Life)| match life {
-            Life::Left(left) => *left < entry.ttl,
-            Life::Endless => false,
-            Life::Gone | Life::Unknown => true,
-        };
-        let older = entries.iter().zip(&lives).filter(is_older);
-        let older: Vec<_> = older.map(|(entry, _)| entry.clone()).collect();
-        match older.is_empty() {
-            true => Ok(0),
-            false => self.write(caller, &older, deadline),
         }
     }
 }

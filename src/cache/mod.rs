@@ -2,92 +2,58 @@
 //! Everything that knows the Redis protocol or its client crates is in this folder; nothing here
 //! knows routes, sources or HTTP.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
 
-use log::{debug, warn};
-use redis::Value;
-
-use crate::breaker::{Breaker, Permit, State};
-use crate::clock::{self, Deadline};
-use crate::config::{self, BreakerMode, RedisAddress};
-use crate::metrics::{Metrics, RedisOp};
-use crate::resolver::HostResolver;
+use crate::breaker::State;
+use crate::config::{self, RedisAddress, Servers};
 
 mod announce;
+pub mod bell;
+pub mod blueprint;
 pub mod calls;
+pub mod cluster;
+mod clustered;
 pub mod fault;
+mod guided;
+pub mod handshake;
+pub mod limits;
 pub mod link;
 pub mod lives;
+pub mod node;
+pub mod parts;
 pub mod pool;
 pub mod prober;
+pub mod read;
+pub mod role;
+pub mod sentinel;
+pub mod slots;
+pub mod socket;
+pub mod status;
+pub mod table;
+pub mod tls;
+pub mod topology;
 mod usual;
 pub mod write;
 
-use calls::{Calls, InFlight};
-use fault::Fault;
-use link::{Endpoint, Handshake, REPLY_MAX_BYTES, VALUE_MAX_BYTES};
-use pool::{Dial, Drawn, Pool};
-use usual::Usual;
+use crate::metrics::Metrics;
+use blueprint::Blueprint;
+use limits::Limits;
+use node::Node;
+use slots::{Redirect, SLOTS, Slot};
+use status::Survey;
+use table::Table;
 
-/// Redis is never found too slow within this time: a server that forks or a busy machine takes it.
-const PATIENCE_MIN: Duration = Duration::from_millis(100);
-/// A reply of so many bytes may take its time.
-const LARGE_REPLY_BYTES: usize = 64 * 1024;
+/// Nodes at most: a cluster of Redis has no more than some 1000.
+const NODES_MAX: usize = 2000;
 
 /// Redis, as one process sees it.
 pub struct Cache {
-    /// Where it is, without credentials: for people.
-    address: String,
-    timeout: Duration,
-    stall_calls: usize,
-    /// In microseconds; see [`Self::patience`].
-    patience_us: AtomicU64,
-    breaker: Arc<Breaker>,
-    pool: Pool,
-    dial: Arc<Dial>,
-    calls: Calls,
-    usual: Usual,
-    /// Whether MGET may be used: an ACL may allow GET alone.
-    may_mget: AtomicBool,
-    /// Guards what is said about the outage.
-    report: Mutex<Report>,
-    writes: write::Writes,
-    metrics: Arc<Metrics>,
-}
-
-/// What is known of the last time that Redis failed.
-#[derive(Debug, Default)]
-struct Report {
-    last_success: Option<Instant>,
-    /// A connection was lost, or Redis was given up, and has not been of use since.
-    is_lost: bool,
-    /// When it was of use again after it had been lost.
-    back_since: Option<Instant>,
-    last_fault: Option<Fault>,
-    misconfiguration_was_said: bool,
-}
-
-/// What `/healthz` and the metrics show.
-#[derive(Debug, Clone)]
-pub struct Status {
-    /// Without credentials.
-    pub address: String,
-    /// Of the breaker.
-    pub state: State,
-    /// What the settings let the breaker do.
-    pub mode: BreakerMode,
-    /// How long the breaker has been in it.
-    pub since: Duration,
-    /// In words, the last one met.
-    pub last_fault: Option<String>,
-    /// Whether it refused the last write, though it may serve reads.
-    pub refuses_writes: bool,
-    /// Connections: slots made, unused, at most.
-    pub connections: (u32, u32, u32),
-    /// How often the breaker has gone into each state, in the order of [`State::ALL`].
-    pub entered: [u64; 3],
+    blueprint: Blueprint,
+    /// Guards which table is in force; held for nanoseconds.
+    table: RwLock<Arc<Table>>,
+    /// Guards what the topology thread has found out; held for nanoseconds.
+    survey: Mutex<Survey>,
 }
 
 /// The call brought nothing: Redis is not to be asked again by the same request.
@@ -95,7 +61,8 @@ pub struct Status {
 pub struct Unusable;
 
 impl Cache {
-    /// For `callers` threads that make calls. Opens no connection.
+    /// For `callers` threads that make calls. Opens no connection. Where the nodes have to be found
+    /// first, it has none until [`topology::Topology`] has found them.
     #[must_use]
     pub fn new(
         redis: &config::Redis,
@@ -103,371 +70,147 @@ impl Cache {
         callers: usize,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let url = &redis.url;
-        let (endpoint, address) = match &url.address {
-            RedisAddress::Tcp(host, port) => {
-                let address = match host.contains(':') {
-                    true => format!("[{host}]:{port}"),
-                    false => format!("{host}:{port}"),
-                };
-                // An address may change with a fail-over: every connect looks again.
-                let resolver = HostResolver::new(address.clone(), Duration::ZERO);
-                (Endpoint::Tcp(resolver), address)
+        let blueprint = Blueprint::new(redis, breaker, callers, metrics);
+        let table = match &redis.servers {
+            Servers::Single { address, .. } => {
+                Table::of_one(Arc::new(Node::new(1, address, &blueprint)))
             }
-            RedisAddress::Unix(path) => (
-                Endpoint::Unix(path.clone().into_boxed_path()),
-                path.display().to_string(),
-            ),
+            Servers::Sentinel { .. } | Servers::Cluster { .. } => Table::of_none(),
         };
-        let dial = Arc::new(Dial {
-            endpoint,
-            handshake: Handshake {
-                username: url.username.clone(),
-                password: url.password.clone(),
-                db: url.db,
-            },
-        });
+        let survey = Survey {
+            fault: table
+                .nodes()
+                .is_empty()
+                .then(|| "nobody was asked yet".to_owned()),
+            ..Survey::default()
+        };
         Self {
-            address,
-            timeout: redis.timeout,
-            stall_calls: breaker.stall_calls,
-            patience_us: AtomicU64::new((redis.timeout / 2).as_micros() as u64),
-            breaker: Arc::new(Breaker::new(breaker, clock::now())),
-            pool: Pool::new(Arc::clone(&dial), redis.pool_size),
-            dial,
-            calls: Calls::new(callers),
-            usual: Usual::default(),
-            may_mget: AtomicBool::new(true),
-            report: Mutex::default(),
-            writes: write::Writes::default(),
-            metrics,
+            blueprint,
+            table: RwLock::new(Arc::new(table)),
+            survey: Mutex::new(survey),
         }
     }
 
-    /// Budget of one request for everything it does with Redis.
-    #[must_use]
-    pub fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
-    /// How long a lookup waits for Redis until that counts as a stall: half the budget, or less where
-    /// the source would have been faster.
-    #[must_use]
-    pub fn patience(&self) -> Duration {
-        Duration::from_micros(self.patience_us.load(Ordering::Relaxed))
-    }
-
-    /// From now on whoever waits longer than `limit` would have been better off without Redis.
-    pub fn set_patience(&self, limit: Duration) {
-        let patience = limit.max(PATIENCE_MIN).min(self.timeout / 2);
-        let patience_us = patience.as_micros() as u64;
-        self.patience_us.store(patience_us, Ordering::Relaxed);
-    }
-
-    /// How long a lookup may wait for a reader: what a read usually takes is left of its patience then,
-    /// or half of that.
-    #[must_use]
-    pub fn patience_in_queue(&self) -> Duration {
-        let patience = self.patience();
-        patience.saturating_sub(self.usual.wait()).min(patience / 2)
-    }
-
-    /// How many keys to ask for at once, up to `max`.
-    #[must_use]
-    pub fn batch_max(&self, max: usize) -> usize {
-        self.usual.batch_max(max)
-    }
-
-    /// Whether it is worth asking.
-    #[must_use]
-    pub fn is_usable(&self, now: Instant) -> bool {
-        !self.breaker.refuses(now)
-    }
-
-    /// Leave to make one call.
-    #[must_use]
-    pub fn permit(&self, now: Instant) -> Option<Permit> {
-        let permit = self.breaker.permit(now)?;
-        if permit.is_trial() {
-            debug!("redis breaker half-open: one request is the trial");
-        }
-        Some(permit)
-    }
-
-    /// Leave to make a call that no client waits for: it is never the trial.
-    fn permit_to_upkeep(&self, now: Instant) -> Option<Permit> {
-        self.permit(now).filter(|permit| !permit.is_trial())
-    }
-
-    /// Looks `keys` up in one call on behalf of thread `caller`, for whom `lookups` requests wait, the
-    /// first of them since `waiting_since`. A value of the wrong type or not UTF-8 is missing.
-    ///
-    /// # Errors
-    /// [`Unusable`] when the call failed; it has been counted and, where it changed something, logged.
-    pub fn read(
-        &self,
-        permit: Permit,
-        caller: usize,
-        keys: &[&str],
-        lookups: usize,
-        waiting_since: Instant,
-    ) -> Result<Vec<Option<String>>, Unusable> {
-        let began = clock::now();
-        let deadline = Deadline::after(waiting_since, self.timeout);
-        // However long they have waited for this call, it has half of their patience.
-        let half_ago = began.checked_sub(self.patience() / 2).unwrap_or(began);
-        let call = self
-            .calls
-            .begin(caller, lookups, waiting_since.max(half_ago));
-        let ask = |drawn: &mut Drawn| self.ask(drawn, keys, deadline);
-        let values = self.on_a_connection(RedisOp::Read, &call, deadline, ask);
-        drop(call);
-        match values {
-            Ok(values) => {
-                let took = elapsed(began);
-                let bytes: usize = values.iter().flatten().map(String::len).sum();
-                let hits = values.iter().flatten().count() as u64;
-                self.metrics.redis.hits.inc_by(hits);
-                self.metrics.redis.misses.inc_by(values.len() as u64 - hits);
-                let is_small = bytes < LARGE_REPLY_BYTES;
-                if is_small {
-                    self.usual.learn_wait(took);
-                }
-                if took > self.patience() && is_small {
-                    self.failed(permit, &Fault::Slow(took));
-                } else {
-                    self.succeeded(permit);
-                }
-                self.usual.learn_sizes(&values);
-                Ok(values)
+    /// From now on what `change` makes of the table says who serves what. Nodes that are not in it any
+    /// more are let go: no connection to them stays open. `change` is called again when somebody else
+    /// has been faster.
+    fn put_in_force(&self, mut change: impl FnMut(&Table) -> Table) {
+        let (old, new) = loop {
+            let old = self.table();
+            let new = Arc::new(change(&old));
+            let mut in_force = self.table.write().unwrap_or_else(PoisonError::into_inner);
+            if Arc::ptr_eq(&in_force, &old) {
+                *in_force = Arc::clone(&new);
+                break (old, new);
             }
-            Err(fault) => {
-                match fault {
-                    Fault::GivenUp => self.usual.learn_wait(elapsed(began)),
-                    Fault::TooLarge => self.usual.learn_too_large(),
-                    _ => {}
-                }
-                self.failed(permit, &fault);
-                Err(Unusable)
-            }
-        }
-    }
-
-    fn ask(
-        &self,
-        drawn: &mut Drawn,
-        keys: &[&str],
-        deadline: Deadline,
-    ) -> Result<Vec<Option<String>>, Fault> {
-        let link = drawn.link()?;
-        if keys.len() > 1 && self.may_mget.load(Ordering::Relaxed) {
-            let mut mget = redis::cmd("MGET");
-            mget.arg(keys);
-            match link.call(&[mget], REPLY_MAX_BYTES, deadline)?.pop() {
-                Some(Value::Array(values)) if values.len() == keys.len() => {
-                    return values.into_iter().map(text).collect();
-                }
-                Some(Value::ServerError(error)) if error.code() == "NOPERM" => {
-                    self.mget_is_refused(&error);
-                }
-                Some(Value::ServerError(error)) => return Err(Fault::from_reply(&error)),
-                _ => return Err(Fault::Protocol("MGET not answered by a list".to_owned())),
-            }
-        }
-        let gets: Vec<_> = keys.iter().map(|key| get(key)).collect();
-        let max_bytes = match keys.len() {
-            1 => VALUE_MAX_BYTES,
-            _ => REPLY_MAX_BYTES,
         };
-        let values = link.call(&gets, max_bytes, deadline)?;
-        values.into_iter().map(text).collect()
-    }
-
-    /// One key of a batch may be out of bounds for us, or MGET as such: then GET alone is used.
-    fn mget_is_refused(&self, error: &redis::ServerError) {
-        if !is_about_a_key(error) && self.may_mget.swap(false, Ordering::Relaxed) {
-            warn!("redis user may not MGET: keys are read one by one with GET");
+        for node in old.nodes() {
+            if !new.nodes().iter().any(|kept| Arc::ptr_eq(kept, node)) {
+                node.retire();
+                let entered = node.breaker.entered();
+                self.survey().remember(entered);
+            }
         }
     }
 
-    /// Draws a connection for one call, and closes it where the fault that it met says so.
-    fn on_a_connection<T>(
-        &self,
-        op: RedisOp,
-        call: &InFlight<'_>,
-        deadline: Deadline,
-        work: impl FnOnce(&mut Drawn) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        let began = clock::now();
-        let drawn = self.pool.draw(deadline, |socket| call.has_socket(socket));
-        let done = drawn.and_then(|mut drawn| {
-            let done = work(&mut drawn);
-            if done.as_ref().is_err_and(Fault::costs_the_connection) {
-                drawn.discard();
+    /// The node of a cluster that another one names. One that is not known yet is taken in: until the
+    /// topology thread knows of it, or for ever if it owns nothing, it is a guest.
+    fn follow(&self, redirect: &Redirect) -> Option<Arc<Node>> {
+        let address = redirect.to.to_string();
+        let table = self.table();
+        let metrics = &self.blueprint.metrics.redis;
+        if redirect.asking {
+            metrics.asked.inc();
+        } else {
+            metrics.moved.inc();
+            self.blueprint.bell.ring();
+        }
+        let is_owner = |node: &Arc<Node>| {
+            let owner = table.node(|| redirect.slot);
+            owner.is_some_and(|owner| Arc::ptr_eq(owner, node))
+        };
+        if let Some(node) = table.at(&address)
+            && (redirect.asking || is_owner(node))
+        {
+            return Some(Arc::clone(node));
+        }
+        let mut found = None;
+        self.put_in_force(|table| {
+            let table = match table.at(&address) {
+                Some(_) => table.clone(),
+                None if table.nodes().len() >= NODES_MAX => return table.clone(),
+                None => {
+                    let to = RedisAddress::Tcp(redirect.to.clone());
+                    let guest = Node::new(table.free_place(), &to, &self.blueprint);
+                    table.with_guest(Arc::new(guest))
+                }
+            };
+            found = table.at(&address).cloned();
+            match &found {
+                Some(node) if !redirect.asking => table.with_owner(redirect.slot, node),
+                _ => table,
             }
-            done
         });
-        let done = match done {
-            Err(_) if call.was_given_up() => Err(Fault::GivenUp),
-            done => done,
-        };
-        self.count_call(op, &done, began);
-        done
+        found
     }
 
-    /// The same for a call of thread `caller` that no lookup waits for.
-    fn in_the_background<T>(
-        &self,
-        op: RedisOp,
-        caller: usize,
-        deadline: Deadline,
-        work: impl FnOnce(&mut Drawn) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        let call = self.calls.begin(caller, 0, clock::now());
-        self.on_a_connection(op, &call, deadline, work)
+    fn survey(&self) -> MutexGuard<'_, Survey> {
+        self.survey.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn count_call<T>(&self, op: RedisOp, done: &Result<T, Fault>, began: Instant) {
-        let result = done.as_ref().err().map_or("ok", Fault::word);
-        let took = clock::now().saturating_duration_since(began);
-        self.metrics.redis.called(op, result, took);
+    /// Whether there is nothing to be found out.
+    fn is_well(&self) -> bool {
+        let table = self.table();
+        let is_well = |node: &Arc<Node>| node.breaker.state().0 == State::Closed;
+        table.slots().iter().sum::<usize>() == SLOTS && table.nodes().iter().all(is_well)
     }
 
-    fn succeeded(&self, permit: Permit) {
-        let now = clock::now();
-        self.is_of_use(now);
-        if let Some(transition) = permit.succeeded(now) {
-            self.is_back(transition, "the trial succeeded");
-        }
-    }
-
-    /// A call that began at `began`, and that no lookup waited for, was answered. Later than a lookup
-    /// would have waited it says nothing.
-    fn upkeep_succeeded(&self, permit: Permit, began: Instant) {
-        if elapsed(began) <= self.patience() {
-            self.succeeded(permit);
-        }
-    }
-
-    fn is_of_use(&self, now: Instant) {
-        let has_lost = self.pool.has_lost_connections();
-        let mut report = self.report();
-        report.last_success = Some(now);
-        if std::mem::take(&mut report.is_lost) || has_lost {
-            report.back_since = Some(now);
-        }
-    }
-
-    /// Since when Redis is of use again, if it was ever lost: what it had may be gone.
+    /// What it may cost, and how much is asked of it at once.
     #[must_use]
-    pub fn back_since(&self) -> Option<Instant> {
-        self.report().back_since
+    pub fn limits(&self) -> &Limits {
+        self.blueprint.limits()
     }
 
-    fn failed(&self, permit: Permit, fault: &Fault) {
-        if fault.ends_the_generation() {
-            self.pool.discard_all();
-            self.report().is_lost = true;
-        }
-        if !fault.counts_as_failure() {
-            return;
-        }
-        let now = clock::now();
-        let transition = match fault.is_misconfiguration() {
-            true => self.breaker.trip(now),
-            false => permit.failed(now),
-        };
-        // A call that was given up when the breaker opened is no news.
-        if transition.is_some() || self.breaker.state().0 == State::Closed {
-            self.report().last_fault = Some(fault.clone());
-        }
-        match transition {
-            Some(transition) => self.is_given_up(transition, "", fault),
-            None => self.say_misconfiguration(fault),
-        }
+    /// Which node serves which key, now.
+    #[must_use]
+    pub fn table(&self) -> Arc<Table> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&table)
     }
 
-    /// Looks at the calls in flight: one that lookups have waited for beyond [`Self::patience`] is given
-    /// up. Opens the breaker when they stall (DESIGN 3, 2b): `stall_calls` lookups, `waiting` ones in the
-    /// queue included, have waited so long and nothing has succeeded meanwhile.
-    pub fn watch(&self, waiting: usize, now: Instant) {
-        let patience = self.patience();
-        let stalled = self.calls.stalled(patience, now);
-        if stalled == 0 {
-            return;
+    /// Whether a write of a key would be tried now.
+    #[must_use]
+    pub fn takes_writes(&self, slot: impl FnOnce() -> Slot, now: Instant) -> bool {
+        let table = self.table();
+        table.node(slot).is_some_and(|node| node.takes_writes(now))
+    }
+
+    /// Whether there is a node that would be written to now.
+    #[must_use]
+    pub fn takes_any_writes(&self, now: Instant) -> bool {
+        self.table()
+            .nodes()
+            .iter()
+            .any(|node| node.takes_writes(now))
+    }
+
+    /// Since when the node of a key is of use again, if it was ever lost: what it had may be gone.
+    #[must_use]
+    pub fn back_since(&self, slot: impl FnOnce() -> Slot) -> Option<Instant> {
+        self.table().node(slot)?.back_since()
+    }
+
+    /// Looks at the calls in flight, and gives up nodes that stall; of each node's lookups so many
+    /// `waiting` ones wait for a reader for too long.
+    pub fn watch(&self, waiting: impl Fn(&Node) -> usize, now: Instant) {
+        for node in self.table().nodes() {
+            node.watch(waiting(node), now);
         }
-        let last_success = self.report().last_success;
-        let goes_on = last_success.is_some_and(|at| now.saturating_duration_since(at) < patience);
-        let transition = match stalled + waiting >= self.stall_calls && !goes_on {
-            true => self.breaker.trip(now),
-            false => None,
-        };
-        let Some(transition) = transition else {
-            return self.calls.give_up_stalled(patience, now);
-        };
-        let fault = Fault::Stalled(stalled + waiting, patience);
-        self.report().last_fault = Some(fault.clone());
-        self.is_given_up(transition, "", &fault);
     }
 
     /// Whether a call is in flight.
     #[must_use]
     pub fn is_calling(&self) -> bool {
-        self.calls.is_any()
+        self.table().nodes().iter().any(|node| node.is_calling())
     }
-
-    /// `count` lookups were answered without Redis.
-    pub fn count_bypassed(&self, count: u64) {
-        self.metrics.redis.bypassed.inc_by(count);
-    }
-
-    /// What is known, without asking anybody.
-    #[must_use]
-    pub fn status(&self, now: Instant) -> Status {
-        let (state, since) = self.breaker.state();
-        let (slots, idle) = self.pool.slots();
-        Status {
-            address: self.address.clone(),
-            state,
-            mode: self.breaker.mode(),
-            since: now.saturating_duration_since(since),
-            last_fault: self.report().last_fault.as_ref().map(Fault::to_string),
-            refuses_writes: self.refuses_writes(),
-            connections: (slots, idle, self.pool.size()),
-            entered: self.breaker.entered(),
-        }
-    }
-
-    fn report(&self) -> MutexGuard<'_, Report> {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn elapsed(since: Instant) -> Duration {
-    clock::now().saturating_duration_since(since)
-}
-
-fn get(key: &str) -> redis::Cmd {
-    let mut get = redis::cmd("GET");
-    get.arg(key);
-    get
-}
-
-/// What a reply to GET means: a value, or nothing that can be used.
-fn text(reply: Value) -> Result<Option<String>, Fault> {
-    match reply {
-        Value::BulkString(bytes) => Ok(String::from_utf8(bytes).ok()),
-        Value::Nil => Ok(None),
-        Value::ServerError(error) if error.code() == "WRONGTYPE" => Ok(None),
-        Value::ServerError(error) if error.code() == "NOPERM" && is_about_a_key(&error) => Ok(None),
-        Value::ServerError(error) => Err(Fault::from_reply(&error)),
-        _ => Err(Fault::Protocol("GET not answered by a string".to_owned())),
-    }
-}
-
-/// Whether NOPERM is about a key and not about the command: "... to access a key" or, before
-/// Redis 7, "... to access one of the keys".
-fn is_about_a_key(error: &redis::ServerError) -> bool {
-    let details = error.details().unwrap_or_default();
-    details.contains("access a key") || details.contains("of the keys")
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use r2d2::{ManageConnection, PooledConnection};
+use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::fault::Fault;
 use super::link::{Endpoint, Handshake, Link, Socket};
@@ -24,6 +25,8 @@ pub struct Pool {
     generation: AtomicU64,
     /// A connection at rest was found closed since this was last asked.
     has_lost: AtomicBool,
+    /// No connection is drawn any more.
+    is_closed: AtomicBool,
 }
 
 /// How to open a connection.
@@ -69,10 +72,12 @@ pub struct Drawn {
 }
 
 impl Pool {
-    /// Of at most `size` connections; opens none.
+    /// Of at most `size` connections; opens none. `threads` make its slots and close what rests for
+    /// too long.
     #[must_use]
-    pub fn new(dial: Arc<Dial>, size: usize) -> Self {
+    pub fn new(dial: Arc<Dial>, size: usize, threads: Arc<ScheduledThreadPool>) -> Self {
         let slots = r2d2::Pool::builder()
+            .thread_pool(threads)
             .max_size(u32::try_from(size).unwrap_or(u32::MAX))
             .min_idle(Some(0))
             .max_lifetime(None)
@@ -85,6 +90,7 @@ impl Pool {
             dial,
             generation: AtomicU64::new(0),
             has_lost: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
         }
     }
 
@@ -108,7 +114,7 @@ impl Pool {
         };
         let generation = self.generation.load(Ordering::Acquire);
         let is_current = slot.generation == generation;
-        let kept = is_current && slot.link.as_ref().is_some_and(Link::is_usable);
+        let kept = is_current && slot.link.as_mut().is_some_and(Link::is_usable);
         if !kept {
             if is_current && slot.link.is_some() {
                 self.has_lost.store(true, Ordering::Relaxed);
@@ -116,6 +122,9 @@ impl Pool {
             // The old one is closed before the new one is opened.
             slot.link = None;
             slot.generation = generation;
+            if self.is_closed.load(Ordering::Acquire) {
+                return Err(Fault::Closed("another node has taken its place".to_owned()));
+            }
             let dial = &self.dial;
             slot.link = Some(Link::open(
                 &dial.endpoint,
@@ -137,6 +146,12 @@ impl Pool {
     /// From now on no connection that is open or in use is drawn again.
     pub fn discard_all(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// From now on no connection is opened, nor any that is open or in use drawn again.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.discard_all();
     }
 
     /// Whether a connection at rest was found closed since this was last asked: the server may have

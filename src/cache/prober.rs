@@ -9,9 +9,11 @@ use std::time::Duration;
 use log::{info, warn};
 use redis::Value;
 
-use super::fault::Fault;
+use super::Cache;
+use super::fault::{Fault, is_out_of_reach};
 use super::link::{Link, REPLY_MAX_BYTES};
-use super::{Cache, get};
+use super::node::{Node, Reply};
+use super::read::{get, text};
 use crate::breaker::State;
 use crate::clock::{self, Deadline};
 use crate::metrics::RedisOp;
@@ -50,7 +52,9 @@ impl Prober {
         let thread = thread::Builder::new()
             .name("prober".to_owned())
             .spawn(move || {
-                look_once(&cache, &probe_key);
+                for node in cache.table().nodes() {
+                    look_once(node, &probe_key);
+                }
                 if !interval.is_zero() {
                     run(&cache, &probe_key, interval, &seen);
                 }
@@ -88,71 +92,81 @@ impl Stop {
 }
 
 /// The early check. A Redis that is not there opens the breaker before a client has to find out.
-fn look_once(cache: &Cache, probe_key: &str) {
-    match probe(cache, probe_key) {
-        Ok(()) => info!("redis at {} is ready", cache.address),
+fn look_once(node: &Node, probe_key: &str) {
+    match probe(node, probe_key) {
+        Ok(()) => info!("redis at {} is ready", node.address),
         Err(fault) => {
             {
-                let mut report = cache.report();
+                let mut report = node.report();
                 report.last_fault = Some(fault.clone());
                 report.is_lost = true;
             }
-            match cache.breaker.trip(clock::now()) {
-                Some(transition) => cache.is_given_up(transition, "at start: ", &fault),
-                None => warn!("redis at {} is not usable: {fault}", cache.address),
+            match node.breaker.trip(clock::now()) {
+                Some(transition) => node.is_given_up(transition, "at start: ", &fault),
+                None => warn!("redis at {} is not usable: {fault}", node.address),
             }
         }
     }
 }
 
 fn run(cache: &Cache, probe_key: &str, interval: Duration, stop: &Stop) {
-    let mut reasons_said = 0;
     loop {
         // Jitter of a tenth: many instances must not knock at once.
         let jittered = interval.mul_f64(0.9 + fastrand::f64() * 0.2);
         if stop.wait(jittered) {
             return;
         }
-        if cache.breaker.state().0 == State::Closed {
-            reasons_said = 0;
-            continue;
-        }
-        match probe(cache, probe_key) {
-            Ok(()) => {
-                cache.pool.discard_all();
-                let now = clock::now();
-                cache.is_of_use(now);
-                if let Some(transition) = cache.breaker.probe_succeeded(now) {
-                    cache.is_back(transition, "a probe succeeded");
-                }
-            }
-            Err(fault) => {
-                let before = cache.report().last_fault.replace(fault.clone());
-                let is_news = before.is_none_or(|before| fault.is_news_after(&before));
-                if fault.is_misconfiguration() {
-                    cache.say_misconfiguration(&fault);
-                } else if is_news && reasons_said < REASONS_SAID_MAX {
-                    reasons_said += 1;
-                    info!("redis is still not usable: {fault} ({})", cache.address);
-                }
+        cache.blueprint.look_for_new_files();
+        for node in cache.table().nodes() {
+            if node.breaker.state().0 != State::Closed {
+                look_again(node, probe_key);
             }
         }
     }
 }
 
-/// Whether Redis is well.
-fn probe(cache: &Cache, probe_key: &str) -> Result<(), Fault> {
+/// One probe of a node whose breaker is open.
+fn look_again(node: &Node, probe_key: &str) {
+    match probe(node, probe_key) {
+        Ok(()) => {
+            node.pool.discard_all();
+            let now = clock::now();
+            node.is_of_use(now);
+            if let Some(transition) = node.breaker.probe_succeeded(now) {
+                node.is_back(transition, "a probe succeeded");
+            }
+        }
+        Err(fault) => {
+            let may_be_said = {
+                let mut report = node.report();
+                let before = report.last_fault.replace(fault.clone());
+                let is_news = before.is_none_or(|before| fault.is_news_after(&before));
+                report.reasons_said += u32::from(is_news);
+                is_news && report.reasons_said <= REASONS_SAID_MAX
+            };
+            if node.say_misconfiguration(&fault) {
+                return;
+            }
+            if may_be_said {
+                info!("redis is still not usable: {fault} ({})", node.address);
+            }
+        }
+    }
+}
+
+/// Whether a node is well.
+pub(super) fn probe(node: &Node, probe_key: &str) -> Result<(), Fault> {
     let began = clock::now();
-    let done = try_probe(cache, probe_key);
-    cache.count_call(RedisOp::Probe, &done, began);
+    let done = try_probe(node, probe_key);
+    node.count_call(RedisOp::Probe, &done, began);
     done
 }
 
 /// Connects, says PING and reads a key, all within half a request's budget, and the two replies well
 /// within what would be a stall again.
-fn try_probe(cache: &Cache, probe_key: &str) -> Result<(), Fault> {
-    let deadline = Deadline::after(clock::now(), cache.timeout / 2);
-    let dial = &cache.dial;
+fn try_probe(node: &Node, probe_key: &str) -> Result<(), Fault> {
+    let deadline = Deadline::after(clock::now(), node.limits.timeout / 2);
+    let dial = &node.dial;
     let mut link = Link::open(&dial.endpoint, &dial.handshake, deadline, |_| true)?;
     let began = clock::now();
     let replies = link.call(
@@ -161,19 +175,20 @@ fn try_probe(cache: &Cache, probe_key: &str) -> Result<(), Fault> {
         deadline,
     )?;
     let took = clock::now().saturating_duration_since(began);
-    if took > cache.patience().mul_f64(WELL_WITHIN) {
+    if took > node.limits.patience().mul_f64(WELL_WITHIN) {
         return Err(Fault::Slow(took));
     }
     let mut replies = replies.into_iter();
     match replies.next() {
-        // An ACL that allows no PING is no reason not to read.
-        Some(Value::ServerError(error)) if error.code() != "NOPERM" => {
+        // A server that gives no PING is no reason not to read.
+        Some(Value::ServerError(error)) if !is_out_of_reach(&error) => {
             return Err(Fault::from_reply(&error));
         }
         _ => {}
     }
     match replies.next() {
-        Some(reply) => super::text(reply).map(drop),
+        // That the key is elsewhere is an answer too.
+        Some(reply) => Reply::of(node, reply, text).map(drop),
         None => Err(Fault::Protocol("GET not answered".to_owned())),
     }
 }

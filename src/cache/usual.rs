@@ -37,12 +37,8 @@ impl Usual {
         affordable.clamp(1, max)
     }
 
-    /// These were read.
-    pub fn learn_sizes(&self, values: &[Option<String>]) {
-        let found = values.iter().flatten();
-        let (count, bytes) = found.fold((0, 0), |(count, bytes), value| {
-            (count + 1, bytes + value.len())
-        });
+    /// `count` values of `bytes` in all were read.
+    pub fn learn_sizes(&self, count: usize, bytes: usize) {
         if let Some(mean) = bytes.checked_div(count) {
             learn(&self.bytes, mean as u64);
         }
@@ -64,22 +60,18 @@ fn learn(usual: &AtomicU64, figure: u64) {
 mod tests {
     use super::*;
 
-    fn values(bytes: usize) -> Vec<Option<String>> {
-        vec![Some("v".repeat(bytes)), None]
-    }
-
     #[test]
     fn batches_shrink_at_once_where_values_are_large_and_grow_again_little_by_little() {
         let usual = Usual::default();
-        usual.learn_sizes(&values(100));
+        usual.learn_sizes(1, 100);
         assert_eq!(usual.batch_max(64), 64);
-        usual.learn_sizes(&values(1024 * 1024));
+        usual.learn_sizes(1, 1024 * 1024);
         assert_eq!(usual.batch_max(64), 2);
         usual.learn_too_large();
         assert_eq!(usual.batch_max(64), 1);
         let mut reads = 0;
         while usual.batch_max(64) < 64 {
-            usual.learn_sizes(&values(100));
+            usual.learn_sizes(1, 100);
             reads += 1;
         }
         assert!((10..50).contains(&reads), "{reads}");

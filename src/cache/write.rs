@@ -5,10 +5,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
-use redis::Value;
+use redis::{Cmd, Value};
 
-use super::fault::{Fault, Step};
+use super::fault::{Fault, Step, is_about_a_key};
 use super::link::REPLY_MAX_BYTES;
+use super::node::{Node, Reply, Terms, elapsed};
+use super::parts::Parts;
+use super::slots::Slot;
 use super::{Cache, Unusable};
 use crate::clock::{self, Deadline};
 use crate::metrics::RedisOp;
@@ -27,7 +30,7 @@ pub struct Entry<'a> {
     pub ttl: Duration,
 }
 
-/// Whether Redis takes writes.
+/// Whether a node takes writes.
 #[derive(Debug, Default)]
 pub struct Writes {
     /// Guards the state of being refused.
@@ -47,7 +50,52 @@ impl Writes {
     }
 }
 
+/// What became of entries that were to be written.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// How many Redis took.
+    pub taken: usize,
+    /// Places of those that were not to be had rid of now: worth trying later.
+    pub refused: Vec<usize>,
+}
+
 impl Cache {
+    /// Writes `entries` on behalf of thread `caller`, each node's in one go.
+    pub fn write(&self, caller: usize, entries: &[Entry<'_>], deadline: Deadline) -> Written {
+        let (mut parts, unserved) =
+            Parts::of(self, 0..entries.len(), |&at| Slot::of(entries[at].key));
+        let mut written = Written {
+            taken: 0,
+            refused: unserved,
+        };
+        while let Some(part) = parts.take() {
+            let hops = part.hops();
+            let own: Vec<_> = part.items.iter().map(|&at| &entries[at]).collect();
+            let terms = Terms {
+                caller,
+                waiting: None,
+                deadline,
+                asking: part.asking,
+            };
+            let Ok(taken) = part.node.write(&own, terms) else {
+                written.refused.extend(part.items);
+                continue;
+            };
+            let mut elsewhere = Vec::new();
+            for (at, taken) in part.items.into_iter().zip(taken) {
+                match taken {
+                    Reply::Here(taken) => written.taken += usize::from(taken),
+                    Reply::Elsewhere(redirect) => elsewhere.push((at, redirect)),
+                    Reply::Nowhere => written.refused.push(at),
+                }
+            }
+            written.refused.extend(parts.send_on(self, hops, elsewhere));
+        }
+        written
+    }
+}
+
+impl Node {
     /// Whether a write would be tried now.
     #[must_use]
     pub fn takes_writes(&self, now: Instant) -> bool {
@@ -61,24 +109,25 @@ impl Cache {
         self.writes.lock().is_some()
     }
 
-    /// Writes `entries` in one go on behalf of thread `caller`; returns how many Redis took.
+    /// Writes `entries` in one go; whether it took each of them.
     ///
     /// # Errors
-    /// [`Unusable`] when Redis is not to be asked, takes no writes now, or the call failed.
-    pub fn write(
-        &self,
-        caller: usize,
-        entries: &[Entry<'_>],
-        deadline: Deadline,
-    ) -> Result<usize, Unusable> {
+    /// [`Unusable`] when it is not to be asked, takes no writes now, or the call failed.
+    fn write(&self, entries: &[&Entry<'_>], terms: Terms) -> Result<Vec<Reply<bool>>, Unusable> {
         let now = clock::now();
         if !self.takes_writes(now) {
             return Err(Unusable);
         }
-        let commands: Vec<_> = entries.iter().filter_map(set).collect();
         let permit = self.permit(now).ok_or(Unusable)?;
-        let written = self.in_the_background(RedisOp::Write, caller, deadline, |drawn| {
-            taken(&drawn.link()?.call(&commands, REPLY_MAX_BYTES, deadline)?)
+        let commands: Vec<_> = entries.iter().map(|entry| set(entry)).collect();
+        let written = self.on_a_connection(RedisOp::Write, terms, |drawn| {
+            let sent = commands.iter().flatten().cloned().collect();
+            let mut replies = Self::exchange(drawn, sent, REPLY_MAX_BYTES, terms)?.into_iter();
+            let outcome = |command: &Option<Cmd>| match command {
+                Some(_) => Reply::of(self, replies.next().unwrap_or(Value::Nil), taken),
+                None => Ok(Reply::Here(false)),
+            };
+            commands.iter().map(outcome).collect()
         });
         match written {
             Ok(written) => {
@@ -87,6 +136,9 @@ impl Cache {
                 Ok(written)
             }
             Err(fault @ (Fault::WriteRefused(_) | Fault::ReadOnly(_))) => {
+                if matches!(fault, Fault::ReadOnly(_)) {
+                    self.bell.ring();
+                }
                 self.writes_are_refused(&fault, commands.len());
                 Err(Unusable)
             }
@@ -105,8 +157,8 @@ impl Cache {
     /// Whether something has succeeded since `began`, and a moment ago.
     fn reads_go_on(&self, began: Instant) -> bool {
         let last_success = self.report().last_success;
-        let patience = self.patience();
-        last_success.is_some_and(|at| at > began && super::elapsed(at) < patience)
+        let patience = self.limits.patience();
+        last_success.is_some_and(|at| at > began && elapsed(at) < patience)
     }
 
     fn writes_are_refused(&self, fault: &Fault, count: usize) {
@@ -136,9 +188,7 @@ impl Cache {
             info!(
                 "redis takes writes again after {:.1} s, in which {} were tried and refused; what waited \
                  for it is written now",
-                clock::now()
-                    .saturating_duration_since(refused.since)
-                    .as_secs_f64(),
+                elapsed(refused.since).as_secs_f64(),
                 refused.count,
             );
         }
@@ -146,7 +196,7 @@ impl Cache {
 }
 
 /// `SET key value EX seconds`, or nothing for a life below a second: `EX 0` is an error.
-fn set(entry: &Entry<'_>) -> Option<redis::Cmd> {
+fn set(entry: &Entry<'_>) -> Option<Cmd> {
     let seconds = entry.ttl.as_secs();
     (seconds > 0).then(|| {
         let mut set = redis::cmd("SET");
@@ -155,22 +205,19 @@ fn set(entry: &Entry<'_>) -> Option<redis::Cmd> {
     })
 }
 
-/// How many replies are OK; the first fault, if there is one.
-fn taken(replies: &[Value]) -> Result<usize, Fault> {
-    let mut written = 0;
-    for reply in replies {
-        match reply {
-            Value::Okay => written += 1,
-            // A key that is not ours to write; others may be.
-            Value::ServerError(error)
-                if error.code() == "NOPERM" && super::is_about_a_key(error) => {}
-            // A user that may read and not write.
-            Value::ServerError(error) if error.code() == "NOPERM" => {
-                return Err(Fault::WriteRefused(Fault::words(error)));
-            }
-            Value::ServerError(error) => return Err(Fault::from_reply(error)),
-            _ => return Err(Fault::Protocol("SET not answered OK".to_owned())),
+/// Whether it was taken: what a reply to SET means.
+fn taken(reply: Value) -> Result<bool, Fault> {
+    match reply {
+        Value::Okay => Ok(true),
+        // A key that is not ours to write; others may be.
+        Value::ServerError(error) if error.code() == "NOPERM" && is_about_a_key(&error) => {
+            Ok(false)
         }
+        Value::ServerError(error) => Err(match Fault::from_reply(&error) {
+            // A user that may read alone is served all the same.
+            Fault::Misconfigured(reply) if error.code() == "NOPERM" => Fault::WriteRefused(reply),
+            fault => fault,
+        }),
+        _ => Err(Fault::Protocol("SET not answered OK".to_owned())),
     }
-    Ok(written)
 }

@@ -3,6 +3,29 @@
 
 use std::net::Ipv6Addr;
 
+use super::setting::Rule;
+
+/// A host name or address alone, or none.
+pub(super) struct HostRule;
+
+impl Rule for HostRule {
+    type Value = Option<String>;
+
+    fn parse(&self, text: &str) -> Result<Option<String>, String> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if let Ok(address) = text.parse::<Ipv6Addr>() {
+            return Ok(Some(address.to_string()));
+        }
+        host_name(text).map(Some)
+    }
+
+    fn allowed(&self) -> String {
+        "a host name or an address, without a port, or empty".to_owned()
+    }
+}
+
 /// Splits `host`, `host:port` or `[v6]:port`; the host comes without brackets.
 ///
 /// # Errors
@@ -68,6 +91,17 @@ mod tests {
             ("[2001:DB8::1]", "2001:db8::1", None),
         ] {
             assert_eq!(host_and_port(text), Ok((host.to_owned(), port)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_alone_is_a_name_or_an_address() {
+        for host in ["redis.example", "10.0.0.1", "::1"] {
+            assert_eq!(HostRule.parse(host), Ok(Some(host.to_owned())));
+        }
+        assert_eq!(HostRule.parse(""), Ok(None));
+        for host in ["redis:6379", "[::1]", "*.example", "a b"] {
+            assert!(HostRule.parse(host).is_err(), "{host}");
         }
     }
 

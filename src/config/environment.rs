@@ -15,6 +15,9 @@ const PREFIX: &str = "EVENKEEL_";
 /// A secret that has no key in the file.
 pub(super) const PASSWORD: &str = "EVENKEEL_REDIS_PASSWORD";
 
+/// The same for the Sentinels.
+pub(super) const SENTINEL_PASSWORD: &str = "EVENKEEL_REDIS_SENTINEL_PASSWORD";
+
 /// Where systemd puts the files of `LoadCredential=` (systemd.exec(5)).
 pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
@@ -23,6 +26,8 @@ pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 pub(super) struct Secrets {
     /// From `EVENKEEL_REDIS_PASSWORD`; never empty.
     pub(super) password: Option<String>,
+    /// From `EVENKEEL_REDIS_SENTINEL_PASSWORD`; never empty.
+    pub(super) sentinel_password: Option<String>,
     /// From `CREDENTIALS_DIRECTORY`.
     pub(super) credentials: Option<PathBuf>,
 }
@@ -58,11 +63,16 @@ where
             report.mistake(subject(), "is not UTF-8");
             continue;
         };
-        if name == PASSWORD {
+        let secret = match name.as_str() {
+            PASSWORD => Some(&mut secrets.password),
+            SENTINEL_PASSWORD => Some(&mut secrets.sentinel_password),
+            _ => None,
+        };
+        if let Some(secret) = secret {
             if value.is_empty() {
                 report.mistake(subject(), "is empty: unset it, or give the password");
             }
-            secrets.password = Some(value).filter(|password| !password.is_empty());
+            *secret = Some(value).filter(|password| !password.is_empty());
             continue;
         }
         match target(&names, &name) {
@@ -137,7 +147,7 @@ fn unknown(names: &[Name], variable: &str) -> String {
     let known: Vec<&str> = names
         .iter()
         .map(|name| name.variable.as_str())
-        .chain([PASSWORD])
+        .chain([PASSWORD, SENTINEL_PASSWORD])
         .filter_map(|name| name.strip_prefix(PREFIX))
         .collect();
     if let Some(name) = nearest(bare, known.iter().copied()) {

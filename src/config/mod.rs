@@ -8,6 +8,9 @@ mod setting;
 mod environment;
 mod server;
 mod redis_settings;
+mod servers;
+mod topology;
+mod nodes;
 mod password;
 mod policy;
 mod route;
@@ -31,6 +34,7 @@ use std::time::Duration;
 pub use load::{Loaded, NO_ENVIRONMENT, load, parse};
 pub use report::Mistakes;
 pub use section::{Row, table};
+pub use topology::{HostPort, Identity, Login, Protocol, RedisAddress, Servers, Tls};
 
 /// Every setting of one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,8 +104,14 @@ pub struct Server {
 /// `[redis]`: where it is and what it may cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redis {
-    /// Address and credentials; never shown.
-    pub url: RedisUrl,
+    /// Where the servers are, and what finds them.
+    pub servers: Servers,
+    /// What the servers are told; never shown.
+    pub login: Login,
+    /// How connections are encrypted, if they are; never with a Unix socket. For the Sentinels too.
+    pub tls: Option<Tls>,
+    /// Version of the protocol.
+    pub protocol: Protocol,
     /// Budget of one request for everything it does with Redis.
     pub timeout: Duration,
     /// Threads that look keys up.
@@ -114,37 +124,6 @@ pub struct Redis {
     pub key_prefix: String,
     /// Bytes of values that wait to be written to a Redis that is down; 0: none do.
     pub recovery_max_bytes: u64,
-}
-
-/// A parsed `redis://[user:password@]host:port/db` or `unix:///path?db=N`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RedisUrl {
-    /// Where the server listens.
-    pub address: RedisAddress,
-    /// Name of the ACL user, where one is given.
-    pub username: Option<String>,
-    /// From the URL, `password_file` or the environment.
-    pub password: Option<String>,
-    /// Number of the database.
-    pub db: i64,
-}
-
-impl std::fmt::Debug for RedisUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RedisUrl")
-            .field("address", &self.address)
-            .field("db", &self.db)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Where a Redis server listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RedisAddress {
-    /// Host name or address, and port.
-    Tcp(String, u16),
-    /// A socket in the file system.
-    Unix(PathBuf),
 }
 
 /// `[breaker]`: when Redis is left alone, and when it is asked again.

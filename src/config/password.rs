@@ -1,101 +1,118 @@
-//! The password of Redis: from the environment, the URL, `password_file` or systemd's credentials,
-//! in this order. It is never part of a text.
+//! Logins: a user from its key or the URL, and a password from the environment, the URL, its file or
+//! systemd's credentials, in this order. Neither is ever part of a text.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::RedisUrl;
-use super::environment::{CREDENTIALS, PASSWORD, Secrets};
+use super::Login;
+use super::environment::CREDENTIALS;
 use super::report::{Place, Report, Subject};
-
-/// Name of the credential, as in `LoadCredential=redis_password:...`.
-const CREDENTIAL: &str = "redis_password";
 
 /// Bytes of a password file; a longer one is some other file.
 const MAX_BYTES: u64 = 4096;
 
-/// What a mistake about a password is about.
-pub(super) struct Sources {
-    /// `[redis] url`
+/// Where one login may come from. Has no `Debug`, so that it can not be shown.
+pub(super) struct Sources<'a> {
+    /// User and password in the URL, where there is one.
+    pub(super) in_url: (Option<String>, Option<String>),
+    /// `url`
     pub(super) url: Subject,
-    /// `[redis] password_file`
-    pub(super) file: Subject,
+    /// The user that a key names; empty: none.
+    pub(super) username: String,
+    /// That key.
+    pub(super) username_key: Subject,
+    /// The file that a key names.
+    pub(super) file: Option<PathBuf>,
+    /// That key.
+    pub(super) file_key: Subject,
+    /// The variable that may hold the password, and what it holds.
+    pub(super) variable: (&'static str, Option<&'a str>),
+    /// The file that may be in systemd's credentials, as in `LoadCredential=redis_password:...`.
+    pub(super) credential: &'static str,
+    /// Where those are.
+    pub(super) credentials: Option<&'a Path>,
 }
 
-/// The password to use, if any. Two in the file are a contradiction; the environment overrides
-/// the file, and a note says so.
-pub(super) fn choose(
-    url: &RedisUrl,
-    file: Option<PathBuf>,
-    secrets: &Secrets,
-    from: &Sources,
-    report: &mut Report,
-) -> Option<String> {
-    let in_url = url.password.clone();
-    if in_url.is_some() && file.is_some() {
-        report.mistake(
-            from.file.clone(),
-            "url holds a password too: keep one of the two",
-        );
-        return in_url;
-    }
-    let password = if let Some(password) = &secrets.password {
-        if in_url.is_some() || file.is_some() {
-            let unused = if in_url.is_some() {
-                &from.url
-            } else {
-                &from.file
-            };
-            report.note(
-                unused.clone(),
-                format!("its password is not used: {PASSWORD} is set"),
-            );
+/// A mistake, and what it is about.
+type Wrong = (Subject, String);
+
+/// The login to use. Two of a kind in the file are a contradiction; the environment overrides the
+/// file, and a note says so.
+pub(super) fn login(from: &Sources<'_>, report: &mut Report) -> Login {
+    let user = user(from, report);
+    let password = match password(from, report) {
+        Ok(password) => password,
+        Err((subject, why)) => {
+            report.mistake(subject, why);
+            return Login::Nobody;
         }
-        Some(password.clone())
-    } else if in_url.is_some() {
-        in_url
-    } else if let Some(file) = file {
-        match read(&file) {
-            Ok(password) => Some(password),
-            Err(why) => {
-                let subject = from.file.clone().showing(&file.to_string_lossy());
-                report.mistake(subject, why);
-                return None;
-            }
-        }
-    } else {
-        credential(secrets, report)?
     };
-    if url.username.is_some() && password.is_none() {
-        let why = format!(
-            "names a user without a password: give it here, in password_file or in {PASSWORD}"
-        );
-        report.mistake(from.url.clone(), why);
+    match (user, password) {
+        (None, None) => Login::Nobody,
+        (None, Some(password)) => Login::Password(password),
+        (Some((name, _)), Some(password)) => Login::User { name, password },
+        (Some((_, subject)), None) => {
+            let file = from.file_key.key.as_deref().unwrap_or_default();
+            let variable = from.variable.0;
+            let why = format!("names a user without a password: give it in {file} or {variable}");
+            report.mistake(subject, why);
+            Login::Nobody
+        }
     }
-    password
 }
 
-/// The password in systemd's credentials: `Some(None)` if there is none, `None` after a mistake.
-fn credential(secrets: &Secrets, report: &mut Report) -> Option<Option<String>> {
-    let Some(file) = secrets
-        .credentials
-        .as_ref()
-        .map(|folder| folder.join(CREDENTIAL))
-    else {
-        return Some(None);
+/// The user's name and what names it, if anything does.
+fn user(from: &Sources<'_>, report: &mut Report) -> Option<(String, Subject)> {
+    let by_key = (!from.username.is_empty()).then_some(&from.username);
+    if by_key.is_some() && from.in_url.0.is_some() {
+        let why = "url names a user too: keep one of the two";
+        report.mistake(from.username_key.clone(), why);
+    }
+    let in_url = from.in_url.0.clone().map(|name| (name, from.url.clone()));
+    in_url.or_else(|| Some((by_key?.clone(), from.username_key.clone())))
+}
+
+fn password(from: &Sources<'_>, report: &mut Report) -> Result<Option<String>, Wrong> {
+    let in_url = &from.in_url.1;
+    if in_url.is_some() && from.file.is_some() {
+        let why = "url holds a password too: keep one of the two";
+        return Err((from.file_key.clone(), why.to_owned()));
+    }
+    if let (variable, Some(password)) = from.variable {
+        let unused = match (in_url, &from.file) {
+            (Some(_), _) => Some(&from.url),
+            (None, Some(_)) => Some(&from.file_key),
+            (None, None) => None,
+        };
+        if let Some(unused) = unused {
+            let note = format!("its password is not used: {variable} is set");
+            report.note(unused.clone(), note);
+        }
+        return Ok(Some(password.to_owned()));
+    }
+    if in_url.is_some() {
+        return Ok(in_url.clone());
+    }
+    let Some(file) = &from.file else {
+        return credential(from);
+    };
+    let subject = || from.file_key.clone().showing(&file.to_string_lossy());
+    read(file).map(Some).map_err(|why| (subject(), why))
+}
+
+/// The password in systemd's credentials, if there is one.
+fn credential(from: &Sources<'_>) -> Result<Option<String>, Wrong> {
+    let name = from.credential;
+    let Some(file) = from.credentials.map(|folder| folder.join(name)) else {
+        return Ok(None);
     };
     if matches!(file.try_exists(), Ok(false)) {
-        return Some(None);
+        return Ok(None);
     }
-    match read(&file) {
-        Ok(password) => Some(Some(password)),
-        Err(why) => {
-            let subject = Subject::place(Place::Variable(CREDENTIALS.to_owned()));
-            report.mistake(subject, format!("{CREDENTIAL} {why}"));
-            None
-        }
-    }
+    let subject = || Subject::place(Place::Variable(CREDENTIALS.to_owned()));
+    let wrong = |why| (subject(), format!("{name} {why}"));
+    read(&file).map(Some).map_err(wrong)
 }
 
 /// What the file holds, less one line break at its end.
@@ -139,7 +156,10 @@ mod tests {
         let file = folder.join("config.ini");
         let text = format!("[redis]\n{keys}");
         parse(&text, &file.to_string_lossy(), environment.iter().copied())
-            .map(|loaded| loaded.config.redis.url.password.unwrap_or_default())
+            .map(|loaded| match loaded.config.redis.login {
+                Login::Nobody => String::new(),
+                Login::Password(password) | Login::User { password, .. } => password,
+            })
             .map_err(|mistakes| mistakes.to_string())
     }
 
@@ -213,8 +233,15 @@ mod tests {
             why,
             "config.ini:3: [redis] password_file: url holds a password too: keep one of the two"
         );
-        let why = password(folder, "url = redis://me@h", &[]).unwrap_err();
-        assert!(why.contains("names a user without a password"), "{why}");
+        for keys in ["url = redis://me@h", "username = me"] {
+            let why = password(folder, keys, &[]).unwrap_err();
+            let advice = "names a user without a password: give it in password_file or \
+                          EVENKEEL_REDIS_PASSWORD";
+            assert!(why.contains(advice), "{why}");
+        }
+        let why = password(folder, "url = redis://me:pw@h\nusername = me", &[]).unwrap_err();
+        let expected = "config.ini:3: [redis] username: url names a user too: keep one of the two";
+        assert_eq!(why, expected);
         let why = password(folder, "", &[("EVENKEEL_REDIS_PASSWORD", "")]).unwrap_err();
         assert!(
             why.starts_with("EVENKEEL_REDIS_PASSWORD: is empty"),

@@ -1,5 +1,5 @@
-//! The URL of the Redis server: `redis://[user:password@]host[:port][/db]` or
-//! `unix:///path[?db=N&user=U&pass=P]`. It may hold a password, so no error shows any part of it.
+//! The URL of the Redis server: `redis://[user:password@]host[:port][/db]`, the same with `rediss` for
+//! TLS, or `unix:///path[?db=N&user=U&pass=P]`. It may hold a password, so no error shows any part of it.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -8,13 +8,28 @@ use percent_encoding::percent_decode_str;
 
 use super::authority::host_and_port;
 use super::setting::Rule;
-use super::{RedisAddress, RedisUrl};
+use super::{HostPort, RedisAddress};
 
 /// Port where the URL names none.
 const DEFAULT_PORT: u16 = 6379;
 
 /// Bytes of a socket's path: `sun_path` of unix(7) less its final zero.
 const MAX_SOCKET_PATH: usize = 107;
+
+/// What a URL says. Has no `Debug`, so that it can not be shown.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct RedisUrl {
+    /// Where the server listens.
+    pub(super) address: RedisAddress,
+    /// Whether it is `rediss`.
+    pub(super) tls: bool,
+    /// Name of the ACL user, where one is given.
+    pub(super) username: Option<String>,
+    /// Password, where one is given.
+    pub(super) password: Option<String>,
+    /// Number of the database.
+    pub(super) db: i64,
+}
 
 /// A [`RedisUrl`].
 pub(super) struct RedisUrlRule;
@@ -35,15 +50,15 @@ impl Rule for RedisUrlRule {
             );
         }
         match scheme {
-            "redis" => over_tcp(rest),
+            "redis" => over_tcp(rest, false),
+            "rediss" => over_tcp(rest, true),
             "unix" => over_socket(rest),
-            "rediss" => Err("TLS is not supported yet: rediss:// can not be used".to_owned()),
             _ => Err("has an unknown scheme".to_owned()),
         }
     }
 
     fn allowed(&self) -> String {
-        "redis://user:password@host:6379/0 or unix:///path?db=0&user=U&pass=P".to_owned()
+        "redis://user:password@host:6379/0, rediss://... for TLS, or unix:///path?db=0&user=U&pass=P".to_owned()
     }
 
     fn may_be_shown(&self) -> bool {
@@ -51,8 +66,8 @@ impl Rule for RedisUrlRule {
     }
 }
 
-/// Reads what follows `redis://`.
-fn over_tcp(rest: &str) -> Result<RedisUrl, String> {
+/// Reads what follows `redis://` or `rediss://`.
+fn over_tcp(rest: &str, tls: bool) -> Result<RedisUrl, String> {
     // Userinfo goes up to the last @ before the path; a raw / ? or # ends it, as in every URL.
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(end);
@@ -70,14 +85,17 @@ fn over_tcp(rest: &str) -> Result<RedisUrl, String> {
         return Err("has port 0".to_owned());
     }
     if tail.contains(['?', '#']) {
-        return Err("has something after ? or #: the database is written /N".to_owned());
+        let why =
+            "has something after ? or #: the database is written /N, and TLS has keys of its own";
+        return Err(why.to_owned());
     }
     let (user, password) = match userinfo {
         Some(info) => info.split_once(':').map_or((info, ""), |parts| parts),
         None => ("", ""),
     };
     Ok(RedisUrl {
-        address: RedisAddress::Tcp(host, port),
+        address: RedisAddress::Tcp(HostPort { host, port }),
+        tls,
         username: decoded(user)?,
         password: decoded(password)?,
         db: match tail.strip_prefix('/') {
@@ -101,6 +119,7 @@ fn over_socket(rest: &str) -> Result<RedisUrl, String> {
     let address = RedisAddress::Unix(PathBuf::from(path));
     let mut url = RedisUrl {
         address,
+        tls: false,
         username: None,
         password: None,
         db: 0,
@@ -148,11 +167,14 @@ mod tests {
     use super::*;
 
     fn tcp(host: &str, port: u16) -> RedisAddress {
-        RedisAddress::Tcp(host.to_owned(), port)
+        let host = host.to_owned();
+        RedisAddress::Tcp(HostPort { host, port })
     }
 
     fn url(text: &str) -> RedisUrl {
-        RedisUrlRule.parse(text).unwrap()
+        RedisUrlRule
+            .parse(text)
+            .unwrap_or_else(|why| panic!("{text}: {why}"))
     }
 
     #[test]
@@ -167,6 +189,14 @@ mod tests {
         assert_eq!(url("redis://:p@ss@h").password.as_deref(), Some("p@ss"));
         assert_eq!(url("redis://me@h").username.as_deref(), Some("me"));
         assert_eq!(url("redis://:@h").password, None);
+        assert!(!full.tls);
+    }
+
+    #[test]
+    fn a_second_s_means_tls() {
+        let full = url("rediss://me:pw@h/3");
+        assert_eq!((full.address, full.tls, full.db), (tcp("h", 6379), true, 3));
+        assert_eq!(full.password.as_deref(), Some("pw"));
     }
 
     #[test]
@@ -186,7 +216,8 @@ mod tests {
             ("hunter2", "is not a URL"),
             ("redis:/:hunter2@h", "is not a URL"),
             ("hunter2://h", "unknown scheme"),
-            ("rediss://:hunter2@h", "TLS is not supported yet"),
+            ("rediss://:hunter2@", "no host"),
+            ("redisss://:hunter2@h", "unknown scheme"),
             ("redis://:hunter2", "no host"),
             ("redis://:hunter2@", "no host"),
             ("redis://:hunter2/x@h/0", "write %2F"),
@@ -202,26 +233,23 @@ mod tests {
             ("unix:///x?pass=a&hunter2", "db=, user= or pass="),
             ("unix:///x?db=hunter2", "database"),
         ] {
-            let why = RedisUrlRule.parse(text).unwrap_err();
+            let why = RedisUrlRule.parse(text).err().unwrap();
             assert!(why.contains(reason), "{text}: {why}");
             assert!(!why.contains("hunter2"), "{text}: {why}");
         }
         let long = format!("unix:///{}", "x".repeat(120));
-        assert!(RedisUrlRule.parse(&long).unwrap_err().contains("107 bytes"));
-    }
-
-    #[test]
-    fn a_parsed_url_does_not_show_its_credentials() {
-        let shown = format!("{:?}", url("redis://alice:hunter2@h/1"));
         assert!(
-            !shown.contains("hunter2") && !shown.contains("alice"),
-            "{shown}"
+            RedisUrlRule
+                .parse(&long)
+                .err()
+                .unwrap()
+                .contains("107 bytes")
         );
     }
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "(redis|unix)://\\PC{0,40}") {
+        fn no_text_makes_it_panic(text in "(rediss?|unix)://\\PC{0,40}") {
             let _ = RedisUrlRule.parse(&text);
         }
     }

@@ -206,9 +206,7 @@ impl Section {
 
 /// What to say of a key that this kind does not have.
 fn unknown_key(kind: &Kind, key: &str) -> String {
-    let of_url = [
-        "host", "port", "db", "user", "username", "password", "socket",
-    ];
+    let of_url = ["host", "port", "user", "password", "socket"];
     if kind.title == "redis" && of_url.contains(&key) {
         return "unknown key: it is part of url; a password may also come from password_file or \
                 EVENKEEL_REDIS_PASSWORD"

@@ -89,9 +89,14 @@ fn the_example_of_an_http_source_works() {
 fn an_empty_file_is_the_original_service() {
     let config = good("").config;
     assert_eq!(config.server.listen.to_string(), "0.0.0.0:5000");
+    let address = RedisAddress::Tcp(HostPort {
+        host: "127.0.0.1".to_owned(),
+        port: 6379,
+    });
+    assert_eq!(config.redis.servers, Servers::Single { address, db: 0 });
     assert_eq!(
-        config.redis.url.address,
-        RedisAddress::Tcp("127.0.0.1".to_owned(), 6379)
+        (&config.redis.login, &config.redis.tls),
+        (&Login::Nobody, &None)
     );
     assert_eq!(config.redis.pool_size, 34, "readers + workers");
     assert_eq!(
@@ -151,7 +156,7 @@ fn unknown_names_are_told_what_was_meant() {
         ("[redis]\nttl = 5s\n", "it belongs to [route NAME]"),
         (
             "[redis]\ncolour = blue\n",
-            "known here: url, timeout, readers",
+            "known here: mode, url, nodes, master",
         ),
         (
             "[server]\ntimeout = 5s\n",
@@ -285,7 +290,8 @@ fn a_secret_is_shown_nowhere() {
         "[redis]\nurl = redis://alice:hunter2@h\n[source a]\nkind = http\nurl = http://alice:hunter2@h/<key>\n",
         &set,
     );
-    assert_eq!(loaded.config.redis.url.password.as_deref(), Some("hunter2"));
+    let (name, password) = ("alice".to_owned(), "hunter2".to_owned());
+    assert_eq!(loaded.config.redis.login, Login::User { name, password });
     let shown = format!("{loaded:?}");
     assert!(
         !secrets.iter().any(|secret| shown.contains(secret)),

@@ -275,7 +275,7 @@ fn a_panic_in_a_reader_or_filler_costs_what_it_held_and_the_thread_lives_on() {
     stage.remember("kept", "v", MINUTE, Duration::ZERO);
     let pipeline = Pipeline::start(&stage.lookups, &stage.metrics, 1, 1, 1).expect("threads");
     let put = |key: &str, client: Box<dyn Client>| {
-        let refused = stage.lookups.reads.put(vec![lookup(key, MINUTE, client)]);
+        let refused = stage.lookups.reads.put([(0, lookup(key, MINUTE, client))]);
         assert!(refused.is_empty());
     };
     let ask = |key: &str| {

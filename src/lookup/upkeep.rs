@@ -19,6 +19,8 @@ const RECOVER_BATCH_MAX: usize = 64;
 const RECOVER_BATCH_BYTES: u64 = 256 * 1024;
 /// Between two such batches, at least.
 const RECOVER_PACE: Duration = Duration::from_millis(10);
+/// The same, where what waits was not taken.
+const RECOVER_REST: Duration = Duration::from_millis(100);
 /// How long after Redis is back a copy stands in for what it has lost. What is not asked for by then
 /// is asked of the source again, a little at a time.
 const STANDS_IN_FOR: Duration = Duration::from_secs(60);
@@ -56,25 +58,20 @@ impl Lookups {
             .collect();
         let landed = batch.iter().map(|write| &write.landed);
         let entries = entries(&keys, landed, now);
-        let deadline = Deadline::after(now, self.cache.timeout());
-        match self.cache.write(writer, &entries, deadline) {
-            Ok(written) => {
-                self.metrics.redis.written.inc_by(written as u64);
-                self.metrics
-                    .redis
-                    .not_written
-                    .inc_by((batch.len() - written) as u64);
-                drop(entries);
-                drop(keys);
-                let now = clock::now();
-                for write in batch.drain(..) {
-                    self.flights.written(&write.target, now);
-                }
-            }
-            Err(_) => {
-                drop(entries);
-                drop(keys);
-                self.postpone(batch.drain(..));
+        let deadline = Deadline::after(now, self.cache.limits().timeout);
+        let written = self.cache.write(writer, &entries, deadline);
+        let has_refused = places(&written.refused, batch.len());
+        drop(entries);
+        drop(keys);
+        self.metrics.redis.written.inc_by(written.taken as u64);
+        // Neither taken nor to be tried again: not ours to write.
+        let dropped = batch.len() - written.refused.len() - written.taken;
+        self.metrics.redis.not_written.inc_by(dropped as u64);
+        let now = clock::now();
+        for (write, was_refused) in batch.drain(..).zip(has_refused) {
+            match was_refused {
+                true => self.postpone([write]),
+                false => self.flights.written(&write.target, now),
             }
         }
     }
@@ -96,11 +93,17 @@ impl Lookups {
 
     /// Whether `copy` is of the time before Redis was last lost, so that a miss there is Redis's loss
     /// and not the end of the value.
-    pub(super) fn was_lost_by_redis(&self, copy: &Remembered, now: Instant) -> bool {
+    pub(super) fn was_lost_by_redis(
+        &self,
+        target: &Target,
+        copy: &Remembered,
+        now: Instant,
+    ) -> bool {
         let is_within = |back: Instant| {
             copy.fetched_at < back && now.saturating_duration_since(back) < STANDS_IN_FOR
         };
-        copy.is_fresh(now) && self.cache.back_since().is_some_and(is_within)
+        let back_since = || self.cache.back_since(|| self.slot_of(target));
+        copy.is_fresh(now) && back_since().is_some_and(is_within)
     }
 
     /// What Redis has lost goes back there.
@@ -121,18 +124,21 @@ impl Lookups {
             batch.clear();
         }
         let now = clock::now();
-        if self.can_recover() {
-            self.recover(caller, now);
-        }
+        let pace = match self.can_recover() && self.recover(caller, now) {
+            true => RECOVER_PACE,
+            false => RECOVER_REST,
+        };
         // At rest three times as long as at work: clients come first.
         let took = clock::now().saturating_duration_since(now);
-        (took * 3).max(RECOVER_PACE)
+        (took * 3).max(pace)
     }
 
     /// Whether something waits that Redis would take. What was just fetched goes first.
     #[must_use]
     pub fn can_recover(&self) -> bool {
-        !self.recovery.is_empty() && self.writes.is_empty() && self.cache.takes_writes(clock::now())
+        !self.recovery.is_empty()
+            && self.writes.is_empty()
+            && self.cache.takes_any_writes(clock::now())
     }
 
     /// Step 8c: the reports of outages that are over, one line each.
@@ -150,53 +156,50 @@ impl Lookups {
 
     /// Step 8a: the last chance of what waits, as long as Redis takes it.
     pub fn recover_at_the_end(&self, caller: usize) {
-        let takes_writes = || self.cache.takes_writes(clock::now());
+        let takes_writes = || self.cache.takes_any_writes(clock::now());
         while !self.recovery.is_empty() && takes_writes() && self.recover(caller, clock::now()) {}
     }
 
     /// Step 8b: what waited longest goes to Redis, unless somebody has written a younger value there.
-    /// Whether Redis went along.
+    /// Whether there was anything, and Redis went along.
     fn recover(&self, caller: usize, now: Instant) -> bool {
-        let (batch, expired) = self
-            .recovery
-            .take(RECOVER_BATCH_MAX, RECOVER_BATCH_BYTES, now);
+        let is_writable = |target: &Target| self.cache.takes_writes(|| self.slot_of(target), now);
+        let (batch, expired) =
+            self.recovery
+                .take(RECOVER_BATCH_MAX, RECOVER_BATCH_BYTES, now, is_writable);
         self.metrics.redis.recovery_dropped.inc_by(expired as u64);
         if batch.is_empty() {
-            return true;
+            return false;
         }
         let keys: Vec<_> = batch
             .iter()
             .map(|(target, _)| self.full_key(target))
             .collect();
         let entries = entries(&keys, batch.iter().map(|(_, landed)| landed), now);
-        let deadline = Deadline::after(now, self.cache.timeout());
-        match self.cache.write_unless_younger(caller, &entries, deadline) {
-            Ok(written) => {
-                self.metrics.redis.written.inc_by(written as u64);
-                self.metrics.redis.recovered.inc_by(written as u64);
-                true
-            }
-            Err(_) => {
-                drop(entries);
-                drop(keys);
-                for (target, landed) in batch {
-                    self.keep(target, landed);
-                }
-                false
+        let deadline = Deadline::after(now, self.cache.limits().timeout);
+        let written = self.cache.write_unless_younger(caller, &entries, deadline);
+        let has_refused = places(&written.refused, batch.len());
+        drop(entries);
+        drop(keys);
+        self.metrics.redis.written.inc_by(written.taken as u64);
+        self.metrics.redis.recovered.inc_by(written.taken as u64);
+        for ((target, landed), was_refused) in batch.into_iter().zip(has_refused) {
+            if was_refused {
+                self.keep(target, landed);
             }
         }
+        written.refused.is_empty()
     }
 
     /// Step 9: how long Redis will keep these keys. One whose life nears its end is refreshed; one
     /// that somebody has written anew is left alone.
     fn look_at_lives(&self, caller: usize, batch: &[Target]) {
         let keys: Vec<_> = batch.iter().map(|target| self.full_key(target)).collect();
-        let deadline = Deadline::after(clock::now(), self.cache.timeout());
+        let deadline = Deadline::after(clock::now(), self.cache.limits().timeout);
         let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
-        let Ok(lives) = self.cache.lives(caller, &keys, deadline) else {
-            return;
-        };
+        let lives = self.cache.lives(caller, &keys, deadline);
         for (target, life) in batch.iter().zip(lives) {
+            let Some(life) = life else { continue };
             let look = |copy: &mut Remembered| self.is_at_its_end(target, copy, life);
             let changed = self.memory.change(target.route, &target.key, look);
             if changed.unwrap_or(false) {
@@ -236,6 +239,13 @@ impl Lookups {
         copy.due_at = (!route.refresh_at.is_whole()).then(|| now + route.refresh_at.of(copy.ttl));
         false
     }
+}
+
+/// For each of `count` places, whether it is among `places`.
+fn places(places: &[usize], count: usize) -> Vec<bool> {
+    let mut is_among = vec![false; count];
+    places.iter().for_each(|&place| is_among[place] = true);
+    is_among
 }
 
 /// What is to be written at `now`, with what is left of each life.

@@ -28,6 +28,10 @@ pub struct Seen {
     pub redis_takes_writes: bool,
     /// How long the worker that is busy the longest has been so, and after how long it counts as stuck.
     pub worker_busy: (Duration, Duration),
+    /// Nodes of Redis that are asked for keys, and those of them that are used.
+    pub redis_nodes: (usize, usize),
+    /// Slots of a cluster that a node serves; all there are without a cluster.
+    pub redis_slots: usize,
     /// Connections to Redis: slots, unused ones of them, at most.
     pub redis_connections: (u32, u32, u32),
     /// Memory: entries, bytes, bytes at most, evictions so far.
@@ -61,12 +65,43 @@ pub(super) struct Gauges {
     worker_busy_max_seconds: Gauge,
     redis_connections: IntGaugeVec,
     redis_connections_max: IntGauge,
+    topology: Topology,
     memory_entries: IntGauge,
     memory_bytes: IntGauge,
     memory_max_bytes: IntGauge,
     memory_evictions: Counter,
     recovery_entries: IntGauge,
     recovery_bytes: IntGauge,
+}
+
+/// Those of them that show the servers of Redis.
+struct Topology {
+    nodes: IntGaugeVec,
+    slots_covered: IntGauge,
+}
+
+impl Topology {
+    fn new(new: &Family<'_>) -> prometheus::Result<Self> {
+        Ok(Self {
+            nodes: new.gauges(
+                "redis_nodes",
+                "Servers that hold keys, by whether they are used: one, the master, or those of a cluster.",
+                &["state"],
+            )?,
+            slots_covered: new.gauge(
+                "redis_slots_covered",
+                "Slots that a known server holds, of 16384.",
+            )?,
+        })
+    }
+
+    fn set(&self, seen: &Seen) {
+        let (nodes, used) = seen.redis_nodes;
+        for (state, count) in [("up", used), ("down", nodes - used)] {
+            self.nodes.with_label_values(&[state]).set(whole(count));
+        }
+        self.slots_covered.set(whole(seen.redis_slots));
+    }
 }
 
 impl Gauges {
@@ -120,6 +155,7 @@ impl Gauges {
             )?,
             redis_connections_max: new
                 .gauge("redis_connections_max", "Connections to Redis at most.")?,
+            topology: Topology::new(new)?,
             memory_entries: new.gauge("memory_entries", "Answers kept in memory.")?,
             memory_bytes: new.gauge(
                 "memory_bytes",
@@ -173,6 +209,7 @@ impl Gauges {
             gauge.set(count.into());
         }
         self.redis_connections_max.set(max.into());
+        self.topology.set(seen);
         let (entries, bytes, max_bytes, evictions) = seen.memory;
         self.memory_entries.set(whole(entries));
         self.memory_bytes.set(whole(bytes));

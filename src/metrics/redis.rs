@@ -21,6 +21,12 @@ pub struct OfRedis {
     pub misses: Counter,
     /// Lookups answered without it.
     pub bypassed: Counter,
+    /// Masters that took the place of another one.
+    pub failovers: Counter,
+    /// Calls of keys that a node of a cluster sent elsewhere for good.
+    pub moved: Counter,
+    /// The same, while their slot is on the way.
+    pub asked: Counter,
     /// Values that it took.
     pub written: Counter,
     /// Values that were not written: it did not take them, or too many waited.
@@ -43,7 +49,18 @@ impl OfRedis {
             "Values for Redis: written, or dropped because it took none or too many waited.",
             &["result"],
         )?;
+        let redirects = new.counters(
+            "redis_redirects_total",
+            "Keys that a node of a cluster sent elsewhere: moved for good, or on the way (ask).",
+            &["kind"],
+        )?;
         Ok(Self {
+            failovers: new.counter(
+                "redis_failovers_total",
+                "Masters that took the place of another one.",
+            )?,
+            moved: redirects.with_label_values(&["moved"]),
+            asked: redirects.with_label_values(&["ask"]),
             op_seconds: new.histograms(
                 "redis_op_seconds",
                 "Time that calls to Redis took, waiting for a connection included.",

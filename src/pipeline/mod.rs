@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 
 pub mod errand;
 pub mod queue;
+pub mod reads;
 
 /// Values of one write to Redis, at most.
 const WRITE_BATCH_MAX: usize = 64;
@@ -118,13 +119,14 @@ impl Pipeline {
             for reader in 0..readers {
                 let mut batch = Vec::new();
                 pipeline.spawn(metrics, move |lookups, work| {
-                    let batch_max = lookups.cache().batch_max(batch_max);
-                    if !lookups.reads.take(batch_max, &mut batch) {
+                    let batch_max = lookups.cache().limits().batch_max(batch_max);
+                    let Some(lane) = lookups.reads.take(batch_max, &mut batch) else {
                         return false;
-                    }
+                    };
                     work(&mut || lookups.read(reader, &mut batch));
                     // After a panic what is left of the batch is answered with 503 by being dropped.
                     batch.clear();
+                    lookups.reads.done(lane);
                     true
                 })?;
             }

@@ -240,15 +240,21 @@ impl Watched {
         let away: String = away
             .map(|source| format!("; source {} is not usable", source.name))
             .collect();
-        if redis.state == State::Closed {
+        if redis.is_up() {
             return format!("serving on {}; redis up{away}", self.address);
         }
-        let fault = redis.last_fault.unwrap_or_default();
+        let worst = redis.worst();
+        let fault = worst.and_then(|node| node.last_fault.as_ref());
+        let fault = fault.or(redis.fault.as_ref()).cloned().unwrap_or_default();
         // Some of it is what Redis said: it must not begin a line of its own.
         let fault = fault.replace(|c: char| c.is_control(), " ");
-        let state = redis.state.word();
+        let state = worst.map_or(State::Open, |node| node.state).word();
+        let without = match redis.is_down() {
+            true => "without redis",
+            false => "without redis for some of the keys",
+        };
         format!(
-            "serving on {} without redis (breaker {state}): {fault}{away}",
+            "serving on {} {without} (breaker {state}): {fault}{away}",
             self.address
         )
     }

@@ -6,22 +6,28 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 mod app;
+mod certificates;
 mod client;
+mod cluster;
 mod load;
 mod origin;
 mod proxy;
 mod redis;
+mod sentinel;
 mod turn;
 mod undisturbed;
 
 pub use app::{
     ADMIN_LISTEN, App, Config, Output, REDIS_CONNECTIONS_MAX, binary, evenkeel, file, promtool,
 };
+pub use certificates::{Admits, Authority, Certificate, TlsRedis};
 pub use client::{Client, NoResponse, Response};
+pub use cluster::Cluster;
 pub use load::{Load, Report};
 pub use origin::{Fault as SourceFault, Origin};
 pub use proxy::{Fault as NetworkFault, Proxy};
 pub use redis::{Redis, command};
+pub use sentinel::{Guarded, MASTER};
 pub use turn::alone;
 pub use undisturbed::Undisturbed;
 

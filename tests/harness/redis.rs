@@ -25,6 +25,10 @@ pub struct Redis {
     address: SocketAddr,
     folder: TempDir,
     process: Option<Child>,
+    /// A file that it begins with, if there is one.
+    settings: Option<PathBuf>,
+    /// What it is told beyond the usual, at every start.
+    arguments: Vec<String>,
     /// Guards what [`Self::set_password`] has set; empty: none.
     password: Mutex<String>,
 }
@@ -37,14 +41,48 @@ impl Redis {
         redis
     }
 
+    /// One that keeps its files in memory: a node of a cluster syncs one to disk whenever the cluster
+    /// changes, and hangs for as long as a busy disk takes for that.
+    pub fn start_in_memory(arguments: &[&str]) -> Self {
+        let mut redis = Self::not_started();
+        if let Ok(folder) = tempfile::tempdir_in("/dev/shm") {
+            redis.folder = folder;
+        }
+        redis.set_arguments(arguments);
+        redis.start_again();
+        redis
+    }
+
     /// A port on which nobody listens, until [`Self::start_again`].
     pub fn not_started() -> Self {
         Self {
             address: free_address(),
             folder: tempfile::tempdir().expect("a folder for redis"),
             process: None,
+            settings: None,
+            arguments: Vec::new(),
             password: Mutex::default(),
         }
+    }
+
+    /// One that runs, empty, and is told this too, whenever it starts.
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let mut redis = Self::not_started();
+        redis.set_arguments(arguments);
+        redis.start_again();
+        redis
+    }
+
+    /// From its next start on.
+    pub fn set_arguments(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|&word| word.to_owned()).collect();
+    }
+
+    /// From its next start on it begins with this file, which it may write to.
+    pub fn set_settings(&mut self, settings: &str) {
+        let file = self.folder.path().join("redis.conf");
+        std::fs::write(&file, settings).expect("a file of ours");
+        self.settings = Some(file);
     }
 
     /// One on the same port of another address of this machine.
@@ -75,7 +113,9 @@ impl Redis {
     /// Until it answers, with its data set loaded.
     pub fn wait_until_it_answers(&self) {
         wait_until(SOON, "redis-server answers", || {
-            self.try_query::<String>(&["PING"]).is_ok()
+            // A Sentinel has no DBSIZE, and some servers here have no PING.
+            let answers = |word| self.try_query::<redis::Value>(&[word]).is_ok();
+            answers("DBSIZE") || answers("PING")
         });
     }
 
@@ -89,11 +129,13 @@ impl Redis {
         self.password().clear();
         let port = self.address.port().to_string();
         let process = Command::new("redis-server")
+            .args(&self.settings)
             .args(["--port", &port, "--bind", &self.address.ip().to_string()])
             .args(["--save", "", "--appendonly", "no"])
             .args(["--dir".as_ref(), self.folder.path().as_os_str()])
             .args(["--unixsocket".as_ref(), self.socket().as_os_str()])
             .args(more)
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -191,6 +233,14 @@ impl Redis {
     /// A connection that is kept.
     pub fn connection(&self) -> redis::Connection {
         self.connect().expect("redis accepts")
+    }
+
+    /// A field of a section of INFO, if the server answers.
+    pub fn info(&self, section: &str, field: &str) -> Option<String> {
+        let info: String = self.try_query(&["INFO", section]).ok()?;
+        let fields = info.lines().filter_map(|line| line.split_once(':'));
+        let mut found = fields.filter(|(name, _)| *name == field);
+        found.next().map(|(_, value)| value.trim().to_owned())
     }
 
     /// The same as [`Self::query`], where it may fail.

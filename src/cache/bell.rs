@@ -1,0 +1,82 @@
+//! The bell of the topology thread: whoever meets a sign that a node is not what it was rings it, and
+//! goes on at once.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Rung any number of times, it wakes the thread once.
+#[derive(Debug, Default)]
+pub struct Bell {
+    /// Guards what was heard; held for nanoseconds.
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    was_rung: bool,
+    is_over: bool,
+}
+
+impl Bell {
+    /// There is something to look at.
+    pub fn ring(&self) {
+        let mut state = self.lock();
+        if !std::mem::replace(&mut state.was_rung, true) {
+            drop(state);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits to be rung, up to `limit`, but for `rest` in any case; false: it is over.
+    pub fn wait(&self, rest: Duration, limit: Duration) -> bool {
+        if !self.pause(rest) {
+            return false;
+        }
+        let waits = |state: &mut State| !state.is_over && !state.was_rung;
+        let waited =
+            self.changed
+                .wait_timeout_while(self.lock(), limit.saturating_sub(rest), waits);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.was_rung = false;
+        !state.is_over
+    }
+
+    /// Lets `rest` pass; false: it is over.
+    fn pause(&self, rest: Duration) -> bool {
+        let goes_on = |state: &mut State| !state.is_over;
+        let waited = self.changed.wait_timeout_while(self.lock(), rest, goes_on);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.is_over
+    }
+
+    /// Whether whoever waits may go home.
+    pub fn is_over(&self) -> bool {
+        self.lock().is_over
+    }
+
+    /// Whoever waits goes home.
+    pub fn end(&self) {
+        self.lock().is_over = true;
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_rings_are_heard_once_and_the_end_at_once() {
+        let bell = Bell::default();
+        let minute = Duration::from_secs(60);
+        (0..3).for_each(|_| bell.ring());
+        assert!(bell.wait(Duration::ZERO, minute), "rung before");
+        assert!(bell.wait(Duration::ZERO, Duration::ZERO), "nothing more");
+        bell.end();
+        assert!(!bell.wait(minute, minute));
+    }
+}
