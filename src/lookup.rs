@@ -38,7 +38,7 @@ const WRITES_MAX: usize = 1024;
 /// Keys whose life in Redis is to be looked at, at most.
 const LIVES_MAX: usize = 1024;
 /// How much longer than the source Redis may take, before it is no help any more.
-const SLOWER_THAN_SOURCE: Duration = Duration::from_millis(75);
+const SLOWER_THAN_SOURCE: Duration = Duration::from_millis(50);
 
 /// Who walks a step: the front must not be held up by large answers, workers may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

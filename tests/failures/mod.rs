@@ -80,7 +80,8 @@ matrix! {
     never_accepted:      Network Outage,        |s| s.network(HangsBeforeAccept)            => Scene::mend_network;
     never_answered:      Network Outage,        |s| s.network(Hangs)                        => Scene::mend_network;
     slow_by_50_ms:       Network Harmless,      |s| s.network(Slow(ms(50)))                 => Scene::mend_network;
-    slow_by_100_ms:      Network Harmless,      |s| s.network(Slow(ms(100)))                => Scene::mend_network;
+    slow_by_75_ms:       Network Harmless,      |s| s.network(Slow(ms(75)))                 => Scene::mend_network;
+    slow_by_100_ms:      Network Unsteady,      |s| s.network(Slow(ms(100)))                => Scene::mend_network;
     slow_now_and_then:   Network Unsteady,      |s| s.network(SlowNowAndThen(ms(400)))      => Scene::mend_network;
     slow_by_200_ms:      Network Outage,        |s| s.network(Slow(ms(200)))                => Scene::mend_network;
     slow_by_300_ms:      Network Outage,        |s| s.network(Slow(ms(300)))                => Scene::mend_network;
