@@ -20,6 +20,9 @@ use super::fault::{Fault, Step};
 use crate::clock::{self, Deadline};
 use crate::resolver::{HostResolver, ResolveError};
 
+#[cfg(test)]
+mod tests;
+
 /// Bytes of all replies to one call: what it may cost in memory before it is given up.
 pub const REPLY_MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// The same, where one value alone is asked for.
@@ -429,64 +432,5 @@ impl ReplyReader<'_> {
         self.bytes_left = self.bytes_left.saturating_sub(count as u64);
         self.unread = 0..count;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::TcpListener;
-    use std::thread;
-
-    use super::*;
-
-    /// A server that reads each request and sends the next of `replies`, and then closes.
-    fn link_to(replies: &'static [&'static [u8]]) -> Link {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address").to_string();
-        thread::spawn(move || {
-            let (mut stream, _) = listener.accept().expect("a connection");
-            for reply in replies {
-                let _ = stream.read(&mut [0; 1024]);
-                let _ = stream.write_all(reply);
-            }
-        });
-        let endpoint = Endpoint::Tcp(HostResolver::new(address, Duration::ZERO));
-        Link::open(&endpoint, &Handshake::default(), soon(), |_| true).expect("a link")
-    }
-
-    fn soon() -> Deadline {
-        Deadline::after(clock::now(), Duration::from_secs(10))
-    }
-
-    fn get(link: &mut Link) -> Result<Vec<Value>, Fault> {
-        let mut get = redis::cmd("GET");
-        get.arg("k");
-        link.call(&[get], REPLY_MAX_BYTES, soon())
-    }
-
-    #[test]
-    fn what_comes_beyond_a_reply_is_never_the_next_one() {
-        let mut link = link_to(&[b"$1\r\na\r\n$1\r\na\r\n", b"$1\r\nb\r\n"]);
-        assert_eq!(get(&mut link), Ok(vec![Value::BulkString(b"a".to_vec())]));
-        assert_eq!(get(&mut link), Ok(vec![Value::BulkString(b"b".to_vec())]));
-    }
-
-    #[test]
-    fn garbage_and_half_a_reply_break_the_link() {
-        let mut garbage = link_to(&[b"HTTP/1.1 400 Bad Request\r\n\r\n"]);
-        assert!(matches!(get(&mut garbage), Err(Fault::Protocol(_))));
-        assert!(!garbage.is_usable());
-        let mut half = link_to(&[b"$10\r\nabc"]);
-        assert!(matches!(get(&mut half), Err(Fault::Closed(_))));
-        assert!(!half.is_usable());
-    }
-
-    #[test]
-    fn a_call_ends_at_its_deadline_and_the_link_with_it() {
-        let mut link = link_to(&[b"$10\r\nabc", b""]);
-        let deadline = Deadline::after(clock::now(), Duration::from_millis(50));
-        let reply = link.call(&[redis::cmd("PING")], REPLY_MAX_BYTES, deadline);
-        assert_eq!(reply, Err(Fault::TimedOut(Step::Reply)));
-        assert!(!link.is_usable());
     }
 }

@@ -187,7 +187,7 @@ impl State {
         let mut inner = self.lock();
         inner.replies += 1;
         match inner.fault {
-            Fault::SlowNowAndThen(_) if inner.replies % 10 != 0 => Fault::None,
+            Fault::SlowNowAndThen(_) if !inner.replies.is_multiple_of(10) => Fault::None,
             fault => fault,
         }
     }
