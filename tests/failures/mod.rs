@@ -2,6 +2,11 @@
 //! see of it. How a row is held is in `drill.rs`; what came of it, with figures, in
 //! `docs/FAILURES.md`. A row is a test: `tests/run failures::frozen`.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "figures and seeds, for whoever asks with --nocapture"
+)]
+
 use std::time::Duration;
 
 use crate::harness::NetworkFault::{
