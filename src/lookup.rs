@@ -40,7 +40,7 @@ const WRITES_MAX: usize = 1024;
 /// Keys whose life in Redis is to be looked at, at most.
 const LIVES_MAX: usize = 1024;
 /// How much longer than the source Redis may take, before it is no help any more.
-const SLOWER_THAN_SOURCE: Duration = Duration::from_millis(75);
+const SLOWER_THAN_SOURCE: Duration = Duration::from_millis(50);
 
 /// The lane of what no node of Redis is to be asked for.
 const NO_NODE: usize = 0;
