@@ -97,6 +97,7 @@ fn play(row: &Row, scene: &mut Scene) -> Play {
     let said: Vec<_> = log.lines().skip(lines).map(str::to_owned).collect();
     let figures = Figures {
         requests: report.answers.len(),
+        worst_delay: report.worst_delay(),
         most_resident_bytes: scene.app.most_resident_bytes(),
         slow: report.slower_since(began, SLOW),
         slowest_at_onset: report.slowest_between(began, began + ONSET).0,

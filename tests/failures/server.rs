@@ -28,16 +28,18 @@ impl Scene {
     pub fn run_endless_script(&mut self) {
         self.say("CONFIG SET busy-reply-threshold 100");
         let mut connection = self.redis.connection();
-        let script = command(&["EVAL", "while true do end", "0"]);
+        let mut script = Some(command(&["EVAL", "while true do end", "0"]));
         self.going_on = Some(GoingOn::start(move || {
-            let _ = script.query::<()>(&mut connection);
+            if let Some(script) = script.take() {
+                let _ = script.query::<()>(&mut connection);
+            }
             std::thread::park_timeout(SOON);
         }));
     }
 
     /// The script is killed.
     pub fn kill_script(&mut self) {
-        self.say("SCRIPT KILL");
+        self.say("SCRIPT KILL; CONFIG SET busy-reply-threshold 5000");
         self.stop();
     }
 

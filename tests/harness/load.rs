@@ -153,6 +153,12 @@ impl Report {
         own.max().unwrap_or_default()
     }
 
+    /// The most that the machine added to an answer of the undisturbed app.
+    pub fn worst_delay(&self) -> Duration {
+        let delays = self.delays.iter().map(|(.., delay)| *delay);
+        delays.max().unwrap_or_default()
+    }
+
     /// The longest time between `begin` and `end` without an answer from Redis, and without the delays
     /// of the machine.
     pub fn longest_without_redis(&self, begin: Instant, end: Instant) -> Duration {
