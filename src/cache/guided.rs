@@ -120,6 +120,7 @@ impl Following {
         let address = RedisAddress::Tcp(master.clone());
         let node = Node::new(place, &address, &cache.blueprint);
         probe(&node, &self.probe_key)?;
+        node.is_first_look();
         self.epoch = opinion.epoch;
         self.said = None;
         let (name, epoch) = (&self.name, self.epoch);

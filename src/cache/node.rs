@@ -53,6 +53,8 @@ pub struct Node {
     pub(super) writes: Writes,
     /// Rung when it is not what it was.
     pub(super) bell: Arc<Bell>,
+    /// It was asked whether it is there.
+    was_looked_at: AtomicBool,
     /// Another has taken its place: what becomes of it is nobody's business any more.
     is_retired: AtomicBool,
     pub(super) metrics: Arc<Metrics>,
@@ -110,7 +112,8 @@ impl<T> Reply<T> {
             if let Some(redirect) = Redirect::of(error, &by.host) {
                 return Ok(Self::Elsewhere(redirect));
             }
-            if is_about_a_slot(error) {
+            // To a node without a name, too.
+            if is_about_a_slot(error) || matches!(error.code(), "MOVED" | "ASK") {
                 node.bell.ring();
                 return Ok(Self::Nowhere);
             }
@@ -146,6 +149,7 @@ impl Node {
             report: Mutex::default(),
             writes: Writes::default(),
             bell: Arc::clone(&blueprint.bell),
+            was_looked_at: AtomicBool::new(false),
             is_retired: AtomicBool::new(false),
             metrics: Arc::clone(&blueprint.metrics),
         }
@@ -296,13 +300,23 @@ impl Node {
         }
     }
 
+    /// Whether another has taken its place.
+    pub(super) fn is_retired(&self) -> bool {
+        self.is_retired.load(Ordering::Acquire)
+    }
+
+    /// Whether nobody has looked whether it is there; the next one need not.
+    pub(super) fn is_first_look(&self) -> bool {
+        !self.was_looked_at.swap(true, Ordering::Relaxed)
+    }
+
     /// It takes the place of another: what was written there last may be missing here.
     pub(super) fn takes_over(&self, now: Instant) {
         self.report().back_since = Some(now);
     }
 
     pub(super) fn failed(&self, permit: Permit, fault: &Fault) {
-        if self.is_retired.load(Ordering::Acquire) {
+        if self.is_retired() {
             return;
         }
         if fault.ends_the_generation() {

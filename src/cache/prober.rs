@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use log::{info, warn};
+use log::{debug, info, warn};
 use redis::Value;
 
 use super::Cache;
@@ -53,6 +53,7 @@ impl Prober {
             .name("prober".to_owned())
             .spawn(move || {
                 for node in cache.table().nodes() {
+                    node.is_first_look();
                     look_once(node, &probe_key);
                 }
                 if !interval.is_zero() {
@@ -94,7 +95,10 @@ impl Stop {
 /// The early check. A Redis that is not there opens the breaker before a client has to find out.
 fn look_once(node: &Node, probe_key: &str) {
     match probe(node, probe_key) {
+        // The nodes of a cluster are told of together.
+        Ok(()) if node.clustered.is_some() => debug!("redis at {} is ready", node.address),
         Ok(()) => info!("redis at {} is ready", node.address),
+        Err(_) if node.is_retired() => {}
         Err(fault) => {
             {
                 let mut report = node.report();
@@ -120,6 +124,8 @@ fn run(cache: &Cache, probe_key: &str, interval: Duration, stop: &Stop) {
         for node in cache.table().nodes() {
             if node.breaker.state().0 != State::Closed {
                 look_again(node, probe_key);
+            } else if node.is_first_look() {
+                look_once(node, probe_key);
             }
         }
     }
@@ -127,7 +133,11 @@ fn run(cache: &Cache, probe_key: &str, interval: Duration, stop: &Stop) {
 
 /// One probe of a node whose breaker is open.
 fn look_again(node: &Node, probe_key: &str) {
-    match probe(node, probe_key) {
+    let done = probe(node, probe_key);
+    if node.is_retired() {
+        return;
+    }
+    match done {
         Ok(()) => {
             node.pool.discard_all();
             let now = clock::now();

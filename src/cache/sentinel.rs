@@ -66,6 +66,8 @@ pub struct Sentinels {
     all: Vec<Sentinel>,
     /// Who answered first, the last time: the first to be asked.
     first: usize,
+    /// Somebody has answered in this round.
+    has_heard: bool,
 }
 
 struct Sentinel {
@@ -95,6 +97,7 @@ impl Sentinels {
             name,
             all: addresses.map(sentinel).collect(),
             first: 0,
+            has_heard: false,
         }
     }
 
@@ -120,6 +123,7 @@ impl Sentinels {
     /// Asks everyone who is worth asking. `hear` is told each answer as it comes, so that one who does
     /// not answer delays nobody else's; it returns false when no more are wanted.
     pub fn ask(&mut self, mut hear: impl FnMut(&Self, Opinion) -> bool) {
+        self.has_heard = false;
         let mut goes_on = self.ask_connected(&mut hear);
         let count = self.all.len();
         let in_turn = (0..count).map(|turn| (self.first + turn) % count);
@@ -153,7 +157,6 @@ impl Sentinels {
             }
         }
         let mut goes_on = true;
-        let mut is_first = true;
         while !asked.is_empty() && goes_on {
             let answering = self.answering(&asked, deadline);
             if answering.is_empty() {
@@ -161,9 +164,6 @@ impl Sentinels {
             }
             for number in answering {
                 asked.retain(|&other| other != number);
-                if std::mem::take(&mut is_first) {
-                    self.first = number;
-                }
                 // The rest of an answer that has begun to come.
                 let deadline = Deadline::after(clock::now(), ANSWER_LIMIT);
                 let heard = self.all[number].hear(&self.name, deadline);
@@ -209,6 +209,9 @@ impl Sentinels {
         match heard {
             Ok((master, epoch)) => {
                 one.is_well(name, now);
+                if !std::mem::replace(&mut self.has_heard, true) {
+                    self.first = number;
+                }
                 let by = number;
                 hear(self, Opinion { by, master, epoch })
             }

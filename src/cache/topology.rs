@@ -2,9 +2,12 @@
 //! every now and then and whenever the bell rings, and puts a new table in force. It waits for servers
 //! so that no lookup has to.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use log::error;
 
 use super::Cache;
 use super::bell::Bell;
@@ -12,6 +15,7 @@ use super::clustered::Clustered;
 use super::guided::Guided;
 use crate::clock;
 use crate::config::{self, Servers};
+use crate::metrics::Metrics;
 
 /// How long something new that is wrong is looked at more often.
 const ALERT_FOR: Duration = Duration::from_secs(15);
@@ -55,6 +59,7 @@ impl Topology {
     ) -> std::io::Result<Option<Self>> {
         let cache = Arc::clone(cache);
         let bell = Arc::clone(&cache.blueprint.bell);
+        let metrics = Arc::clone(&cache.blueprint.metrics);
         let mut rounds: Box<dyn Rounds> = match &redis.servers {
             Servers::Single { .. } => return Ok(None),
             Servers::Sentinel {
@@ -68,7 +73,7 @@ impl Topology {
         let rung = Arc::clone(&bell);
         let thread = thread::Builder::new()
             .name("topology".to_owned())
-            .spawn(move || run(&rung, &mut *rounds))?;
+            .spawn(move || run(&rung, &metrics, &mut *rounds))?;
         Ok(Some(Self {
             bell,
             thread: Some(thread),
@@ -86,11 +91,15 @@ impl Drop for Topology {
 }
 
 /// Round after round.
-fn run(bell: &Bell, rounds: &mut dyn Rounds) {
+fn run(bell: &Bell, metrics: &Metrics, rounds: &mut dyn Rounds) {
     let pace = rounds.pace();
     let mut wrong_since: Option<Instant> = None;
     loop {
-        let is_well = rounds.go();
+        let is_well = catch_unwind(AssertUnwindSafe(|| rounds.go())).unwrap_or_else(|_| {
+            metrics.panics.inc();
+            error!("the topology thread panicked; it lives on");
+            false
+        });
         let now = clock::now();
         let pause = if is_well {
             wrong_since = None;

@@ -18,12 +18,12 @@ mod families;
 mod outcome;
 mod page;
 mod process;
-mod redis;
+mod of_redis;
 
+pub use of_redis::OfRedis;
 pub use outcome::{Outcome, RedisOp};
 pub use page::{MEDIA_TYPE, Seen, SeenBreaker};
 pub use prometheus::IntCounter as Counter;
-pub use redis::OfRedis;
 
 use families::{Family, PerRoute};
 

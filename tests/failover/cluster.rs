@@ -7,8 +7,8 @@ use evenkeel::cache::slots::Slot;
 
 use super::{SOURCE, assert_unharmed, connections_of_app, wait_until_used};
 use crate::harness::{
-    App, Cluster, Config, Load, Origin, Redis, Report, SOON, Undisturbed, alone, let_pass,
-    wait_until,
+    Admits, App, Authority, Cluster, Config, Load, Origin, Redis, Report, SOON, TlsRedis,
+    Undisturbed, alone, free_address, let_pass, wait_until,
 };
 
 /// How long those whose nodes are well may be without hits.
@@ -343,4 +343,82 @@ fn a_server_that_is_taken_for_a_cluster_is_called_so() {
     });
     let_pass(Duration::from_secs(1));
     assert!(app.log().lines().count() < 10, "{}", app.log());
+}
+
+/// One node is a cluster too; it does not know its own address, and tells its port for TLS.
+#[test]
+fn a_cluster_behind_tls_is_used() {
+    let (authority, origin) = (Authority::new(), Origin::start());
+    let certificate = authority.issue(&["127.0.0.1"]);
+    let bus = free_address().port().to_string();
+    let cluster = [
+        "--cluster-enabled",
+        "yes",
+        "--tls-cluster",
+        "yes",
+        "--cluster-port",
+        &bus,
+    ];
+    let server = TlsRedis::start_with(&certificate, &authority, Admits::Everybody, &cluster);
+    let redis = &server.redis;
+    redis.query::<()>(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+    wait_until(SOON, "it serves", || {
+        redis.try_query::<()>(&["SET", "a", "over TLS"]).is_ok()
+    });
+    let app = App::configured()
+        .set("redis", "mode", "cluster")
+        .set("redis", "nodes", &server.address().to_string())
+        .set("redis", "tls", "true")
+        .set("redis", "ca_file", &authority.file().to_string_lossy())
+        .origin(&origin)
+        .start();
+    app.wait_for_redis();
+    assert_eq!(app.value("a"), ("over TLS".into(), "cache".into()));
+    assert_eq!(
+        app.health()["redis"]["nodes"][0]["address"],
+        server.address().to_string()
+    );
+    assert_eq!(app.value("b").1, "primary");
+    wait_until(SOON, "it is written", || redis.value("b").is_some());
+}
+
+#[test]
+fn health_and_metrics_show_which_part_is_out() {
+    let (mut cluster, origin) = (Cluster::start(), Origin::start());
+    cluster.fill(known());
+    // Nobody takes over.
+    cluster.replicas[0].kill();
+    let app = configured(&cluster).origin(&origin).start();
+    app.wait_for_redis();
+    assert_eq!(app.figure("/redis/slots_covered"), 16_384);
+    let (first, rest): (Vec<_>, Vec<_>) = known().partition(|key| Cluster::was_of(0, key));
+    cluster.masters[0].kill();
+    let mut n = 0;
+    wait_until(SOON, "the outage is known", || {
+        n += 1;
+        let key = &first[n % first.len()];
+        assert_eq!(app.value(key).0, Origin::value_of(key));
+        app.health()["redis"]["status"] == "partly up"
+    });
+    let health = app.health();
+    assert_eq!(health["status"], "degraded", "{health}");
+    let address = cluster.masters[0].address().to_string();
+    let nodes = health["redis"]["nodes"].as_array().expect("a list");
+    for node in nodes {
+        let state = match node["address"] == *address {
+            true => "open",
+            false => "closed",
+        };
+        assert_eq!(node["breaker"], state, "{health}");
+    }
+    assert_eq!(
+        health["redis"]["address"], address,
+        "the worst of them: {health}"
+    );
+    assert_eq!(app.metric("evenkeel_redis_nodes", &["state=\"down\""]), 1.0);
+    for key in rest {
+        let response = app.get(&format!("/api/data/{key}"));
+        let from = response.field("cache-status");
+        assert_eq!(from, Some("evenkeel; hit; detail=redis"), "{key}");
+    }
 }
