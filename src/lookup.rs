@@ -36,7 +36,7 @@ const FRONT_MAX_BYTES: usize = 64 * 1024;
 const WRITES_MAX: usize = 1024;
 /// Keys whose life in Redis is to be looked at, at most.
 const LIVES_MAX: usize = 1024;
-/// How much longer than the source Redis may take, before it is no help any more.
+/// How much longer than the source Redis may take and still be of help.
 const SLOWER_THAN_SOURCE: Duration = Duration::from_millis(75);
 
 /// Who walks a step: the front must not be held up by large answers, workers may be.
@@ -137,9 +137,11 @@ impl Lookups {
         };
         match values {
             Ok((values, places)) => {
+                // One look for all: what lies between the first and the last is not seen.
+                let had = clock::now();
                 for (lookup, place) in batch.drain(..).zip(places) {
                     match &values[place] {
-                        Some(value) => self.hit(lookup, value, now),
+                        Some(value) => self.hit(lookup, value, now, had),
                         None => {
                             let copy = self.recall(&lookup.target);
                             self.fill(lookup, copy, true, On::Worker);
@@ -152,14 +154,15 @@ impl Lookups {
     }
 
     /// Step 2a: Redis has it. Whether its life there nears its end is looked at later, off this way.
-    fn hit(&self, lookup: Lookup, value: &str, now: Instant) {
+    /// `asked`: when; `had`: when the reply was there.
+    fn hit(&self, lookup: Lookup, value: &str, asked: Instant, had: Instant) {
         let Target { route, key } = &lookup.target;
         let ttl = self.routes[*route].ttl;
-        if self.memory.remember_hit(*route, key, value, ttl, now) {
+        if self.memory.remember_hit(*route, key, value, ttl, asked) {
             // Without room for it, it is due again soon.
             drop(self.lives.put(vec![lookup.target.clone()]));
         }
-        self.answer(lookup, &Answer::Redis(value));
+        self.answer_at(lookup, &Answer::Redis(value), had);
     }
 
     /// Step 3: Redis is not usable. A copy within its ttl keeps the outage from the source;
@@ -283,7 +286,7 @@ impl Lookups {
     fn land(&self, target: &Target, value: Arc<str>) {
         let fetched_at = clock::now();
         let route = &self.routes[target.route];
-        let ttl = jittered(route.ttl, route.ttl_jitter.of(route.ttl));
+        let ttl = upkeep::jittered(route.ttl, route.ttl_jitter.of(route.ttl));
         let refresh_after = (!route.refresh_at.is_whole()).then(|| route.refresh_at.of(ttl));
         let copy = Remembered::fetched(Arc::clone(&value), ttl, refresh_after, fetched_at);
         self.memory.remember(target.route, &target.key, copy);
@@ -424,7 +427,11 @@ impl Lookups {
     }
 
     fn answer(&self, lookup: Lookup, answer: &Answer<'_>) {
-        let took = clock::now().saturating_duration_since(lookup.arrived);
+        self.answer_at(lookup, answer, clock::now());
+    }
+
+    fn answer_at(&self, lookup: Lookup, answer: &Answer<'_>, now: Instant) {
+        let took = now.saturating_duration_since(lookup.arrived);
         let route = lookup.target.route;
         self.metrics.answered(route, answer.outcome(), took);
         lookup.client.answer(answer);
@@ -433,7 +440,6 @@ impl Lookups {
         }
     }
 
-    /// No room or no time for a request: what was in its way.
     fn say_shed(&self) {
         if let Some(more) = self.said.say("shed", clock::now()) {
             let (fills, under_way) = self.fills.len();
@@ -485,11 +491,4 @@ impl Lookups {
         }
         (keys, places)
     }
-}
-
-/// `ttl`, longer or shorter by up to `by`; never below the second that Redis counts in.
-fn jittered(ttl: Duration, by: Duration) -> Duration {
-    let longest = ttl + by;
-    let jittered = longest.saturating_sub(by.mul_f64(2.0 * fastrand::f64()));
-    jittered.max(Duration::from_secs(1))
 }
