@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 mod app;
 mod client;
 mod load;
+mod machine;
 mod origin;
 mod proxy;
 mod redis;
@@ -21,7 +22,7 @@ pub use origin::{Fault as SourceFault, Origin};
 pub use proxy::{Fault as NetworkFault, Proxy};
 pub use redis::{Redis, command};
 pub use turn::alone;
-pub use undisturbed::Undisturbed;
+pub use undisturbed::{Seen, Undisturbed};
 
 /// How long anything that should happen at once may take on a busy machine.
 pub const SOON: Duration = Duration::from_secs(10);
