@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    App, Load, Origin, Redis, SOON, SourceFault, Undisturbed, alone, file, let_pass, wait_until,
+    App, Load, Origin, Redis, SOON, SourceFault, Undisturbed, alone, let_pass, wait_until,
 };
 
 use super::drill::{ONSET, RECOVERY, SLOW, SOURCE, TIMEOUT};
@@ -237,15 +237,4 @@ fn four_clients_of_32_that_ask_for_nothing_but_10_mb_cost_less_than_256_mb() {
     report.assert_sound();
     assert!(report.large_answers.len() > 8);
     assert!(bytes < 256_000_000, "{bytes} bytes");
-}
-
-fn environment_of_the_unit() -> Vec<(String, String)> {
-    let unit = std::fs::read_to_string(file("packaging/evenkeel.service")).expect("the unit");
-    let lines = unit
-        .lines()
-        .filter_map(|line| line.strip_prefix("Environment="));
-    let pairs = lines.filter_map(|line| line.split_once('='));
-    pairs
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
 }
