@@ -6,6 +6,7 @@ use crate::harness::{Load, Report, SOON, Undisturbed, alone, let_pass, wait_unti
 
 use super::figures::{self, Figures};
 use super::scene::Scene;
+use super::verdict::{self, Verdict};
 use super::{Is, ROWS, Row};
 
 /// Latency of the source.
@@ -34,30 +35,23 @@ const GAP: Duration = Duration::from_millis(700);
 const FLAP: Duration = Duration::from_millis(400);
 const FLAPS: usize = 5;
 
-/// A machine that holds an answer of the undisturbed app up for so long is too busy to measure on.
-const NOISE: Duration = Duration::from_millis(100);
-/// How often a row is played at most.
-const PLAYS: usize = 3;
-
-/// Plays the row of this name and fails with all that is wrong at once. What went wrong while the machine
-/// itself held answers up, as the undisturbed app has measured, is played again.
+/// Plays the row of this name and fails with all that is wrong at once.
 pub fn hold(name: &str) {
     let row = ROWS.iter().find(|row| row.name == name);
     let row = row.expect("a row of this name");
     alone();
-    for plays_left in (0..PLAYS).rev() {
+    let figures = verdict::play(name, || {
         let mut scene = Scene::set(row.via);
         let play = play(row, &mut scene);
-        let wrong = play.wrong(row);
         println!("{name}: {:?}", play.figures);
-        let is_noise = play.figures.worst_delay > NOISE && play.report.wrong.is_empty();
-        if wrong.is_empty() || !is_noise || plays_left == 0 {
-            let log = scene.app.log();
-            assert!(wrong.is_empty(), "{name}: {wrong:#?}\n{log}");
-            return figures::write(row, &play.figures);
-        }
-        println!("{name}: played again, on a machine too busy: {wrong:#?}");
-    }
+        (
+            play.verdict(row),
+            play.report,
+            play.figures,
+            scene.app.log(),
+        )
+    });
+    figures::write(row, &figures);
 }
 
 /// What came of a row.
@@ -72,7 +66,7 @@ struct Play {
 }
 
 fn play(row: &Row, scene: &mut Scene) -> Play {
-    let undisturbed = Undisturbed::start(&scene.origin);
+    let undisturbed = Undisturbed::start(&scene.origin, &scene.app);
     let load = Load::half_new(scene.app.address());
     wait_until(SOON, "keys come from redis", || {
         scene.app.figure("/answers/redis") > 200
@@ -104,7 +98,6 @@ fn play(row: &Row, scene: &mut Scene) -> Play {
     let said: Vec<_> = log.lines().skip(lines).map(str::to_owned).collect();
     let figures = Figures {
         requests: report.answers.len(),
-        worst_delay: report.worst_delay(),
         most_resident_bytes: scene.app.most_resident_bytes(),
         slow: report.slower_since(began, SLOW),
         slowest_at_onset: report.slowest_between(began, began + ONSET).0,
@@ -137,20 +130,12 @@ fn flap(row: &Row, scene: &mut Scene) -> usize {
 
 impl Play {
     /// Everything that does not hold.
-    fn wrong(&self, row: &Row) -> Vec<String> {
+    fn verdict(&self, row: &Row) -> Verdict {
         let (report, figures) = (&self.report, &self.figures);
-        let mut wrong = Vec::new();
-        let mut hold = |holds: bool, what: String| {
-            if !holds {
-                wrong.push(what);
-            }
-        };
-        let examples = |all: &[String]| format!("{} as {:?}", all.len(), all.first());
+        let mut verdict = Verdict::default();
+        verdict.insist_on_answers(report);
+        let mut hold = |holds, what| verdict.hold(holds, what);
         hold(figures.requests > 500, "too little load".to_owned());
-        let failures = examples(&report.failures);
-        hold(report.failures.is_empty(), format!("failures: {failures}"));
-        let other = examples(&report.wrong);
-        hold(report.wrong.is_empty(), format!("wrong answers: {other}"));
         let slow_max = SLOW_MAX * self.onsets;
         hold(figures.slow <= slow_max, format!("{} slow", figures.slow));
         if row.is != Is::Flapping {
@@ -188,7 +173,7 @@ impl Play {
             }
             Is::Flapping | Is::Unsteady => {}
         }
-        wrong
+        verdict
     }
 
     fn count(&self, text: &str) -> usize {

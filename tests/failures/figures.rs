@@ -24,8 +24,6 @@ pub struct Figures {
     pub back_after: Duration,
     /// The most memory that the process ever had.
     pub most_resident_bytes: u64,
-    /// The most that the machine itself added to an answer.
-    pub worst_delay: Duration,
     /// What the log said, in lines.
     pub lines: usize,
     /// The first of them.

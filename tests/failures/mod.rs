@@ -21,6 +21,7 @@ mod scene;
 mod server;
 mod soak;
 mod together;
+mod verdict;
 
 use scene::{Scene, Via};
 

@@ -111,6 +111,18 @@ impl Config {
         self
     }
 
+    /// The variables that the systemd unit sets.
+    pub fn as_the_unit_does(self) -> Self {
+        let unit = std::fs::read_to_string(file("packaging/evenkeel.service")).expect("the unit");
+        let lines = unit
+            .lines()
+            .filter_map(|line| line.strip_prefix("Environment="));
+        let pairs = lines.filter_map(|line| line.split_once('='));
+        pairs.fold(self, |config, (name, value)| {
+            config.environment(name, value)
+        })
+    }
+
     /// Uses this Redis.
     pub fn redis(self, redis: &Redis) -> Self {
         self.set("redis", "url", &redis.url())

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{Client, Origin, Response};
+use super::{Client, Origin, Response, Seen};
 
 /// Bytes of an answer that is large: it is not looked at to its end.
 const LARGE: usize = 1024 * 1024;
@@ -33,6 +33,8 @@ pub struct Report {
     pub wrong: Vec<String>,
     /// When an undisturbed app was asked, how long it took, and how much of it was too long.
     delays: Vec<(Instant, Duration, Duration)>,
+    /// See [`Seen::waited`].
+    waited: Duration,
 }
 
 /// An answer.
@@ -120,8 +122,9 @@ impl Report {
     /// answer should take `usual`: what it took beyond that is the machine's doing, and is taken
     /// off every answer that was under way at the time.
     #[must_use]
-    pub fn beside(mut self, undisturbed: &Self, usual: Duration) -> Self {
-        let delays = undisturbed.answers.iter();
+    pub fn beside(mut self, undisturbed: &Seen, usual: Duration) -> Self {
+        self.waited = undisturbed.waited;
+        let delays = undisturbed.report.answers.iter();
         self.delays = delays
             .map(|answer| (answer.at, answer.took, answer.took.saturating_sub(usual)))
             .collect();
@@ -153,10 +156,11 @@ impl Report {
         own.max().unwrap_or_default()
     }
 
-    /// The most that the machine added to an answer of the undisturbed app.
-    pub fn worst_delay(&self) -> Duration {
+    /// The most that the machine added to an answer of the undisturbed app, and the longest that a thread had
+    /// to wait for a processor within a tenth of a second.
+    pub fn noise(&self) -> (Duration, Duration) {
         let delays = self.delays.iter().map(|(.., delay)| *delay);
-        delays.max().unwrap_or_default()
+        (delays.max().unwrap_or_default(), self.waited)
     }
 
     /// The longest time between `begin` and `end` without an answer from Redis, and without the delays

@@ -10,6 +10,7 @@ mod certificates;
 mod client;
 mod cluster;
 mod load;
+mod machine;
 mod origin;
 mod proxy;
 mod redis;
@@ -29,7 +30,7 @@ pub use proxy::{Fault as NetworkFault, Proxy};
 pub use redis::{Redis, command};
 pub use sentinel::{Guarded, MASTER};
 pub use turn::alone;
-pub use undisturbed::Undisturbed;
+pub use undisturbed::{Seen, Undisturbed};
 
 /// How long anything that should happen at once may take on a busy machine.
 pub const SOON: Duration = Duration::from_secs(10);
