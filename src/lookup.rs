@@ -40,7 +40,7 @@ const WRITES_MAX: usize = 1024;
 /// Keys whose life in Redis is to be looked at, at most.
 const LIVES_MAX: usize = 1024;
 /// How much longer than the source Redis may take, before it is no help any more.
-const SLOWER_THAN_SOURCE: Duration = Duration::from_millis(75);
+const SLOWER_THAN_SOURCE: Duration = Duration::from_millis(50);
 
 /// The lane of what no node of Redis is to be asked for.
 const NO_NODE: usize = 0;
@@ -230,7 +230,7 @@ impl Lookups {
     fn land(&self, target: &Target, value: Arc<str>) {
         let fetched_at = clock::now();
         let route = &self.routes[target.route];
-        let ttl = jittered(route.ttl, route.ttl_jitter.of(route.ttl));
+        let ttl = upkeep::jittered(route.ttl, route.ttl_jitter.of(route.ttl));
         let refresh_after = (!route.refresh_at.is_whole()).then(|| route.refresh_at.of(ttl));
         let copy = Remembered::fetched(Arc::clone(&value), ttl, refresh_after, fetched_at);
         self.memory.remember(target.route, &target.key, copy);
@@ -396,7 +396,11 @@ impl Lookups {
     }
 
     fn answer(&self, lookup: Lookup, answer: &Answer<'_>) {
-        let took = clock::now().saturating_duration_since(lookup.arrived);
+        self.answer_at(lookup, answer, clock::now());
+    }
+
+    fn answer_at(&self, lookup: Lookup, answer: &Answer<'_>, now: Instant) {
+        let took = now.saturating_duration_since(lookup.arrived);
         let route = lookup.target.route;
         self.metrics.answered(route, answer.outcome(), took);
         lookup.client.answer(answer);
@@ -405,7 +409,6 @@ impl Lookups {
         }
     }
 
-    /// No room or no time for a request: what was in its way.
     fn say_shed(&self) {
         if let Some(more) = self.said.say("shed", clock::now()) {
             let (fills, under_way) = self.fills.len();
@@ -460,11 +463,4 @@ fn readers_of_a_node(config: &Config) -> usize {
         Servers::Cluster { .. } => config.redis.readers.saturating_sub(1).max(1),
         Servers::Single { .. } | Servers::Sentinel { .. } => config.redis.readers,
     }
-}
-
-/// `ttl`, longer or shorter by up to `by`; never below the second that Redis counts in.
-fn jittered(ttl: Duration, by: Duration) -> Duration {
-    let longest = ttl + by;
-    let jittered = longest.saturating_sub(by.mul_f64(2.0 * fastrand::f64()));
-    jittered.max(Duration::from_secs(1))
 }

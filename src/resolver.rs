@@ -314,6 +314,24 @@ mod tests {
     }
 
     #[test]
+    fn a_known_address_is_used_after_a_part_of_the_limit() {
+        let resolver = HostResolver::with_look("h:80".to_owned(), Duration::ZERO, {
+            let looks = AtomicUsize::new(0);
+            move |_| {
+                if looks.fetch_add(1, Ordering::SeqCst) > 0 {
+                    thread::park_timeout(LIMIT);
+                }
+                Ok(vec![address(1)])
+            }
+        });
+        let limit = Duration::from_millis(500);
+        assert_eq!(resolver.addresses(LIMIT).unwrap(), [address(1)]);
+        let begun = clock::now();
+        assert_eq!(resolver.addresses(limit).unwrap(), [address(1)]);
+        assert!(clock::now() - begun < limit / 2);
+    }
+
+    #[test]
     fn a_name_that_does_not_resolve_says_why_and_is_looked_up_again() {
         let looks = AtomicUsize::new(0);
         let resolver = HostResolver::with_look("h:80".to_owned(), FRESH, move |_| {

@@ -184,4 +184,18 @@ mod tests {
         let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
         assert!(!call.has_socket(&Arc::new(Socket::from(ours))));
     }
+
+    #[test]
+    fn a_call_that_stalls_is_given_up_and_one_that_no_lookup_waits_for_is_not() {
+        let now = clock::now();
+        let limit = Duration::from_millis(100);
+        let calls = Calls::new(3);
+        let stalled = calls.begin(0, 1, now);
+        let quick = calls.begin(1, 1, now + limit / 2);
+        let upkeep = calls.begin(2, 0, now);
+        calls.give_up_stalled(limit, now + limit);
+        let given_up = [&stalled, &quick, &upkeep].map(InFlight::was_given_up);
+        assert_eq!(given_up, [true, false, false]);
+        assert_eq!(calls.stalled(limit, now + limit), 1);
+    }
 }

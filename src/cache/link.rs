@@ -15,6 +15,9 @@ pub use super::socket::{Endpoint, Socket};
 use super::tls::Session;
 use crate::clock::{self, Deadline};
 
+#[cfg(test)]
+mod tests;
+
 /// Bytes of all replies to one call: what it may cost in memory before it is given up.
 pub const REPLY_MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// The same, where one value alone is asked for.
@@ -271,82 +274,5 @@ impl ReplyReader<'_> {
             Some(fault) => fault,
             None => Fault::Protocol("not a Redis reply".to_owned()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write;
-    use std::net::TcpListener;
-    use std::thread;
-    use std::time::Duration;
-
-    use super::*;
-    use crate::config::{Login, Protocol};
-    use crate::resolver::HostResolver;
-
-    /// A server that reads each request and sends the next of `replies`, and then closes.
-    fn link_to(replies: Vec<&'static [u8]>) -> Link {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address").to_string();
-        thread::spawn(move || {
-            let (mut stream, _) = listener.accept().expect("a connection");
-            for reply in replies {
-                let _ = stream.read(&mut [0; 1024]);
-                let _ = stream.write_all(reply);
-            }
-        });
-        let endpoint = Endpoint::Tcp(HostResolver::new(address, Duration::ZERO));
-        let handshake = Handshake::new(None, Protocol::Resp2, Login::Nobody, 0);
-        Link::open(&endpoint, &handshake, soon(), |_| true).expect("a link")
-    }
-
-    fn soon() -> Deadline {
-        Deadline::after(clock::now(), Duration::from_secs(10))
-    }
-
-    fn get(link: &mut Link) -> Result<Vec<Value>, Fault> {
-        let mut get = redis::cmd("GET");
-        get.arg("k");
-        link.call(&[get], REPLY_MAX_BYTES, soon())
-    }
-
-    #[test]
-    fn what_comes_beyond_a_reply_is_never_the_next_one() {
-        for beyond in [&b"$1\r\na\r\n$1\r\na\r\n"[..], b"$1\r\na\r\n>2\r\n$1"] {
-            let mut link = link_to(vec![beyond, b"$1\r\nb\r\n"]);
-            assert_eq!(get(&mut link), Ok(vec![Value::BulkString(b"a".to_vec())]));
-            assert!(!link.is_usable());
-        }
-    }
-
-    #[test]
-    fn a_push_answers_nobody_and_harms_nothing() {
-        let push = ">2\r\n$7\r\nmessage\r\n$1\r\nx\r\n";
-        let attribute = "|1\r\n+ttl\r\n:3600\r\n";
-        let reply = format!("{push}{push}{attribute}$1\r\na\r\n{push}").leak();
-        let mut link = link_to(vec![reply.as_bytes(), b"$1\r\nb\r\n"]);
-        assert_eq!(get(&mut link), Ok(vec![Value::BulkString(b"a".to_vec())]));
-        assert!(link.is_usable());
-        assert_eq!(get(&mut link), Ok(vec![Value::BulkString(b"b".to_vec())]));
-    }
-
-    #[test]
-    fn garbage_and_half_a_reply_break_the_link() {
-        let mut garbage = link_to(vec![b"HTTP/1.1 400 Bad Request\r\n\r\n"]);
-        assert!(matches!(get(&mut garbage), Err(Fault::Protocol(_))));
-        assert!(!garbage.is_usable());
-        let mut half = link_to(vec![b"$10\r\nabc"]);
-        assert!(matches!(get(&mut half), Err(Fault::Closed(_))));
-        assert!(!half.is_usable());
-    }
-
-    #[test]
-    fn a_call_ends_at_its_deadline_and_the_link_with_it() {
-        let mut link = link_to(vec![b"$10\r\nabc", b""]);
-        let deadline = Deadline::after(clock::now(), Duration::from_millis(50));
-        let reply = link.call(&[redis::cmd("PING")], REPLY_MAX_BYTES, deadline);
-        assert_eq!(reply, Err(Fault::TimedOut(Step::Reply)));
-        assert!(!link.is_usable());
     }
 }

@@ -85,6 +85,8 @@ impl Lookups {
             self.without_redis(items, On::Worker);
             return elsewhere;
         };
+        // One look for all: what lies between the first and the last is not seen.
+        let had = clock::now();
         // Large answers take long to build: they stand in nobody's way.
         let mut large = Vec::new();
         for (lookup, place) in items.into_iter().zip(places) {
@@ -92,7 +94,7 @@ impl Lookups {
                 Reply::Here(Some(value)) if value.len() > FRONT_MAX_BYTES => {
                     large.push((lookup, value));
                 }
-                Reply::Here(Some(value)) => self.hit(lookup, value, now),
+                Reply::Here(Some(value)) => self.hit(lookup, value, now, had),
                 Reply::Here(None) => {
                     let copy = self.recall(&lookup.target);
                     self.fill(lookup, copy, true, On::Worker);
@@ -102,20 +104,21 @@ impl Lookups {
             }
         }
         for (lookup, value) in large {
-            self.hit(lookup, value, now);
+            self.hit(lookup, value, now, clock::now());
         }
         elsewhere
     }
 
     /// Step 2b: Redis has it. Whether its life there nears its end is looked at later, off this way.
-    fn hit(&self, lookup: Lookup, value: &str, now: Instant) {
+    /// `asked`: when; `had`: when the reply was there.
+    fn hit(&self, lookup: Lookup, value: &str, asked: Instant, had: Instant) {
         let Target { route, key } = &lookup.target;
         let ttl = self.routes[*route].ttl;
-        if self.memory.remember_hit(*route, key, value, ttl, now) {
+        if self.memory.remember_hit(*route, key, value, ttl, asked) {
             // Without room for it, it is due again soon.
             drop(self.lives.put(vec![lookup.target.clone()]));
         }
-        self.answer(lookup, &Answer::Redis(value));
+        self.answer_at(lookup, &Answer::Redis(value), had);
     }
 
     /// The distinct keys of a batch, and for each lookup the place of its own among them.

@@ -448,12 +448,12 @@ fn what_is_fetched_while_redis_is_away_waits_for_it_newest_first_per_key() {
 
 #[test]
 fn lives_are_longer_or_shorter_by_the_jitter_and_no_more() {
-    let lives = (0..1000).map(|_| jittered(MINUTE, MINUTE / 10));
+    let lives = (0..1000).map(|_| upkeep::jittered(MINUTE, MINUTE / 10));
     let (min, max) = lives.fold((MINUTE, MINUTE), |(min, max), life| {
         (min.min(life), max.max(life))
     });
     let within = MINUTE / 10 * 9..=MINUTE / 10 * 11;
     assert!(within.contains(&min) && within.contains(&max));
     assert!(max - min > MINUTE / 10, "{min:?} to {max:?}");
-    assert_eq!(jittered(MINUTE, Duration::ZERO), MINUTE);
+    assert_eq!(upkeep::jittered(MINUTE, Duration::ZERO), MINUTE);
 }

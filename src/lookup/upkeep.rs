@@ -262,3 +262,10 @@ fn entries<'a>(
     };
     keys.iter().zip(landed).map(entry).collect()
 }
+
+/// `ttl`, longer or shorter by up to `by`; never below the second that Redis counts in.
+pub(super) fn jittered(ttl: Duration, by: Duration) -> Duration {
+    let longest = ttl + by;
+    let jittered = longest.saturating_sub(by.mul_f64(2.0 * fastrand::f64()));
+    jittered.max(Duration::from_secs(1))
+}

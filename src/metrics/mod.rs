@@ -60,6 +60,7 @@ pub struct Metrics {
 
 /// What is counted of one route.
 pub struct OfRoute {
+    /// Brought up to what `seconds` has counted when somebody asks.
     requests: [Counter; Outcome::ALL.len()],
     seconds: [Histogram; Outcome::ALL.len()],
     /// Lookups that joined a fetch under way.
@@ -141,9 +142,7 @@ impl Metrics {
 
     /// One lookup of a route was answered so, `took` after its request was whole.
     pub fn answered(&self, route: usize, outcome: Outcome, took: Duration) {
-        let route = &self.routes[route];
-        route.requests[outcome as usize].inc();
-        route.seconds[outcome as usize].observe(took.as_secs_f64());
+        self.routes[route].seconds[outcome as usize].observe(took.as_secs_f64());
         self.outages.saw(took);
     }
 
@@ -152,7 +151,7 @@ impl Metrics {
     pub fn answers(&self, outcome: Outcome) -> u64 {
         let routes = self.routes.iter();
         routes
-            .map(|route| route.requests[outcome as usize].get())
+            .map(|route| route.seconds[outcome as usize].get_sample_count())
             .sum()
     }
 
@@ -237,6 +236,11 @@ impl Metrics {
     /// # Errors
     /// What the metrics crate says; it has no reason to.
     pub fn page(&self, seen: &Seen) -> io::Result<Vec<u8>> {
+        for route in &self.routes {
+            for (requests, seconds) in route.requests.iter().zip(&route.seconds) {
+                page::raise(requests, seconds.get_sample_count());
+            }
+        }
         self.gauges.set(seen);
         self.process.look();
         page::render(&self.registry)

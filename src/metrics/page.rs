@@ -239,7 +239,7 @@ pub(super) fn render(registry: &Registry) -> io::Result<Vec<u8>> {
 }
 
 /// Brings a counter up to what its part has counted.
-fn raise(counter: &Counter, to: u64) {
+pub(super) fn raise(counter: &Counter, to: u64) {
     counter.inc_by(to.saturating_sub(counter.get()));
 }
 

@@ -34,23 +34,30 @@ const GAP: Duration = Duration::from_millis(700);
 const FLAP: Duration = Duration::from_millis(400);
 const FLAPS: usize = 5;
 
-/// Plays the row of this name and fails with all that is wrong at once.
+/// A machine that holds an answer of the undisturbed app up for so long is too busy to measure on.
+const NOISE: Duration = Duration::from_millis(100);
+/// How often a row is played at most.
+const PLAYS: usize = 3;
+
+/// Plays the row of this name and fails with all that is wrong at once. What went wrong while the machine
+/// itself held answers up, as the undisturbed app has measured, is played again.
 pub fn hold(name: &str) {
     let row = ROWS.iter().find(|row| row.name == name);
     let row = row.expect("a row of this name");
     alone();
-    let mut scene = Scene::set(row.via);
-    let play = play(row, &mut scene);
-    let wrong = play.wrong(row);
-    println!("{name}: {:?}", play.figures);
-    println!("{} large", play.report.large_answers.len());
-    figures::write(row, &play.figures);
-    assert!(
-        wrong.is_empty(),
-        "{name}: {wrong:#?}\n{:?}\n{}",
-        play.figures,
-        scene.app.log()
-    );
+    for plays_left in (0..PLAYS).rev() {
+        let mut scene = Scene::set(row.via);
+        let play = play(row, &mut scene);
+        let wrong = play.wrong(row);
+        println!("{name}: {:?}", play.figures);
+        let is_noise = play.figures.worst_delay > NOISE && play.report.wrong.is_empty();
+        if wrong.is_empty() || !is_noise || plays_left == 0 {
+            let log = scene.app.log();
+            assert!(wrong.is_empty(), "{name}: {wrong:#?}\n{log}");
+            return figures::write(row, &play.figures);
+        }
+        println!("{name}: played again, on a machine too busy: {wrong:#?}");
+    }
 }
 
 /// What came of a row.

@@ -2,6 +2,11 @@
 //! see of it. How a row is held is in `drill.rs`; what came of it, with figures, in
 //! `docs/FAILURES.md`. A row is a test: `tests/run failures::frozen`.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "figures and seeds, for whoever asks with --nocapture"
+)]
+
 use std::time::Duration;
 
 use crate::harness::NetworkFault::{
@@ -80,7 +85,8 @@ matrix! {
     never_accepted:      Network Outage,        |s| s.network(HangsBeforeAccept)            => Scene::mend_network;
     never_answered:      Network Outage,        |s| s.network(Hangs)                        => Scene::mend_network;
     slow_by_50_ms:       Network Harmless,      |s| s.network(Slow(ms(50)))                 => Scene::mend_network;
-    slow_by_100_ms:      Network Harmless,      |s| s.network(Slow(ms(100)))                => Scene::mend_network;
+    slow_by_75_ms:       Network Harmless,      |s| s.network(Slow(ms(75)))                 => Scene::mend_network;
+    slow_by_100_ms:      Network Unsteady,      |s| s.network(Slow(ms(100)))                => Scene::mend_network;
     slow_now_and_then:   Network Unsteady,      |s| s.network(SlowNowAndThen(ms(400)))      => Scene::mend_network;
     slow_by_200_ms:      Network Outage,        |s| s.network(Slow(ms(200)))                => Scene::mend_network;
     slow_by_300_ms:      Network Outage,        |s| s.network(Slow(ms(300)))                => Scene::mend_network;

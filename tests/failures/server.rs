@@ -103,7 +103,7 @@ impl Scene {
         let spoil = "for n = ARGV[1], ARGV[1] + 9 do local key = 'known-' .. n; \
                      redis.call('DEL', key); redis.call('RPUSH', key, 'x') end";
         let mut first = 0;
-        self.go_on(Duration::from_millis(50), move |connection| {
+        self.go_on(Duration::from_millis(200), move |connection| {
             let first_key = first.to_string();
             let _ = command(&["EVAL", spoil, "0", &first_key]).query::<()>(connection);
             first = (first + 10) % 100;
