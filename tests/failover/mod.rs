@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Redis, Report, wait_until};
+use crate::harness::{Redis, Report, alone, wait_until};
 
 mod cluster;
 mod sentinel;
@@ -27,12 +27,50 @@ fn wait_until_used(server: &Redis, promoted: Instant) {
     });
 }
 
-/// Every answer was right, and no more of them all were slow than one onset may cost.
+/// A machine that holds an answer of the undisturbed app up for so long is too busy to measure on.
+const NOISE: Duration = Duration::from_millis(100);
+/// How often a scene is played at most.
+const PLAYS: usize = 3;
+
+/// What was seen in a scene, as far as a busy machine can spoil it.
+#[derive(Default)]
+struct Seen {
+    wrong: Vec<String>,
+    worst_delay: Duration,
+}
+
+impl Seen {
+    /// Fails unless every answer was right; no more of them all may be slow than one onset may cost.
+    #[track_caller]
+    fn of(reports: &[&Report]) -> Self {
+        reports.iter().for_each(|report| report.assert_sound());
+        let slow: usize = reports.iter().map(|report| report.slower_than(SLOW)).sum();
+        let mut seen = Self::default();
+        seen.hold(slow <= SLOW_MAX, format!("{slow} slow answers"));
+        let delays = reports.iter().map(|report| report.worst_delay());
+        seen.worst_delay = delays.max().unwrap_or_default();
+        seen
+    }
+
+    fn hold(&mut self, holds: bool, what: String) {
+        if !holds {
+            self.wrong.push(what);
+        }
+    }
+}
+
+/// Plays a scene, alone; again if only time was wrong, and the machine itself held answers up.
 #[track_caller]
-fn assert_unharmed(reports: &[&Report], log: &str) {
-    reports.iter().for_each(|report| report.assert_sound());
-    let slow: usize = reports.iter().map(|report| report.slower_than(SLOW)).sum();
-    assert!(slow <= SLOW_MAX, "{slow} slow answers: {log}");
+fn play(scene: impl Fn() -> Seen) {
+    alone();
+    for plays_left in (0..PLAYS).rev() {
+        let seen = scene();
+        let is_noise = seen.worst_delay > NOISE && plays_left > 0;
+        if seen.wrong.is_empty() {
+            return;
+        }
+        assert!(is_noise, "{:#?}", seen.wrong);
+    }
 }
 
 /// Connections of the app to `server`.

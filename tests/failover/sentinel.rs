@@ -3,10 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{SLOW, SOURCE, assert_unharmed, connections_of_app, wait_until_used};
+use super::{SLOW, SOURCE, Seen, connections_of_app, play, wait_until_used};
 use crate::harness::{
-    App, Config, Guarded, Load, MASTER, Origin, Redis, SOON, Undisturbed, alone, let_pass,
-    wait_until,
+    App, Config, Guarded, Load, MASTER, Origin, Redis, SOON, Undisturbed, let_pass, wait_until,
 };
 
 fn configured(guarded: &Guarded) -> Config {
@@ -42,7 +41,10 @@ fn a_master_that_is_replaced_by_command_is_let_go() {
 
 /// 32 clients, half of whose keys are new, before, during and after a failover.
 fn failover(begin: impl Fn(&mut Guarded), end: impl Fn(&mut Guarded)) {
-    alone();
+    play(|| failover_once(&begin, &end));
+}
+
+fn failover_once(begin: &impl Fn(&mut Guarded), end: &impl Fn(&mut Guarded)) -> Seen {
     let (mut guarded, origin) = (Guarded::start(), Origin::slow(SOURCE));
     let app = configured(&guarded).origin(&origin).start();
     app.wait_for_redis();
@@ -68,18 +70,22 @@ fn failover(begin: impl Fn(&mut Guarded), end: impl Fn(&mut Guarded)) {
     let asked = old.lookups();
     let_pass(Duration::from_secs(1));
     let report = load.stop().beside(&undisturbed.stop(), SOURCE);
-    assert_unharmed(&[&report], &app.log());
+    let seen = Seen::of(&[&report]);
     assert_eq!(connections_of_app(old), [""; 0]);
     assert_eq!(old.lookups(), asked, "nobody asks it any more");
     app.wait_for_redis();
     let said = app.log_lines("redis master of mymaster is now");
     assert_eq!(said, 1, "{}", app.log());
     assert!(app.log().lines().count() < 20, "{}", app.log());
+    seen
 }
 
 #[test]
 fn two_sentinels_of_three_that_hang_cost_nobody_anything() {
-    alone();
+    play(two_sentinels_hang);
+}
+
+fn two_sentinels_hang() -> Seen {
     let (guarded, origin) = (Guarded::start(), Origin::slow(SOURCE));
     let app = configured(&guarded).origin(&origin).start();
     app.wait_for_redis();
@@ -101,10 +107,11 @@ fn two_sentinels_of_three_that_hang_cost_nobody_anything() {
         app.log_lines("answers again") == 2
     });
     let report = load.stop().beside(&undisturbed.stop(), SOURCE);
-    assert_unharmed(&[&report], &app.log());
+    let mut seen = Seen::of(&[&report]);
     let gap = report.longest_without_redis(began, ended);
-    assert!(gap < SLOW, "no hits for {gap:?}: {}", app.log());
+    seen.hold(gap < SLOW, format!("no hits for {gap:?}: {}", app.log()));
     assert_eq!(app.log_lines("is of no use"), 2, "{}", app.log());
+    seen
 }
 
 /// It was away during a failover, and the old master has not been told yet that it is none.

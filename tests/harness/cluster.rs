@@ -1,4 +1,4 @@
-//! A cluster: masters with a replica each, real processes that were introduced to each other by the
+//! A cluster (Redis 7 and later): masters with a replica each, real processes that were introduced to each other by the
 //! commands that `redis-cli --cluster` would send, and without its waits.
 
 use evenkeel::cache::slots::{SLOTS, Slot};
