@@ -32,6 +32,9 @@ fn what_prometheus_reads_is_sound_and_complete() {
     wait_until(SOON, "a probe has failed", || probes() > 0.0);
     origin.set_fault(SourceFault::Status(500));
     app.get("/api/data/new");
+    // A filler is done a moment after its answer.
+    let is_fetching = || app.metric("evenkeel_source_in_flight", &[]) > 0.0;
+    wait_until(SOON, "the fetch is over", || !is_fetching());
     let response = app.admin("/metrics");
     let media_type = response.field("content-type");
     assert_eq!(media_type, Some("text/plain; version=0.0.4; charset=utf-8"));
