@@ -290,7 +290,7 @@ fn outage_of(
     let origin = Origin::slow(SOURCE);
     let app = config.origin(&origin).start();
     app.wait_for_redis();
-    let undisturbed = Undisturbed::start(&origin);
+    let undisturbed = Undisturbed::start(&origin, &app);
     let load = Load::half_new(app.address());
     wait_until(SOON, "keys come from redis", || {
         app.figure("/answers/redis") > 200

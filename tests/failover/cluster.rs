@@ -123,7 +123,7 @@ fn failover_once(begin: &impl Fn(&mut Cluster), end: &impl Fn(&mut Cluster)) -> 
     cluster.fill(known());
     let app = configured(&cluster).origin(&origin).start();
     app.wait_for_redis();
-    let undisturbed = Undisturbed::start(&origin);
+    let undisturbed = Undisturbed::start(&origin, &app);
     let loads = Loads::start(&app);
     wait_until(SOON, "keys come from redis", || {
         app.figure("/answers/redis") > 1000
@@ -164,7 +164,7 @@ fn a_thousand_slots_move() -> Seen {
     cluster.fill(known());
     let app = configured(&cluster).origin(&origin).start();
     app.wait_for_redis();
-    let undisturbed = Undisturbed::start(&origin);
+    let undisturbed = Undisturbed::start(&origin, &app);
     let loads = Loads::start(&app);
     wait_until(SOON, "keys come from redis", || {
         app.figure("/answers/redis") > 1000
@@ -238,7 +238,7 @@ fn a_node_is_taken_in_and_forgotten() -> Seen {
     cluster.fill(known());
     let app = configured(&cluster).origin(&origin).start();
     app.wait_for_redis();
-    let undisturbed = Undisturbed::start(&origin);
+    let undisturbed = Undisturbed::start(&origin, &app);
     let loads = Loads::start(&app);
     // Or it would become somebody's replica as soon as it has no slots.
     let mut node = Cluster::node(&["--cluster-allow-replica-migration", "no"]);
@@ -283,7 +283,7 @@ fn a_part_closes_all_of_it() -> Seen {
     cluster.fill(known());
     let app = configured(&cluster).origin(&origin).start();
     app.wait_for_redis();
-    let undisturbed = Undisturbed::start(&origin);
+    let undisturbed = Undisturbed::start(&origin, &app);
     let loads = Loads::start(&app);
     wait_until(SOON, "keys come from redis", || {
         app.figure("/answers/redis") > 1000

@@ -48,7 +48,7 @@ fn failover_once(begin: &impl Fn(&mut Guarded), end: &impl Fn(&mut Guarded)) -> 
     let (mut guarded, origin) = (Guarded::start(), Origin::slow(SOURCE));
     let app = configured(&guarded).origin(&origin).start();
     app.wait_for_redis();
-    let undisturbed = Undisturbed::start(&origin);
+    let undisturbed = Undisturbed::start(&origin, &app);
     let load = Load::half_new(app.address());
     wait_until(SOON, "keys come from redis", || {
         app.figure("/answers/redis") > 200
@@ -89,7 +89,7 @@ fn two_sentinels_hang() -> Seen {
     let (guarded, origin) = (Guarded::start(), Origin::slow(SOURCE));
     let app = configured(&guarded).origin(&origin).start();
     app.wait_for_redis();
-    let undisturbed = Undisturbed::start(&origin);
+    let undisturbed = Undisturbed::start(&origin, &app);
     let load = Load::half_new(app.address());
     wait_until(SOON, "keys come from redis", || {
         app.figure("/answers/redis") > 200

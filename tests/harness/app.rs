@@ -112,7 +112,7 @@ impl Config {
     }
 
     /// The variables that the systemd unit sets.
-    pub fn as_the_unit_does(self) -> Self {
+    pub fn environment_of_the_unit(self) -> Self {
         let unit = std::fs::read_to_string(file("packaging/evenkeel.service")).expect("the unit");
         let lines = unit
             .lines()
