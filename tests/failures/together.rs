@@ -208,16 +208,11 @@ fn four_clients_of_32_that_ask_for_nothing_but_10_mb_cost_less_than_256_mb() {
         redis.set(&key, &value);
         origin.put(&key, value);
     }
-    let config =
-        App::configured()
-            .redis(&redis)
-            .origin(&origin)
-            .set("source origin", "max_body", "16MiB");
-    let app = environment_of_the_unit()
-        .into_iter()
-        .fold(config, |config, (name, value)| {
-            config.environment(&name, &value)
-        })
+    let app = App::configured()
+        .redis(&redis)
+        .origin(&origin)
+        .set("source origin", "max_body", "16MiB")
+        .as_the_unit_does()
         .start();
     app.wait_for_redis();
     let load = Load::start(app.address(), 32, |client, n| match client {
