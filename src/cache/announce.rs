@@ -9,7 +9,7 @@ use crate::breaker::{State, Transition};
 
 impl Node {
     /// The breaker has closed.
-    pub(super) fn is_back(&self, transition: Transition, how: &str) {
+    pub(crate) fn is_back(&self, transition: Transition, how: &str) {
         self.metrics.outage_ended(&self.name);
         {
             let mut report = self.report();
@@ -23,7 +23,7 @@ impl Node {
 
     /// The breaker has opened because of `fault`, met `when`; what is in flight ends with it. A trial that
     /// has failed is no news.
-    pub(super) fn is_given_up(&self, transition: Transition, when: &str, fault: &Fault) {
+    pub(crate) fn is_given_up(&self, transition: Transition, when: &str, fault: &Fault) {
         let Transition {
             from, to, failures, ..
         } = transition;
@@ -62,7 +62,7 @@ impl Node {
     }
 
     /// Loudly, and once an outage: nothing but a person can mend it. Whether it has been said now.
-    pub(super) fn say_misconfiguration(&self, fault: &Fault) -> bool {
+    pub(crate) fn say_misconfiguration(&self, fault: &Fault) -> bool {
         let is_news = fault.is_misconfiguration()
             && !std::mem::replace(&mut self.report().misconfiguration_was_said, true);
         if is_news {

@@ -17,16 +17,16 @@ use crate::resolver::HostResolver;
 
 /// What all nodes have in common.
 pub struct Blueprint {
-    pub(super) mode: Mode,
+    pub(crate) mode: Mode,
     handshake: Handshake,
-    pub(super) breaker: config::Breaker,
+    pub(crate) breaker: config::Breaker,
     pool_size: usize,
     /// Threads that make calls.
-    pub(super) callers: usize,
-    pub(super) metrics: Arc<Metrics>,
+    pub(crate) callers: usize,
+    pub(crate) metrics: Arc<Metrics>,
     limits: Arc<Limits>,
     /// Rung by nodes that are not what they were.
-    pub(super) bell: Arc<Bell>,
+    pub(crate) bell: Arc<Bell>,
     /// r2d2 would start three threads for each pool; what they do takes microseconds.
     threads: Arc<ScheduledThreadPool>,
 }
@@ -71,12 +71,12 @@ impl Blueprint {
     }
 
     /// Connections to a node that is reached by `dial`; opens none.
-    pub(super) fn pool(&self, dial: &Arc<Dial>) -> Pool {
+    pub(crate) fn pool(&self, dial: &Arc<Dial>) -> Pool {
         Pool::new(Arc::clone(dial), self.pool_size, Arc::clone(&self.threads))
     }
 
     /// How the node at `address` is reached.
-    pub(super) fn dial(&self, address: &RedisAddress) -> Dial {
+    pub(crate) fn dial(&self, address: &RedisAddress) -> Dial {
         self.dial_with(address, self.handshake.clone())
     }
 

@@ -25,7 +25,7 @@ const OLDER_AFTER: Duration = Duration::from_secs(30);
 const GUEST_KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// The nodes of a cluster.
-pub(super) struct Clustered {
+pub(crate) struct Clustered {
     cache: Arc<Cache>,
     /// Those that are configured.
     seeds: Vec<HostPort>,
@@ -51,7 +51,7 @@ struct Change<'a> {
 
 impl Clustered {
     /// The cluster to which the nodes at `seeds` belong.
-    pub(super) fn new(cache: Arc<Cache>, seeds: &[HostPort]) -> Self {
+    pub(crate) fn new(cache: Arc<Cache>, seeds: &[HostPort]) -> Self {
         Self {
             cache,
             seeds: seeds.to_vec(),

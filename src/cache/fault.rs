@@ -268,7 +268,7 @@ pub fn is_about_a_key(error: &ServerError) -> bool {
 
 /// What came from outside, fit for a log line: escaped where it is not plain text, and cut at 200
 /// characters.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::new();
     for c in text.chars().take(200) {
         match c {

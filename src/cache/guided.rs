@@ -18,7 +18,7 @@ use crate::clock;
 use crate::config::{HostPort, Login, RedisAddress};
 
 /// A master that Sentinels name.
-pub(super) struct Guided {
+pub(crate) struct Guided {
     cache: Arc<Cache>,
     sentinels: Sentinels,
     following: Following,
@@ -38,7 +38,7 @@ struct Following {
 
 impl Guided {
     /// The master `name` of the Sentinels at `nodes`, which want `login`.
-    pub(super) fn new(
+    pub(crate) fn new(
         cache: Arc<Cache>,
         nodes: &[HostPort],
         login: &Login,

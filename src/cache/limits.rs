@@ -20,7 +20,7 @@ pub struct Limits {
     /// In microseconds; see [`Self::patience`].
     patience_us: AtomicU64,
     /// How large values usually are.
-    pub(super) usual: Usual,
+    pub(crate) usual: Usual,
 }
 
 impl Limits {

@@ -105,7 +105,7 @@ impl Link {
     }
 
     /// [`Self::call`], with the step that a time-out is put down to.
-    pub(super) fn exchange(
+    pub(crate) fn exchange(
         &mut self,
         commands: &[Cmd],
         deadline: Deadline,

@@ -29,49 +29,49 @@ pub struct Node {
     /// Its own number among the nodes of a table, from 1: the lane in which its lookups wait.
     place: usize,
     /// As a node of a cluster: where it is.
-    pub(super) clustered: Option<HostPort>,
+    pub(crate) clustered: Option<HostPort>,
     /// Where it is, without credentials: for people.
-    pub(super) address: String,
+    pub(crate) address: String,
     /// What its outages and its breaker are called.
-    pub(super) name: String,
-    pub(super) limits: Arc<Limits>,
-    pub(super) breaker: Arc<Breaker>,
-    pub(super) pool: Pool,
-    pub(super) dial: Arc<Dial>,
+    pub(crate) name: String,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) breaker: Arc<Breaker>,
+    pub(crate) pool: Pool,
+    pub(crate) dial: Arc<Dial>,
     calls: Calls,
     /// How long its reads usually take.
-    pub(super) usual: Usual,
+    pub(crate) usual: Usual,
     /// When it was made.
     born: Instant,
     /// Whether MGET may be used: an ACL may allow GET alone, and the keys of a batch are seldom of one
     /// slot.
-    pub(super) may_mget: AtomicBool,
+    pub(crate) may_mget: AtomicBool,
     /// Lookups answered without it since its breaker opened.
     bypassed: AtomicU64,
     /// Guards what is said about the outage.
     report: Mutex<Report>,
-    pub(super) writes: Writes,
+    pub(crate) writes: Writes,
     /// Rung when it is not what it was.
-    pub(super) bell: Arc<Bell>,
+    pub(crate) bell: Arc<Bell>,
     /// It was asked whether it is there.
     was_looked_at: AtomicBool,
     /// Another has taken its place: what becomes of it is nobody's business any more.
     is_retired: AtomicBool,
-    pub(super) metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// What is known of the last time that it failed.
 #[derive(Debug, Default)]
-pub(super) struct Report {
-    pub(super) last_success: Option<Instant>,
+pub(crate) struct Report {
+    pub(crate) last_success: Option<Instant>,
     /// A connection was lost, or it was given up, and has not been of use since.
-    pub(super) is_lost: bool,
+    pub(crate) is_lost: bool,
     /// When it was of use again after it had been lost.
     back_since: Option<Instant>,
-    pub(super) last_fault: Option<Fault>,
-    pub(super) misconfiguration_was_said: bool,
+    pub(crate) last_fault: Option<Fault>,
+    pub(crate) misconfiguration_was_said: bool,
     /// Reasons told by the prober since the breaker opened.
-    pub(super) reasons_said: u32,
+    pub(crate) reasons_said: u32,
 }
 
 /// On what terms a call is made.
@@ -103,7 +103,7 @@ impl<T> Reply<T> {
     ///
     /// # Errors
     /// That of `meaning`.
-    pub(super) fn of(
+    pub(crate) fn of(
         node: &Node,
         value: Value,
         meaning: impl FnOnce(Value) -> Result<T, Fault>,
@@ -124,7 +124,7 @@ impl<T> Reply<T> {
 
 impl Node {
     /// The node at `address`, made by `blueprint`, with a number of its own. Opens no connection.
-    pub(super) fn new(place: usize, address: &RedisAddress, blueprint: &Blueprint) -> Self {
+    pub(crate) fn new(place: usize, address: &RedisAddress, blueprint: &Blueprint) -> Self {
         let dial = Arc::new(blueprint.dial(address));
         let (clustered, name) = match (blueprint.mode, address) {
             (Mode::Cluster, RedisAddress::Tcp(server)) => {
@@ -162,12 +162,12 @@ impl Node {
     }
 
     /// Where it is, as a node of a cluster.
-    pub(super) fn server(&self) -> Option<&HostPort> {
+    pub(crate) fn server(&self) -> Option<&HostPort> {
         self.clustered.as_ref()
     }
 
     /// Whether it was made or was of use after `moment`.
-    pub(super) fn was_used_after(&self, moment: Instant) -> bool {
+    pub(crate) fn was_used_after(&self, moment: Instant) -> bool {
         self.born > moment || self.report().last_success.is_some_and(|at| at > moment)
     }
 
@@ -194,14 +194,14 @@ impl Node {
     }
 
     /// Leave to make a call that no client waits for: it is never the trial.
-    pub(super) fn permit_to_upkeep(&self, now: Instant) -> Option<Permit> {
+    pub(crate) fn permit_to_upkeep(&self, now: Instant) -> Option<Permit> {
         self.permit(now).filter(|permit| !permit.is_trial())
     }
 
     /// Draws a connection for one call on `terms`, and closes it where the fault that it met says so.
     /// The call is over when this returns, so that what its failure leads to never ends this call
     /// itself.
-    pub(super) fn on_a_connection<T>(
+    pub(crate) fn on_a_connection<T>(
         &self,
         op: RedisOp,
         terms: Terms,
@@ -233,7 +233,7 @@ impl Node {
 
     /// Sends `commands` on a connection that was drawn, as `terms` want them; a reply to each,
     /// `max_bytes` in all.
-    pub(super) fn exchange(
+    pub(crate) fn exchange(
         drawn: &mut Drawn,
         mut commands: Vec<Cmd>,
         max_bytes: u64,
@@ -252,13 +252,13 @@ impl Node {
         Ok(replies.into_iter().skip(1).step_by(2).collect())
     }
 
-    pub(super) fn count_call<T>(&self, op: RedisOp, done: &Result<T, Fault>, began: Instant) {
+    pub(crate) fn count_call<T>(&self, op: RedisOp, done: &Result<T, Fault>, began: Instant) {
         let result = done.as_ref().err().map_or("ok", Fault::word);
         let took = clock::now().saturating_duration_since(began);
         self.metrics.redis.called(op, result, took);
     }
 
-    pub(super) fn succeeded(&self, permit: Permit) {
+    pub(crate) fn succeeded(&self, permit: Permit) {
         let now = clock::now();
         self.is_of_use(now);
         if let Some(transition) = permit.succeeded(now) {
@@ -268,13 +268,13 @@ impl Node {
 
     /// A call that began at `began`, and that no lookup waited for, was answered. Later than a lookup
     /// would have waited it says nothing.
-    pub(super) fn upkeep_succeeded(&self, permit: Permit, began: Instant) {
+    pub(crate) fn upkeep_succeeded(&self, permit: Permit, began: Instant) {
         if elapsed(began) <= self.limits.patience() {
             self.succeeded(permit);
         }
     }
 
-    pub(super) fn is_of_use(&self, now: Instant) {
+    pub(crate) fn is_of_use(&self, now: Instant) {
         let has_lost = self.pool.has_lost_connections();
         let mut report = self.report();
         report.last_success = Some(now);
@@ -291,7 +291,7 @@ impl Node {
 
     /// From now on nobody asks it: what is in flight ends, no connection is opened, and the open ones
     /// are closed with the last who holds it.
-    pub(super) fn retire(&self) {
+    pub(crate) fn retire(&self) {
         self.is_retired.store(true, Ordering::Release);
         self.pool.close();
         self.calls.give_up_all();
@@ -301,21 +301,21 @@ impl Node {
     }
 
     /// Whether another has taken its place.
-    pub(super) fn is_retired(&self) -> bool {
+    pub(crate) fn is_retired(&self) -> bool {
         self.is_retired.load(Ordering::Acquire)
     }
 
     /// Whether nobody has looked whether it is there; the next one need not.
-    pub(super) fn is_first_look(&self) -> bool {
+    pub(crate) fn is_first_look(&self) -> bool {
         !self.was_looked_at.swap(true, Ordering::Relaxed)
     }
 
     /// It takes the place of another: what was written there last may be missing here.
-    pub(super) fn takes_over(&self, now: Instant) {
+    pub(crate) fn takes_over(&self, now: Instant) {
         self.report().back_since = Some(now);
     }
 
-    pub(super) fn failed(&self, permit: Permit, fault: &Fault) {
+    pub(crate) fn failed(&self, permit: Permit, fault: &Fault) {
         if self.is_retired() {
             return;
         }
@@ -345,7 +345,7 @@ impl Node {
     /// Looks at the calls in flight: one that lookups have waited for beyond [`Limits::patience`] is
     /// given up. Opens the breaker when they stall (DESIGN 3, 2b): `stall_calls` lookups, `waiting` ones
     /// in the queue included, have waited so long and nothing has succeeded meanwhile.
-    pub(super) fn watch(&self, waiting: usize, now: Instant) {
+    pub(crate) fn watch(&self, waiting: usize, now: Instant) {
         let patience = self.limits.patience();
         let stalled = self.calls.stalled(patience, now);
         if stalled == 0 {
@@ -374,12 +374,12 @@ impl Node {
     }
 
     /// Whether a call is in flight.
-    pub(super) fn is_calling(&self) -> bool {
+    pub(crate) fn is_calling(&self) -> bool {
         self.calls.is_any()
     }
 
     /// Lookups answered without it since its breaker opened.
-    pub(super) fn bypassed(&self) -> u64 {
+    pub(crate) fn bypassed(&self) -> u64 {
         self.bypassed.load(Ordering::Relaxed)
     }
 
@@ -388,20 +388,20 @@ impl Node {
         self.bypassed.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn give_up_calls(&self) {
+    pub(crate) fn give_up_calls(&self) {
         self.calls.give_up_all();
     }
 
-    pub(super) fn forget_bypassed(&self) {
+    pub(crate) fn forget_bypassed(&self) {
         self.bypassed.store(0, Ordering::Relaxed);
     }
 
-    pub(super) fn report(&self) -> MutexGuard<'_, Report> {
+    pub(crate) fn report(&self) -> MutexGuard<'_, Report> {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// How long ago `since` was.
-pub(super) fn elapsed(since: Instant) -> Duration {
+pub(crate) fn elapsed(since: Instant) -> Duration {
     clock::now().saturating_duration_since(since)
 }

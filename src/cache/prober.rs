@@ -165,7 +165,7 @@ fn look_again(node: &Node, probe_key: &str) {
 }
 
 /// Whether a node is well.
-pub(super) fn probe(node: &Node, probe_key: &str) -> Result<(), Fault> {
+pub(crate) fn probe(node: &Node, probe_key: &str) -> Result<(), Fault> {
     let began = clock::now();
     let done = try_probe(node, probe_key);
     node.count_call(RedisOp::Probe, &done, began);

@@ -119,14 +119,14 @@ impl Node {
 }
 
 /// `GET key`.
-pub(super) fn get(key: &str) -> redis::Cmd {
+pub(crate) fn get(key: &str) -> redis::Cmd {
     let mut get = redis::cmd("GET");
     get.arg(key);
     get
 }
 
 /// What a reply to GET means: a value, or nothing that can be used.
-pub(super) fn text(reply: Value) -> Result<Option<String>, Fault> {
+pub(crate) fn text(reply: Value) -> Result<Option<String>, Fault> {
     match reply {
         Value::BulkString(bytes) => Ok(String::from_utf8(bytes).ok()),
         Value::Nil => Ok(None),

@@ -46,7 +46,7 @@ fn from_info(link: &mut Link, deadline: Deadline) -> Result<Option<String>, Faul
 }
 
 /// A string, however it is sent.
-pub(super) fn text(value: Value) -> Option<String> {
+pub(crate) fn text(value: Value) -> Option<String> {
     match value {
         Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
         Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text),

@@ -311,7 +311,7 @@ fn master(parts: Vec<Value>) -> Result<HostPort, Fault> {
 }
 
 /// A server as another server names it, if that can be a host at all.
-pub(super) fn named(host: String, port: u16) -> Option<HostPort> {
+pub(crate) fn named(host: String, port: u16) -> Option<HostPort> {
     let is_of_a_host = |c: char| c.is_ascii_alphanumeric() || "._-:%".contains(c);
     let is_host = (1..=255).contains(&host.len()) && host.chars().all(is_of_a_host);
     (is_host && port != 0).then_some(HostPort { host, port })

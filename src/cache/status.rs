@@ -74,7 +74,7 @@ pub struct Survey {
 
 impl Survey {
     /// A node is let go, whose breaker had gone into each state so often.
-    pub(super) fn remember(&mut self, entered: [u64; State::ALL.len()]) {
+    pub(crate) fn remember(&mut self, entered: [u64; State::ALL.len()]) {
         self.entered_before = add(self.entered_before, entered);
     }
 }

@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 const ALERT_FOR: Duration = Duration::from_secs(15);
 
 /// How much time there is between two rounds.
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// However often the bell rings.
     pub rest: Duration,
     /// While all is well.
@@ -33,7 +33,7 @@ pub(super) struct Pace {
 }
 
 /// What goes round.
-pub(super) trait Rounds: Send {
+pub(crate) trait Rounds: Send {
     /// How often.
     fn pace(&self) -> Pace;
 

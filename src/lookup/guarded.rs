@@ -202,7 +202,7 @@ impl GuardedSource {
 
 /// How many fillers each source may hold: its own `max_concurrent`, and never so many that another
 /// source would find none.
-pub(super) fn lane_limits(config: &Config) -> Vec<usize> {
+pub(crate) fn lane_limits(config: &Config) -> Vec<usize> {
     let workers = config.server.workers;
     let others = config.sources.len().saturating_sub(1);
     let share = workers.saturating_sub(others.min(workers / 2)).max(1);

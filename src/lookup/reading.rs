@@ -122,7 +122,7 @@ impl Lookups {
     }
 
     /// The distinct keys of a batch, and for each lookup the place of its own among them.
-    pub(super) fn distinct_keys<'a>(&self, batch: &'a [Lookup]) -> (Vec<Cow<'a, str>>, Vec<usize>) {
+    pub(crate) fn distinct_keys<'a>(&self, batch: &'a [Lookup]) -> (Vec<Cow<'a, str>>, Vec<usize>) {
         let mut keys = Vec::with_capacity(batch.len());
         let mut seen: HashMap<Cow<'_, str>, usize> = HashMap::with_capacity(batch.len());
         let mut places = Vec::with_capacity(batch.len());

@@ -37,7 +37,7 @@ pub struct WriteBack {
 
 impl Lookups {
     /// Step 7: what has landed goes to the writer, or waits for a Redis that takes writes.
-    pub(super) fn write_back(&self, target: Target, landed: Landed, writes: bool) {
+    pub(crate) fn write_back(&self, target: Target, landed: Landed, writes: bool) {
         let write = WriteBack { target, landed };
         let refused = match writes {
             true => {
@@ -93,7 +93,7 @@ impl Lookups {
 
     /// Whether `copy` is of the time before Redis was last lost, so that a miss there is Redis's loss
     /// and not the end of the value.
-    pub(super) fn was_lost_by_redis(
+    pub(crate) fn was_lost_by_redis(
         &self,
         target: &Target,
         copy: &Remembered,
@@ -107,7 +107,7 @@ impl Lookups {
     }
 
     /// What Redis has lost goes back there.
-    pub(super) fn keep_for_redis(&self, target: &Target, copy: &Remembered) {
+    pub(crate) fn keep_for_redis(&self, target: &Target, copy: &Remembered) {
         let landed = Landed {
             value: copy.value.clone(),
             fetched_at: copy.fetched_at,
@@ -264,7 +264,7 @@ fn entries<'a>(
 }
 
 /// `ttl`, longer or shorter by up to `by`; never below the second that Redis counts in.
-pub(super) fn jittered(ttl: Duration, by: Duration) -> Duration {
+pub(crate) fn jittered(ttl: Duration, by: Duration) -> Duration {
     let longest = ttl + by;
     let jittered = longest.saturating_sub(by.mul_f64(2.0 * fastrand::f64()));
     jittered.max(Duration::from_secs(1))

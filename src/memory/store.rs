@@ -18,13 +18,13 @@ const PLANNED_ENTRY: u64 = 1024;
 const GHOST_PART: f64 = 0.25;
 /// What an entry or a ghost (the memory of an evicted key) takes in the cache itself, in bytes: key,
 /// copy and 16 more in the slab, and a 5-byte slot in a table that is between 44 and 88 % full.
-pub(super) const SLOT: u64 = (size_of::<Key>() + size_of::<Kept>() + 16 + 9) as u64;
+pub(crate) const SLOT: u64 = (size_of::<Key>() + size_of::<Kept>() + 16 + 9) as u64;
 
 /// The cache itself.
-pub(super) type Copies = Cache<Key, Kept, Weight, RandomState, Evictions>;
+pub(crate) type Copies = Cache<Key, Kept, Weight, RandomState, Evictions>;
 
 /// The cache for `limit` bytes, less what its ghosts may take: they have no weight of their own.
-pub(super) fn copies(limit: u64, evictions: &Evictions) -> Option<Copies> {
+pub(crate) fn copies(limit: u64, evictions: &Evictions) -> Option<Copies> {
     let planned = limit / PLANNED_ENTRY;
     let ghosts = (planned as f64 * GHOST_PART) as u64;
     // The cache rounds each share up; rounded down here, the shares never exceed the limit.
@@ -49,16 +49,16 @@ pub(super) fn copies(limit: u64, evictions: &Evictions) -> Option<Copies> {
 
 /// What a copy is kept under.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub(super) route: usize,
-    pub(super) name: Box<str>,
+pub(crate) struct Key {
+    pub(crate) route: usize,
+    pub(crate) name: Box<str>,
 }
 
 /// A [`Key`] to look up with, without allocating one; hashes the same.
 #[derive(Hash)]
-pub(super) struct KeyRef<'a> {
-    pub(super) route: usize,
-    pub(super) name: &'a str,
+pub(crate) struct KeyRef<'a> {
+    pub(crate) route: usize,
+    pub(crate) name: &'a str,
 }
 
 impl Equivalent<Key> for KeyRef<'_> {
@@ -69,7 +69,7 @@ impl Equivalent<Key> for KeyRef<'_> {
 
 /// What a copy weighs: the memory it takes, in bytes.
 #[derive(Clone)]
-pub(super) struct Weight;
+pub(crate) struct Weight;
 
 impl Weighter<Key, Kept> for Weight {
     fn weight(&self, key: &Key, kept: &Kept) -> u64 {
@@ -96,10 +96,10 @@ fn allocation(size: usize) -> u64 {
 
 /// Counts what is dropped for want of room.
 #[derive(Clone, Default)]
-pub(super) struct Evictions(Arc<AtomicU64>);
+pub(crate) struct Evictions(Arc<AtomicU64>);
 
 impl Evictions {
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

@@ -12,7 +12,7 @@ const REQUEST_BUCKETS: [f64; 13] = [
 ];
 
 /// The families of each route.
-pub(super) struct PerRoute {
+pub(crate) struct PerRoute {
     requests: IntCounterVec,
     seconds: HistogramVec,
     joined: IntCounterVec,
@@ -21,7 +21,7 @@ pub(super) struct PerRoute {
 }
 
 impl PerRoute {
-    pub(super) fn new(new: &Family<'_>) -> prometheus::Result<Self> {
+    pub(crate) fn new(new: &Family<'_>) -> prometheus::Result<Self> {
         Ok(Self {
             requests: new.counters(
                 "requests_total",
@@ -52,7 +52,7 @@ impl PerRoute {
         })
     }
 
-    pub(super) fn of(&self, route: &str) -> OfRoute {
+    pub(crate) fn of(&self, route: &str) -> OfRoute {
         let labels = |outcome: Outcome| [route, outcome.word()];
         OfRoute {
             requests: Outcome::ALL.map(|o| self.requests.with_label_values(&labels(o))),
@@ -65,14 +65,14 @@ impl PerRoute {
 }
 
 /// Makes families of metrics, each with the prefix of all and known to the registry.
-pub(super) struct Family<'a>(pub(super) &'a Registry);
+pub(crate) struct Family<'a>(pub(super) &'a Registry);
 
 impl Family<'_> {
-    pub(super) fn opts(name: &str, help: &str) -> Opts {
+    pub(crate) fn opts(name: &str, help: &str) -> Opts {
         Opts::new(name, help).namespace("evenkeel")
     }
 
-    pub(super) fn register<C: Collector + Clone + 'static>(
+    pub(crate) fn register<C: Collector + Clone + 'static>(
         &self,
         family: C,
     ) -> prometheus::Result<C> {
@@ -80,11 +80,11 @@ impl Family<'_> {
         Ok(family)
     }
 
-    pub(super) fn counter(&self, name: &str, help: &str) -> prometheus::Result<Counter> {
+    pub(crate) fn counter(&self, name: &str, help: &str) -> prometheus::Result<Counter> {
         self.register(Counter::with_opts(Self::opts(name, help))?)
     }
 
-    pub(super) fn counters(
+    pub(crate) fn counters(
         &self,
         name: &str,
         help: &str,
@@ -93,7 +93,7 @@ impl Family<'_> {
         self.register(IntCounterVec::new(Self::opts(name, help), by)?)
     }
 
-    pub(super) fn histograms(
+    pub(crate) fn histograms(
         &self,
         name: &str,
         help: &str,

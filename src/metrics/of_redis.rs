@@ -38,7 +38,7 @@ pub struct OfRedis {
 }
 
 impl OfRedis {
-    pub(super) fn new(new: &Family<'_>) -> prometheus::Result<Self> {
+    pub(crate) fn new(new: &Family<'_>) -> prometheus::Result<Self> {
         let keys = new.counters(
             "redis_keys_total",
             "Keys that Redis was asked for.",

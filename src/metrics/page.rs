@@ -52,7 +52,7 @@ pub struct SeenBreaker {
 }
 
 /// The families that are set when somebody asks.
-pub(super) struct Gauges {
+pub(crate) struct Gauges {
     breaker_state: IntGaugeVec,
     breaker_transitions: IntCounterVec,
     queue_length: IntGaugeVec,
@@ -105,7 +105,7 @@ impl Topology {
 }
 
 impl Gauges {
-    pub(super) fn new(new: &Family<'_>) -> prometheus::Result<Self> {
+    pub(crate) fn new(new: &Family<'_>) -> prometheus::Result<Self> {
         let build = new.gauges(
             "build_info",
             "1, with the version as a label.",
@@ -174,7 +174,7 @@ impl Gauges {
         })
     }
 
-    pub(super) fn set(&self, seen: &Seen) {
+    pub(crate) fn set(&self, seen: &Seen) {
         for breaker in &seen.breakers {
             for (state, entered) in State::ALL.into_iter().zip(breaker.entered) {
                 let labels = [breaker.name.as_str(), state.word()];
@@ -231,7 +231,7 @@ impl Family<'_> {
 }
 
 /// The whole page.
-pub(super) fn render(registry: &Registry) -> io::Result<Vec<u8>> {
+pub(crate) fn render(registry: &Registry) -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
     let rendered = TextEncoder::new().encode(&registry.gather(), &mut page);
     rendered.map_err(io::Error::other)?;
@@ -239,7 +239,7 @@ pub(super) fn render(registry: &Registry) -> io::Result<Vec<u8>> {
 }
 
 /// Brings a counter up to what its part has counted.
-pub(super) fn raise(counter: &Counter, to: u64) {
+pub(crate) fn raise(counter: &Counter, to: u64) {
     counter.inc_by(to.saturating_sub(counter.get()));
 }
 

@@ -13,7 +13,7 @@ use rustix::process::{Resource, getrlimit};
 use super::families::Family;
 
 /// The families.
-pub(super) struct Process {
+pub(crate) struct Process {
     cpu_seconds: Counter,
     resident_bytes: IntGauge,
     threads: IntGauge,
@@ -23,7 +23,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Of a process that started at `start`.
-    pub(super) fn new(new: &Family<'_>, start: SystemTime) -> prometheus::Result<Self> {
+    pub(crate) fn new(new: &Family<'_>, start: SystemTime) -> prometheus::Result<Self> {
         let since_1970 = start.duration_since(UNIX_EPOCH).unwrap_or_default();
         let start_seconds = own(
             new,
@@ -49,7 +49,7 @@ impl Process {
         })
     }
 
-    pub(super) fn look(&self) {
+    pub(crate) fn look(&self) {
         if let Some(stat) = fs::read_to_string("/proc/self/stat")
             .ok()
             .as_deref()

@@ -19,7 +19,7 @@ impl Errand {
     }
 
     /// Runs it. A panic in it costs the worker nothing; the hook has logged it.
-    pub(super) fn run(self) {
+    pub(crate) fn run(self) {
         let _ = catch_unwind(AssertUnwindSafe(self.0));
     }
 }

@@ -16,7 +16,7 @@ const RECEIVE_BYTES: usize = 64 * 1024;
 
 /// One TLS connection, beside its socket.
 pub struct Session {
-    pub(super) connection: ClientConnection,
+    pub(crate) connection: ClientConnection,
     /// What a read from the socket brings, encrypted.
     received: Vec<u8>,
     /// The part of `received` that rustls has not taken yet.
@@ -25,7 +25,7 @@ pub struct Session {
 
 impl Session {
     /// One that has not begun.
-    pub(super) fn new(connection: ClientConnection) -> Self {
+    pub(crate) fn new(connection: ClientConnection) -> Self {
         Self {
             connection,
             received: vec![0; RECEIVE_BYTES],

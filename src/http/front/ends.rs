@@ -20,7 +20,7 @@ const REST_STALLS_AFTER: Duration = Duration::from_millis(500);
 
 impl Running {
     /// Finishes what an answer has left to do, and goes on with the next request.
-    pub(super) fn finish(&mut self, token: u64, now: Instant) {
+    pub(crate) fn finish(&mut self, token: u64, now: Instant) {
         let Some(slot) = self.slots.find(token) else {
             return;
         };
@@ -75,7 +75,7 @@ impl Running {
 
     /// Bounds the memory of answers that clients do not take: who has taken nothing for the longest is
     /// cut off.
-    pub(super) fn bound_rests(&mut self, now: Instant) {
+    pub(crate) fn bound_rests(&mut self, now: Instant) {
         while self.rest_bytes > RESTS_USUAL_BYTES {
             let writing = self
                 .slots
@@ -116,7 +116,7 @@ impl Running {
     }
 
     /// Reads and forgets what a client goes on sending after its last answer.
-    pub(super) fn linger(&mut self, token: u64) {
+    pub(crate) fn linger(&mut self, token: u64) {
         let Some(slot) = self.slots.find(token) else {
             return;
         };
@@ -134,7 +134,7 @@ impl Running {
         self.mailbox.post(Message::Answered(token));
     }
 
-    pub(super) fn close(&mut self, token: u64) {
+    pub(crate) fn close(&mut self, token: u64) {
         if let Some(slot) = self.slots.empty(token) {
             self.rest_bytes -= slot.rest_bytes;
             // The descriptor may live a little longer in an exchange: the connection does not.
@@ -149,7 +149,7 @@ impl Running {
     }
 
     /// The connection that has been idle or in its head for the longest gives way to a new one.
-    pub(super) fn evict(&mut self, now: Instant) {
+    pub(crate) fn evict(&mut self, now: Instant) {
         loop {
             let idle = self.slots.iter().filter(|slot| slot.is_idle());
             let oldest = idle.max_by_key(|slot| slot.idle_for(&self.mailbox, now));
@@ -181,7 +181,7 @@ impl Running {
     }
 
     /// Ends the connections whose time is up.
-    pub(super) fn sweep(&mut self, now: Instant) {
+    pub(crate) fn sweep(&mut self, now: Instant) {
         self.bound_rests(now);
         let is_over = |slot: &&Slot| slot.is_over(&self.limits, &self.mailbox, self.drains, now);
         let over = self.slots.iter().filter(is_over);
