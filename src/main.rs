@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use evenkeel::app::{App, StartError};
+use evenkeel::base::shutdown::Shutdown;
 use evenkeel::config::{self, Config, Loaded};
-use evenkeel::logging;
-use evenkeel::shutdown::Shutdown;
+use evenkeel::observe::logging;
 use log::{error, info, warn};
 
 const USAGE: &str = "\

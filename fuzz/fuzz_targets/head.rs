@@ -5,8 +5,8 @@
 
 use std::cell::RefCell;
 
-use evenkeel::http::head::{Field, Verdict, inspect};
-use evenkeel::http::library::Library;
+use evenkeel::server::head::{Field, Verdict, inspect};
+use evenkeel::server::tiny::Library;
 use libfuzzer_sys::fuzz_target;
 
 const MAX_BYTES: usize = 4096;

@@ -3,8 +3,8 @@
 #![no_main]
 
 use evenkeel::config;
-use evenkeel::http::contract::{Contract, Provenance};
-use evenkeel::http::response::Envelope;
+use evenkeel::server::contract::{Contract, Provenance};
+use evenkeel::server::response::Envelope;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -7,10 +7,10 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 
 use evenkeel::config::{self, NO_ENVIRONMENT};
-use evenkeel::http::contract::{Asked, Contract, Origin};
-use evenkeel::http::head::{Verdict, inspect};
-use evenkeel::http::library::Library;
-use evenkeel::http::response::Envelope;
+use evenkeel::server::contract::{Asked, Contract, Origin};
+use evenkeel::server::head::{Verdict, inspect};
+use evenkeel::server::tiny::Library;
+use evenkeel::server::response::Envelope;
 use libfuzzer_sys::fuzz_target;
 
 const CONFIG: &str = "[route data]\npath = /api/data/<key>\nsource = demo\n\

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::usual::Usual;
+use crate::base::ewma::Usual;
 use crate::config;
 
 /// Redis is never found too slow within this time: a server that forks or a busy machine takes it.

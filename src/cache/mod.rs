@@ -2,47 +2,30 @@
 //! Everything that knows the Redis protocol or its client crates is in this folder; nothing here
 //! knows routes, sources or HTTP.
 
+pub mod routing;
+pub mod ttl;
+pub mod wire;
+pub mod limits;
+pub mod node;
+pub mod prober;
+pub mod read;
+pub mod status;
+pub mod topology;
+pub mod write;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
-use crate::breaker::State;
+use crate::base::breaker::State;
 use crate::config::{self, RedisAddress, Servers};
 
-mod announce;
-pub mod bell;
-pub mod blueprint;
-pub mod calls;
-pub mod cluster;
-mod clustered;
-pub mod fault;
-mod guided;
-pub mod handshake;
-pub mod limits;
-pub mod link;
-pub mod lives;
-pub mod node;
-pub mod parts;
-pub mod pool;
-pub mod prober;
-pub mod read;
-pub mod role;
-pub mod sentinel;
-pub mod slots;
-pub mod socket;
-pub mod status;
-pub mod table;
-pub mod tls;
-pub mod topology;
-mod usual;
-pub mod write;
-
-use crate::metrics::Metrics;
-use blueprint::Blueprint;
+use crate::observe::metrics::Metrics;
 use limits::Limits;
 use node::Node;
-use slots::{Redirect, SLOTS, Slot};
+use node::factory::Blueprint;
+use routing::hash_slot::{Redirect, SLOTS, Slot};
+use routing::slot_map::Table;
 use status::Survey;
-use table::Table;
 
 /// Nodes at most: a cluster of Redis has no more than some 1000.
 const NODES_MAX: usize = 2000;

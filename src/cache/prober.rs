@@ -9,14 +9,14 @@ use std::time::Duration;
 use log::{debug, info, warn};
 use redis::Value;
 
-use super::Cache;
-use super::fault::{Fault, is_out_of_reach};
-use super::link::{Link, REPLY_MAX_BYTES};
-use super::node::{Node, Reply};
-use super::read::{get, text};
-use crate::breaker::State;
-use crate::clock::{self, Deadline};
-use crate::metrics::RedisOp;
+use crate::base::breaker::State;
+use crate::base::clock::{self, Deadline};
+use crate::cache::Cache;
+use crate::cache::node::{Node, Reply};
+use crate::cache::read::{get, text};
+use crate::cache::wire::connection::{Link, REPLY_MAX_BYTES};
+use crate::cache::wire::fault::{Fault, is_out_of_reach};
+use crate::observe::metrics::RedisOp;
 
 /// A change of the reason is worth a line, but not more of them than this in one outage.
 const REASONS_SAID_MAX: u32 = 5;

@@ -5,14 +5,14 @@ use std::sync::atomic::Ordering;
 use log::warn;
 use redis::Value;
 
-use super::Unusable;
-use super::fault::{Fault, is_about_a_key, is_out_of_reach};
-use super::link::{REPLY_MAX_BYTES, VALUE_MAX_BYTES};
-use super::node::{Node, Reply, Terms, elapsed};
-use super::pool::Drawn;
-use crate::breaker::Permit;
-use crate::clock;
-use crate::metrics::RedisOp;
+use crate::base::breaker::Permit;
+use crate::base::clock;
+use crate::cache::Unusable;
+use crate::cache::node::pool::Drawn;
+use crate::cache::node::{Node, Reply, Terms, elapsed};
+use crate::cache::wire::connection::{REPLY_MAX_BYTES, VALUE_MAX_BYTES};
+use crate::cache::wire::fault::{Fault, is_about_a_key, is_out_of_reach};
+use crate::observe::metrics::RedisOp;
 
 /// What a node says to GET: a value, or that it has none that can be used.
 pub type Found = Reply<Option<String>>;

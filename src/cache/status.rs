@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::Cache;
-use super::fault::Fault;
-use super::node::Node;
-use super::slots::SLOTS;
-use crate::breaker::State;
+use crate::base::breaker::State;
+use crate::cache::Cache;
+use crate::cache::node::Node;
+use crate::cache::routing::hash_slot::SLOTS;
+use crate::cache::wire::fault::Fault;
 use crate::config::{BreakerMode, Servers};
 
 /// What is known of Redis as a whole.

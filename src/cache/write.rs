@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 use redis::{Cmd, Value};
 
-use super::fault::{Fault, Step, is_about_a_key};
-use super::link::REPLY_MAX_BYTES;
-use super::node::{Node, Reply, Terms, elapsed};
-use super::parts::Parts;
-use super::slots::Slot;
-use super::{Cache, Unusable};
-use crate::clock::{self, Deadline};
-use crate::metrics::RedisOp;
+use crate::base::clock::{self, Deadline};
+use crate::cache::node::{Node, Reply, Terms, elapsed};
+use crate::cache::routing::fan_out::Parts;
+use crate::cache::routing::hash_slot::Slot;
+use crate::cache::wire::connection::REPLY_MAX_BYTES;
+use crate::cache::wire::fault::{Fault, Step, is_about_a_key};
+use crate::cache::{Cache, Unusable};
+use crate::observe::metrics::RedisOp;
 
 /// How long writes rest after Redis has refused one: reads go on meanwhile.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -3,7 +3,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::setting::Rule;
+use crate::config::setting::Rule;
 
 /// A host name or address alone, or none.
 pub(super) struct HostRule;

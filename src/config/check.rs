@@ -1,10 +1,10 @@
 //! What only shows when the whole configuration is known: sums that exceed their limit, and limits
 //! that contradict each other. Nothing is concluded from a key that holds a mistake itself.
 
-use super::report::{Report, Subject};
-use super::route::Draft;
-use super::span::written;
-use super::{BreakerMode, Config, Route, Source, SourceKind};
+use crate::config::report::{Report, Subject};
+use crate::config::route::Draft;
+use crate::config::span::written;
+use crate::config::{BreakerMode, Config, Route, Source, SourceKind};
 
 /// Subjects of the sections that are checked.
 pub(super) struct Subjects {

@@ -5,9 +5,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::report::{Place, Report, Subject};
-use super::section::Section;
-use super::wording::nearest;
+use crate::config::report::{Place, Report, Subject};
+use crate::config::section::Section;
+use crate::config::wording::nearest;
 
 /// What every variable of ours begins with.
 const PREFIX: &str = "EVENKEEL_";

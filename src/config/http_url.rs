@@ -1,8 +1,8 @@
 //! The URL of an http source, with a `<key>` that each fetch replaces by the key. Like every URL it
 //! is not shown in mistakes: people put tokens into them.
 
-use super::authority::host_and_port;
-use super::setting::Rule;
+use crate::config::authority::host_and_port;
+use crate::config::setting::Rule;
 
 /// A URL with its key taken out.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,8 @@
 //! A line is `[section]`, `key = value`, a comment that begins with `#` or `;`, or blank. Space
 //! round every part is dropped; nothing in a value is special, not even `=`, `#` and `;`.
 
-use super::report::{Place, Report, Subject};
-use super::wording::quoted;
+use crate::config::report::{Place, Report, Subject};
+use crate::config::wording::quoted;
 
 /// A `[title]` and what follows it.
 #[derive(Debug, PartialEq, Eq)]

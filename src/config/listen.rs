@@ -3,8 +3,8 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use super::authority::host_and_port;
-use super::setting::Rule;
+use crate::config::authority::host_and_port;
+use crate::config::setting::Rule;
 
 /// `host:port`; of the addresses of a name the first IPv4 one, else the first.
 pub(super) struct Listen;

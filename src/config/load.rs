@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::environment::{self, Secrets};
-use super::report::{Place, Report, Subject};
-use super::section::{Section, arrange, draw};
-use super::{Config, Mistakes, check, ini, policy, redis_settings, route, server, source};
+use crate::config::environment;
+use crate::config::environment::Secrets;
+use crate::config::report::{Place, Report, Subject};
+use crate::config::section::{Section, arrange, draw};
+use crate::config::{Config, Mistakes, check, ini, policy, redis_settings, route, server, source};
 
 /// Looked for in this order when no file is given.
 const CANDIDATES: [&str; 2] = ["config.ini", "/etc/evenkeel/config.ini"];

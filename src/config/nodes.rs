@@ -1,8 +1,8 @@
 //! The list of servers that a topology begins with: Sentinels, or nodes of a cluster.
 
-use super::HostPort;
-use super::authority::host_and_port;
-use super::setting::Rule;
+use crate::config::HostPort;
+use crate::config::authority::host_and_port;
+use crate::config::setting::Rule;
 
 /// `host:port, host:port, ...`, or none; each once.
 pub(super) struct NodesRule;

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::Login;
-use super::environment::CREDENTIALS;
-use super::report::{Place, Report, Subject};
+use crate::config::Login;
+use crate::config::environment::CREDENTIALS;
+use crate::config::report::{Place, Report, Subject};
 
 /// Bytes of a password file; a longer one is some other file.
 const MAX_BYTES: u64 = 4096;
@@ -148,8 +148,8 @@ fn contents(file: &Path) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse;
     use super::*;
+    use crate::config::parse;
 
     /// The password that is used with `[redis]` and `keys`, or the mistakes.
     fn password(folder: &Path, keys: &str, environment: &[(&str, &str)]) -> Result<String, String> {

@@ -1,7 +1,7 @@
 //! The path of a route: literal segments and one `<key>`, in the spelling of Flask. Also tells
 //! whether two paths can match the same request.
 
-use super::setting::Rule;
+use crate::config::setting::Rule;
 
 /// A path with its key taken out.
 #[derive(Debug, Clone, PartialEq, Eq)]

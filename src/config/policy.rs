@@ -1,13 +1,13 @@
 //! `[breaker]`, `[memory]`, `[health]` and `[admin]`: what is done while Redis is down, what is said
 //! of it, and where.
 
-use super::listen::ListenOrNot;
-use super::report::Report;
-use super::section::{Kind, Section};
-use super::setting::{Setting, setting};
-use super::span::{Span, hours, ms};
-use super::values::{Choice, Count, GIB, KIB, Size, YES_OR_NO};
-use super::{Admin, Breaker, BreakerMode, Health, Memory, RedisHealth};
+use crate::config::listen::ListenOrNot;
+use crate::config::report::Report;
+use crate::config::section::{Kind, Section};
+use crate::config::setting::{Setting, setting};
+use crate::config::span::{Span, hours, ms};
+use crate::config::values::{Choice, Count, GIB, KIB, Size, YES_OR_NO};
+use crate::config::{Admin, Breaker, BreakerMode, Health, Memory, RedisHealth};
 
 /// Everything of `[breaker]`.
 pub(super) static BREAKER: Kind = Kind {

@@ -1,9 +1,9 @@
 //! What each route puts before its keys in Redis. An answer of one route must never be taken for
 //! one of another, so routes with different sources may not have the same prefix.
 
-use super::report::Report;
-use super::route::Draft;
-use super::wording::quoted;
+use crate::config::report::Report;
+use crate::config::route::Draft;
+use crate::config::wording::quoted;
 
 /// The prefix of each route, in the order of the drafts. A route that gives none has that of
 /// `[redis]`, called `default` here; where an earlier route with another source has that already,
@@ -105,7 +105,7 @@ fn compare(earlier: &Settled<'_>, later: &Settled<'_>, report: &mut Report) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Loaded, Mistakes, NO_ENVIRONMENT, parse};
+    use crate::config::{Loaded, Mistakes, NO_ENVIRONMENT, parse};
 
     /// Routes a and b on sources one and two, with these prefixes; that of `[redis]` is `app:`.
     fn routes(a: &str, b: &str) -> Result<Loaded, Mistakes> {

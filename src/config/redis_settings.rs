@@ -2,17 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use super::authority::HostRule;
-use super::environment::Secrets;
-use super::nodes::NodesRule;
-use super::redis_url::RedisUrlRule;
-use super::report::Report;
-use super::section::{Kind, Section};
-use super::servers::{self, Keys, Mode, Settled, TlsKeys};
-use super::setting::{Setting, setting};
-use super::span::{Span, ms, secs};
-use super::values::{Choice, Count, FilePath, GIB, Size, Text, YES_OR_NO};
-use super::{Protocol, Redis};
+use crate::config::authority::HostRule;
+use crate::config::environment::Secrets;
+use crate::config::nodes::NodesRule;
+use crate::config::redis_url::RedisUrlRule;
+use crate::config::report::Report;
+use crate::config::section::{Kind, Section};
+use crate::config::servers;
+use crate::config::servers::{Keys, Mode, Settled, TlsKeys};
+use crate::config::setting::{Setting, setting};
+use crate::config::span::{Span, ms, secs};
+use crate::config::values::{Choice, Count, FilePath, GIB, Size, Text, YES_OR_NO};
+use crate::config::{Protocol, Redis};
 
 /// Everything of `[redis]`.
 pub(super) static REDIS: Kind = Kind {

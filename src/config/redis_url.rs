@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
 
-use super::authority::host_and_port;
-use super::setting::Rule;
-use super::{HostPort, RedisAddress};
+use crate::config::authority::host_and_port;
+use crate::config::setting::Rule;
+use crate::config::{HostPort, RedisAddress};
 
 /// Port where the URL names none.
 const DEFAULT_PORT: u16 = 6379;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::wording::quoted;
+use crate::config::wording::quoted;
 
 /// Everything that is wrong with a configuration; displayed as one line per mistake, in the order
 /// of the file, then of the environment.

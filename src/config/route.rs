@@ -4,15 +4,15 @@
 
 use std::time::Duration;
 
-use super::path::{PathRule, Pattern};
-use super::prefix;
-use super::report::{Report, Subject};
-use super::section::{Kind, Section};
-use super::setting::{Setting, setting};
-use super::span::{Span, hours, ms, secs};
-use super::values::{Part, Text};
-use super::wording::{either, suggestion};
-use super::{Contract, Fraction, Route, Source};
+use crate::config::path::{PathRule, Pattern};
+use crate::config::prefix;
+use crate::config::report::{Report, Subject};
+use crate::config::section::{Kind, Section};
+use crate::config::setting::{Setting, setting};
+use crate::config::span::{Span, hours, ms, secs};
+use crate::config::values::{Part, Text};
+use crate::config::wording::{either, suggestion};
+use crate::config::{Contract, Fraction, Route, Source};
 
 /// Everything of `[route NAME]`.
 pub(super) static ROUTE: Kind = Kind {
@@ -258,7 +258,7 @@ fn source_index(draft: &Draft, sources: &[Source], report: &mut Report) -> Optio
 
 #[cfg(test)]
 mod tests {
-    use super::super::{NO_ENVIRONMENT, parse};
+    use crate::config::{NO_ENVIRONMENT, parse};
 
     fn mistakes(text: &str) -> String {
         parse(text, "c.ini", NO_ENVIRONMENT)

@@ -1,11 +1,11 @@
 //! Sections by what they are: which kinds there are, which of their keys are given, and reading
 //! those keys by their settings. Whatever is given and not read in the end is a mistake.
 
-use super::ini::Block;
-use super::report::{Place, Report, Subject};
-use super::setting::{Known, Rule, Setting};
-use super::wording::{either, nearest, oddity, quoted, suggestion};
-use super::{policy, redis_settings, route, server, source};
+use crate::config::ini::Block;
+use crate::config::report::{Place, Report, Subject};
+use crate::config::setting::{Known, Rule, Setting};
+use crate::config::wording::{either, nearest, oddity, quoted, suggestion};
+use crate::config::{policy, redis_settings, route, server, source};
 
 /// A kind of section and all its keys.
 pub(super) struct Kind {

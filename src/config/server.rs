@@ -5,13 +5,13 @@ use std::path::Path;
 
 use log::LevelFilter;
 
-use super::listen::Listen;
-use super::report::Report;
-use super::section::{Kind, Section};
-use super::setting::{Setting, setting};
-use super::span::{Span, hours, ms, secs};
-use super::values::{Choice, Count, FilePath, KIB, Size};
-use super::{Contract, Log, Server};
+use crate::config::listen::Listen;
+use crate::config::report::Report;
+use crate::config::section::{Kind, Section};
+use crate::config::setting::{Setting, setting};
+use crate::config::span::{Span, hours, ms, secs};
+use crate::config::values::{Choice, Count, FilePath, KIB, Size};
+use crate::config::{Contract, Log, Server};
 
 /// Everything of `[server]`.
 pub(super) static SERVER: Kind = Kind {

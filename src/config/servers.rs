@@ -4,16 +4,18 @@
 
 use std::path::PathBuf;
 
-use super::environment::{SENTINEL_PASSWORD, Secrets};
-use super::password::{self, Sources};
-use super::redis_settings::URL;
-use super::redis_url::RedisUrl;
-use super::report::{Place, Report, Subject};
-use super::section::Section;
-use super::setting::Rule;
-use super::wording::either;
-use super::{HostPort, Identity, Login, RedisAddress, Servers, Tls, environment};
-use crate::tls::{self, Wrong};
+use crate::base::tls;
+use crate::base::tls::Wrong;
+use crate::config::environment::{SENTINEL_PASSWORD, Secrets};
+use crate::config::password;
+use crate::config::password::Sources;
+use crate::config::redis_settings::URL;
+use crate::config::redis_url::RedisUrl;
+use crate::config::report::{Place, Report, Subject};
+use crate::config::section::Section;
+use crate::config::setting::Rule;
+use crate::config::wording::either;
+use crate::config::{HostPort, Identity, Login, RedisAddress, Servers, Tls, environment};
 
 /// What finds the servers.
 #[derive(Clone, Copy, PartialEq, Eq)]

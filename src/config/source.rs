@@ -1,13 +1,13 @@
 //! `[source NAME]`: where values come from when Redis has none. Which keys a source has depends on
 //! its kind; one of another kind is a mistake.
 
-use super::http_url::{HttpUrlRule, KeyedUrl};
-use super::report::Report;
-use super::section::{Kind, Section};
-use super::setting::{Setting, setting};
-use super::span::{Span, hours, ms, secs};
-use super::values::{Choice, Count, GIB, Size, Text};
-use super::{HttpSource, Simulated, Source, SourceKind};
+use crate::config::http_url::{HttpUrlRule, KeyedUrl};
+use crate::config::report::Report;
+use crate::config::section::{Kind, Section};
+use crate::config::setting::{Setting, setting};
+use crate::config::span::{Span, hours, ms, secs};
+use crate::config::values::{Choice, Count, GIB, Size, Text};
+use crate::config::{HttpSource, Simulated, Source, SourceKind};
 
 /// Everything of `[source NAME]`.
 pub(super) static SOURCE: Kind = Kind {

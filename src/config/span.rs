@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use super::setting::Rule;
-use super::wording::quoted;
+use crate::config::setting::Rule;
+use crate::config::wording::quoted;
 
 /// Units and their milliseconds.
 const UNITS: [(&str, u64); 5] = [

@@ -22,7 +22,7 @@ pub enum Servers {
         master: String,
         /// Number of the database on the master.
         db: i64,
-        /// What the Sentinels themselves are told; [`Redis::login`](super::Redis::login) is for the
+        /// What the Sentinels themselves are told; [`Redis::login`](crate::config::Redis::login) is for the
         /// servers that they name.
         login: Login,
     },

@@ -5,9 +5,9 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::Fraction;
-use super::setting::Rule;
-use super::wording::{either, nearest};
+use crate::config::Fraction;
+use crate::config::setting::Rule;
+use crate::config::wording::{either, nearest};
 
 /// A whole number from the first to the second, both included.
 pub(super) struct Count<N>(pub(super) N, pub(super) N);

@@ -17,13 +17,13 @@ use ureq::http::{Response, StatusCode, header};
 use ureq::unversioned::transport::{Connector, TcpConnector};
 use ureq::{Agent, Body, Error};
 
-use crate::clock::{self, Deadline};
+use crate::base::clock::{self, Deadline};
 use crate::config;
 
-use super::address::{Address, MAX_URL};
-use super::connection::{ClosedWhileIdle, Watch};
-use super::resolver::SourceResolver;
-use super::{Fetched, Source, SourceError};
+use crate::source::address::{Address, MAX_URL};
+use crate::source::connection::{ClosedWhileIdle, Watch};
+use crate::source::resolver::SourceResolver;
+use crate::source::{Fetched, Source, SourceError};
 
 /// ureq keeps an input and an output buffer for every open connection, 128 KiB each by default.
 /// The output has to hold the request line and each header; with these, 32 idle connections hold
@@ -208,7 +208,7 @@ fn drain(response: Response<Body>) {
 }
 
 /// Connecting and resolving fail with these; an exchange under way never does (see
-/// [`super::connection`]).
+/// [`crate::source::connection`]).
 fn is_no_connection(kind: std::io::ErrorKind) -> bool {
     use std::io::ErrorKind;
     matches!(

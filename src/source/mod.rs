@@ -10,7 +10,7 @@ pub mod simulated;
 
 use std::fmt;
 
-use crate::clock::Deadline;
+use crate::base::clock::Deadline;
 use crate::config;
 
 use http::HttpSource;

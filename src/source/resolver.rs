@@ -9,7 +9,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 use ureq::{Error, Timeout};
 
-use crate::resolver::{HostResolver, ResolveError};
+use crate::base::resolver::{HostResolver, ResolveError};
 
 /// How long addresses are used without looking again; nginx uses the same figure in its examples.
 const FRESH: Duration = Duration::from_secs(30);

@@ -8,10 +8,10 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
-use crate::clock::{self, Deadline};
+use crate::base::clock::{self, Deadline};
 use crate::config;
 
-use super::{Fetched, Source, SourceError};
+use crate::source::{Fetched, Source, SourceError};
 
 /// `datetime.now()` as Python prints it, but always with its six digits.
 const FORMAT: &str = "%Y-%m-%d %H:%M:%S.%6f";

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use evenkeel::cache::slots::Slot;
+use evenkeel::cache::routing::hash_slot::Slot;
 
 use super::{SOURCE, Seen, connections_of_app, play, wait_until_used};
 use crate::harness::{

@@ -1,7 +1,7 @@
 //! A cluster (Redis 7 and later): masters with a replica each, real processes that were introduced to each other by the
 //! commands that `redis-cli --cluster` would send, and without its waits.
 
-use evenkeel::cache::slots::{SLOTS, Slot};
+use evenkeel::cache::routing::hash_slot::{SLOTS, Slot};
 
 use super::{Origin, Redis, SOON, free_address, wait_until};
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::clock::{self, Deadline};
+use crate::base::clock::{self, Deadline};
 
 /// What the origin does with one request.
 #[derive(Debug, Clone)]

@@ -3,9 +3,9 @@
 use percent_encoding::percent_decode_str;
 use proptest::prelude::*;
 
-use super::origin::{Answer, Origin};
-use super::tests::{TIMEOUT, far, source, source_of, value};
 use super::*;
+use crate::source::http::origin::{Answer, Origin};
+use crate::source::http::tests::{TIMEOUT, far, source, source_of, value};
 
 #[test]
 fn requests_say_who_asks_and_carry_the_credentials_of_the_url() {

@@ -3,8 +3,8 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use super::origin::{Answer, Origin};
 use super::*;
+use crate::source::http::origin::{Answer, Origin};
 
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(150);

@@ -1,0 +1,190 @@
+//! The pool of connections. r2d2 keeps the slots: how many there are, who holds one, who waits.
+//! What a slot holds is ours: whoever draws one connects it, within the budget it has and with the
+//! breaker's leave, so nothing dials in the background, fails slowly or retries in a storm.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use r2d2::{ManageConnection, PooledConnection};
+use scheduled_thread_pool::ScheduledThreadPool;
+
+use crate::base::clock::{self, Deadline};
+use crate::cache::wire::connection::{Endpoint, Handshake, Link, Socket};
+use crate::cache::wire::fault::Fault;
+
+/// How long a connection may lie unused before it is closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The pool.
+pub struct Pool {
+    slots: r2d2::Pool<Slots>,
+    dial: Arc<Dial>,
+    /// Raised when connections are lost: one opened under an older generation is not used again.
+    generation: AtomicU64,
+    /// A connection at rest was found closed since this was last asked.
+    has_lost: AtomicBool,
+    /// No connection is drawn any more.
+    is_closed: AtomicBool,
+}
+
+/// How to open a connection.
+pub struct Dial {
+    /// Where the server is.
+    pub endpoint: Endpoint,
+    /// What it is told first.
+    pub handshake: Handshake,
+}
+
+/// r2d2's manager: makes empty slots, which cannot fail.
+struct Slots;
+
+/// A place for one connection.
+#[derive(Default)]
+pub struct Slot {
+    link: Option<Link>,
+    generation: u64,
+}
+
+impl ManageConnection for Slots {
+    type Connection = Slot;
+    type Error = Infallible;
+
+    fn connect(&self) -> Result<Slot, Infallible> {
+        Ok(Slot::default())
+    }
+
+    /// Never asked: `test_on_check_out` is off.
+    fn is_valid(&self, _slot: &mut Slot) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    /// A broken connection is dropped by who broke it; its slot stays.
+    fn has_broken(&self, _slot: &mut Slot) -> bool {
+        false
+    }
+}
+
+/// A connection drawn from the pool; goes back when dropped.
+pub struct Drawn {
+    slot: PooledConnection<Slots>,
+}
+
+impl Pool {
+    /// Of at most `size` connections; opens none. `threads` make its slots and close what rests for
+    /// too long.
+    #[must_use]
+    pub fn new(dial: Arc<Dial>, size: usize, threads: Arc<ScheduledThreadPool>) -> Self {
+        let slots = r2d2::Pool::builder()
+            .thread_pool(threads)
+            .max_size(u32::try_from(size).unwrap_or(u32::MAX))
+            .min_idle(Some(0))
+            .max_lifetime(None)
+            .idle_timeout(Some(IDLE_TIMEOUT))
+            .test_on_check_out(false)
+            .error_handler(Box::new(r2d2::NopErrorHandler))
+            .build_unchecked(Slots);
+        Self {
+            slots,
+            dial,
+            generation: AtomicU64::new(0),
+            has_lost: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Draws a connection that looks usable, opening one where there is none, by `deadline`.
+    /// `on_socket` is handed its socket before anything is waited for on it, and says whether to go on.
+    ///
+    /// # Errors
+    /// [`Fault::NoConnection`] when all are in use until then, else what went wrong in opening one.
+    pub fn draw(
+        &self,
+        deadline: Deadline,
+        mut on_socket: impl FnMut(&Arc<Socket>) -> bool,
+    ) -> Result<Drawn, Fault> {
+        let left = deadline.left(clock::now());
+        let mut slot = match self.slots.try_get() {
+            Some(slot) => slot,
+            None => self
+                .slots
+                .get_timeout(left)
+                .map_err(|_| Fault::NoConnection)?,
+        };
+        let generation = self.generation.load(Ordering::Acquire);
+        let is_current = slot.generation == generation;
+        let kept = is_current && slot.link.as_mut().is_some_and(Link::is_usable);
+        if !kept {
+            if is_current && slot.link.is_some() {
+                self.has_lost.store(true, Ordering::Relaxed);
+            }
+            // The old one is closed before the new one is opened.
+            slot.link = None;
+            slot.generation = generation;
+            if self.is_closed.load(Ordering::Acquire) {
+                return Err(Fault::Closed("another node has taken its place".to_owned()));
+            }
+            let dial = &self.dial;
+            slot.link = Some(Link::open(
+                &dial.endpoint,
+                &dial.handshake,
+                deadline,
+                on_socket,
+            )?);
+        } else if slot
+            .link
+            .as_ref()
+            .is_some_and(|link| !on_socket(link.socket()))
+        {
+            slot.link = None;
+            return Err(Fault::GivenUp);
+        }
+        Ok(Drawn { slot })
+    }
+
+    /// From now on no connection that is open or in use is drawn again.
+    pub fn discard_all(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// From now on no connection is opened, nor any that is open or in use drawn again.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.discard_all();
+    }
+
+    /// Whether a connection at rest was found closed since this was last asked: the server may have
+    /// been restarted.
+    pub fn has_lost_connections(&self) -> bool {
+        self.has_lost.load(Ordering::Relaxed) && self.has_lost.swap(false, Ordering::Relaxed)
+    }
+
+    /// Slots that exist, and those of them that nobody holds.
+    #[must_use]
+    pub fn slots(&self) -> (u32, u32) {
+        let state = self.slots.state();
+        (state.connections, state.idle_connections)
+    }
+
+    /// Slots there may be at most.
+    #[must_use]
+    pub fn size(&self) -> u32 {
+        self.slots.max_size()
+    }
+}
+
+impl Drawn {
+    /// The connection.
+    ///
+    /// # Errors
+    /// [`Fault::NoConnection`] after [`Self::discard`].
+    pub fn link(&mut self) -> Result<&mut Link, Fault> {
+        self.slot.link.as_mut().ok_or(Fault::NoConnection)
+    }
+
+    /// Closes the connection; the slot goes back empty.
+    pub fn discard(&mut self) {
+        self.slot.link = None;
+    }
+}

@@ -1,0 +1,93 @@
+//! A batch in parts, one for each node that serves some of it: what one node is asked at once. What a
+//! node of a cluster sends elsewhere becomes a part for another one.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::cache::Cache;
+use crate::cache::node::Node;
+use crate::cache::routing::hash_slot::{Redirect, Slot};
+
+/// How often an item may be sent on: to the new owner of its slot, and from there to where the slot
+/// moves. More of it are servers that disagree.
+const HOPS_MAX: u8 = 4;
+
+/// What one node is to be asked for.
+pub struct Part<T> {
+    /// The node.
+    pub node: Arc<Node>,
+    /// With ASKING before each command.
+    pub asking: bool,
+    /// What for, in the order of the batch.
+    pub items: Vec<T>,
+    /// How often the items were sent on.
+    hops: u8,
+}
+
+/// The parts of a batch that are still to be asked for.
+pub struct Parts<T> {
+    waiting: VecDeque<Part<T>>,
+}
+
+impl<T> Parts<T> {
+    /// Divides `items` by the nodes that serve them. Returns too what no node serves.
+    pub fn of(
+        cache: &Cache,
+        items: impl IntoIterator<Item = T>,
+        slot: impl Fn(&T) -> Slot,
+    ) -> (Self, Vec<T>) {
+        let table = cache.table();
+        let mut parts = Self {
+            waiting: VecDeque::new(),
+        };
+        let mut unserved = Vec::new();
+        for item in items {
+            match table.node(|| slot(&item)) {
+                Some(node) => parts.put(node, false, 0, item),
+                None => unserved.push(item),
+            }
+        }
+        (parts, unserved)
+    }
+
+    /// The next one.
+    pub fn take(&mut self) -> Option<Part<T>> {
+        self.waiting.pop_front()
+    }
+
+    /// Sends items of a part that had been sent on `hops` times to where their nodes said. Returns
+    /// what cannot be sent on.
+    pub fn send_on(&mut self, cache: &Cache, hops: u8, items: Vec<(T, Redirect)>) -> Vec<T> {
+        let mut stuck = Vec::new();
+        for (item, redirect) in items {
+            match cache.follow(&redirect).filter(|_| hops < HOPS_MAX) {
+                Some(node) => self.put(&node, redirect.asking, hops + 1, item),
+                None => stuck.push(item),
+            }
+        }
+        stuck
+    }
+
+    fn put(&mut self, node: &Arc<Node>, asking: bool, hops: u8, item: T) {
+        let is_its = |part: &&mut Part<T>| {
+            Arc::ptr_eq(&part.node, node) && part.asking == asking && part.hops == hops
+        };
+        match self.waiting.iter_mut().find(is_its) {
+            Some(part) => part.items.push(item),
+            None => self.waiting.push_back(Part {
+                node: Arc::clone(node),
+                asking,
+                items: vec![item],
+                hops,
+            }),
+        }
+    }
+}
+
+impl<T> Part<T> {
+    /// How often its items were sent on.
+    #[must_use]
+    pub fn hops(&self) -> u8 {
+        self.hops
+    }
+}

@@ -1,0 +1,356 @@
+//! Rounds with a cluster: one of its nodes is asked who serves what, and its answer is put in force,
+//! unless it is an older one than we know.
+
+pub mod seed;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{error, info, warn};
+
+use crate::base::clock::{self, Deadline};
+use crate::cache::node::Node;
+use crate::cache::routing::hash_slot::SLOTS;
+use crate::cache::routing::slot_map::Table;
+use crate::cache::topology::cluster::seed::{Guide, Layout};
+use crate::cache::topology::{Pace, Rounds};
+use crate::cache::wire::fault::Fault;
+use crate::cache::{Cache, NODES_MAX};
+use crate::config::{HostPort, RedisAddress};
+
+/// What a round may take, however many nodes do not answer.
+const ROUND_LIMIT: Duration = Duration::from_millis(1500);
+/// After how long with nobody but nodes of an older layout it is taken for that of another cluster.
+/// Longer than a node that is cut off takes to notice (`cluster-node-timeout`, 15 s by default).
+const OLDER_AFTER: Duration = Duration::from_secs(30);
+/// A node that owns nothing is kept for so long after it was last of use.
+const GUEST_KEPT_FOR: Duration = Duration::from_secs(10);
+
+/// The nodes of a cluster.
+pub(crate) struct Clustered {
+    cache: Arc<Cache>,
+    /// Those that are configured.
+    seeds: Vec<HostPort>,
+    /// Whom to ask first: who answered last.
+    guide: Option<Guide>,
+    /// What was told last.
+    layout: Layout,
+    /// Since when there have been nothing but older layouts.
+    older_since: Option<Instant>,
+    /// What was said last of why there is no layout.
+    said: Option<Fault>,
+    /// It was said that nobody tells us a layout.
+    is_untold: bool,
+}
+
+/// What became of the nodes since the layout before.
+struct Change<'a> {
+    old: &'a Layout,
+    new: &'a Layout,
+    /// The table of the moment before.
+    nodes: Arc<Table>,
+}
+
+impl Clustered {
+    /// The cluster to which the nodes at `seeds` belong.
+    pub(crate) fn new(cache: Arc<Cache>, seeds: &[HostPort]) -> Self {
+        Self {
+            cache,
+            seeds: seeds.to_vec(),
+            guide: None,
+            layout: Layout::default(),
+            older_since: None,
+            said: None,
+            is_untold: false,
+        }
+    }
+
+    /// Asks one node after the other for a layout that is no older than the one in force. When for long
+    /// all that answer were older and said that their cluster works, it is another cluster now: the
+    /// latest of these. `None`: none of those that answer tells us.
+    fn ask_around(&mut self) -> Result<Option<(Layout, HostPort)>, Fault> {
+        let deadline = Deadline::after(clock::now(), ROUND_LIMIT);
+        let mut older: Option<(Layout, HostPort)> = None;
+        let mut fault = Fault::NoConnection;
+        let mut is_untold = false;
+        let kept = self.guide.take().map(Ok);
+        let others = self.candidates().into_iter().map(Err);
+        for candidate in kept.into_iter().chain(others) {
+            if self.cache.blueprint.bell.is_over() || deadline.passed(clock::now()) {
+                break;
+            }
+            let guide = candidate.or_else(|server| {
+                let dial = self
+                    .cache
+                    .blueprint
+                    .dial(&RedisAddress::Tcp(server.clone()));
+                Guide::connect(server, &dial)
+            });
+            let asked = guide.and_then(|mut guide| Ok((guide.ask()?, guide)));
+            match asked {
+                Ok((Some(layout), guide)) if !layout.ranges.is_empty() => {
+                    let server = guide.server.clone();
+                    if layout.epoch >= self.layout.epoch {
+                        self.guide = Some(guide);
+                        self.older_since = None;
+                        return Ok(Some((layout, server)));
+                    }
+                    let is_later = older
+                        .as_ref()
+                        .is_none_or(|(known, _)| known.epoch < layout.epoch);
+                    if layout.is_ok && is_later {
+                        older = Some((layout, server));
+                    }
+                }
+                Ok((Some(_), guide)) => {
+                    fault = Fault::Refused(format!("{} knows of no slots", guide.server));
+                }
+                Ok((None, _)) => is_untold = true,
+                Err(why) => fault = why,
+            }
+        }
+        let now = clock::now();
+        match older {
+            Some(older) => {
+                let since = *self.older_since.get_or_insert(now);
+                match now.saturating_duration_since(since) >= OLDER_AFTER {
+                    true => Ok(Some(older)),
+                    false => Err(Fault::Refused("what they tell is older".to_owned())),
+                }
+            }
+            None if is_untold => Ok(None),
+            None => Err(fault),
+        }
+    }
+
+    /// Whom to ask: nodes that are of use, then who has nothing else to do, then whoever was configured.
+    fn candidates(&self) -> Vec<HostPort> {
+        let table = self.cache.table();
+        let now = clock::now();
+        let nodes = table
+            .nodes()
+            .iter()
+            .filter_map(|node| Some((node, node.server()?)));
+        let (mut usable, mut others) = (Vec::new(), Vec::new());
+        for (node, server) in nodes {
+            match node.is_usable(now) {
+                true => usable.push(server.clone()),
+                false => others.push(server.clone()),
+            }
+        }
+        let mut replicas = self.layout.replicas.clone();
+        // Many instances must not all ask the same one.
+        fastrand::shuffle(&mut usable);
+        fastrand::shuffle(&mut replicas);
+        let all = [usable, replicas, self.seeds.clone(), others].concat();
+        let mut candidates: Vec<HostPort> = Vec::with_capacity(all.len());
+        for server in all {
+            if !candidates.contains(&server) {
+                candidates.push(server);
+            }
+        }
+        candidates
+    }
+
+    /// From now on the slots are served as `layout` says, which `by` has told.
+    fn put_in_force(&mut self, layout: Layout, by: &HostPort) {
+        let (owners, slots) = layout.owners();
+        if owners.len() >= NODES_MAX {
+            warn!(
+                "redis cluster: {by} names {} nodes, which cannot be",
+                owners.len()
+            );
+            return;
+        }
+        let now = clock::now();
+        let nodes = self.cache.table();
+        self.cache
+            .put_in_force(|old| self.table(old, &owners, slots.clone(), now));
+        let change = Change {
+            old: &self.layout,
+            new: &layout,
+            nodes,
+        };
+        change.say(by);
+        for (new, _) in change.replacements() {
+            if let Some(node) = self.cache.table().at(&new.to_string()) {
+                node.takes_over(now);
+                node.metrics.redis.failovers.inc();
+            }
+        }
+        self.layout = layout;
+    }
+
+    /// The new table: nodes that stay are the same, and guests stay while they are of use.
+    fn table(
+        &self,
+        old: &Table,
+        owners: &[&HostPort],
+        slots: Vec<Option<u16>>,
+        now: Instant,
+    ) -> Table {
+        let mut place = 0;
+        let mut new_place = || {
+            place += 1;
+            while old.nodes().iter().any(|node| node.place() == place) {
+                place += 1;
+            }
+            place
+        };
+        let node = |server: &&HostPort| {
+            let known = old.at(&server.to_string()).cloned();
+            known.unwrap_or_else(|| {
+                let address = RedisAddress::Tcp((*server).clone());
+                Arc::new(Node::new(new_place(), &address, &self.cache.blueprint))
+            })
+        };
+        let owners: Vec<_> = owners.iter().map(node).collect();
+        let is_guest = |node: &&Arc<Node>| {
+            let limit = now.checked_sub(GUEST_KEPT_FOR);
+            let owns = owners.iter().any(|owner| Arc::ptr_eq(owner, node));
+            !owns && limit.is_some_and(|limit| node.was_used_after(limit)) && !old.owns(node)
+        };
+        let guests: Vec<_> = old.nodes().iter().filter(is_guest).cloned().collect();
+        Table::of_slots(owners, guests, slots)
+    }
+
+    /// Nobody tells us who serves what: whoever is asked for a key sends us on, and we remember that.
+    fn learn_by_asking(&mut self) {
+        if !std::mem::replace(&mut self.is_untold, true) {
+            warn!(
+                "redis cluster: CLUSTER SLOTS is refused us, so its nodes are learned from where they \
+                 send us; grant our user +cluster|slots and +cluster|info"
+            );
+        }
+        let now = clock::now();
+        if self.cache.table().nodes().is_empty() {
+            let count = self.seeds.len();
+            let share = |n: usize| n * SLOTS / count;
+            let seeds = self.seeds.iter().enumerate();
+            let layout = Layout {
+                ranges: seeds
+                    .map(|(n, seed)| (share(n), share(n + 1) - 1, seed.clone()))
+                    .collect(),
+                replicas: Vec::new(),
+                epoch: 0,
+                is_ok: true,
+            };
+            let by = self.seeds[0].clone();
+            self.put_in_force(layout, &by);
+        } else if !self.cache.is_well() {
+            self.cache
+                .put_in_force(|table| table.with_usable_owners(now));
+        }
+    }
+
+    /// Why there is no layout to be had, once.
+    fn say(&mut self, fault: &Fault) {
+        if self.said.as_ref() == Some(fault) {
+            return;
+        }
+        self.said = Some(fault.clone());
+        let seeds: Vec<_> = self.seeds.iter().map(HostPort::to_string).collect();
+        let seeds = seeds.join(", ");
+        if fault.is_misconfiguration() {
+            let (complaint, remedy) = fault.for_a_person();
+            error!("redis cluster at {seeds} {complaint}: {fault}; check {remedy}");
+        } else {
+            warn!("redis cluster at {seeds}: nobody tells who serves what: {fault}");
+        }
+    }
+}
+
+impl Rounds for Clustered {
+    fn pace(&self) -> Pace {
+        Pace {
+            rest: Duration::from_millis(200),
+            calm: Duration::from_secs(5),
+            alert: Duration::from_millis(200),
+            patient: Duration::from_secs(1),
+        }
+    }
+
+    fn go(&mut self) -> bool {
+        let fault = match self.ask_around() {
+            Ok(Some((layout, by))) => {
+                self.said = None;
+                self.put_in_force(layout, &by);
+                None
+            }
+            Ok(None) => {
+                self.learn_by_asking();
+                None
+            }
+            Err(fault) => {
+                self.say(&fault);
+                Some(format!("nobody tells who serves what: {fault}"))
+            }
+        };
+        let is_told = fault.is_none();
+        self.cache.survey().fault = fault;
+        is_told && self.cache.is_well()
+    }
+}
+
+impl Change<'_> {
+    /// Who serves now what another node served that serves nothing any more, and that other node.
+    fn replacements(&self) -> Vec<(&HostPort, &HostPort)> {
+        let new = self
+            .new
+            .ranges
+            .iter()
+            .filter(|(.., owner)| !self.old.has(owner));
+        let mut replacements: Vec<(&HostPort, &HostPort)> = Vec::new();
+        for (begin, _, owner) in new {
+            let before = self
+                .old
+                .owner(*begin)
+                .filter(|before| !self.new.has(before));
+            if let Some(before) = before
+                && !replacements.iter().any(|(known, _)| *known == owner)
+            {
+                replacements.push((owner, before));
+            }
+        }
+        replacements
+    }
+
+    /// A failover is one line, and so is whatever else happens to nodes. That slots go from one node to
+    /// another is none.
+    fn say(&self, by: &HostPort) {
+        let (owners, slots) = self.new.owners();
+        let (old_owners, old_slots) = self.old.owners();
+        let covered = slots.iter().flatten().count();
+        if old_owners.is_empty() {
+            let count = owners.len();
+            info!("redis cluster of {count} masters serves {covered} of {SLOTS} slots, says {by}");
+            return;
+        }
+        let replacements = self.replacements();
+        for (new, old) in &replacements {
+            let node = self.nodes.at(&old.to_string());
+            let state = node.map_or("gone", |node| node.breaker.state().0.word());
+            let bypassed = node.map_or(0, |node| node.bypassed());
+            warn!(
+                "redis cluster: {new} has taken the place of {old} (breaker {state}), says {by}; \
+                 {bypassed} lookups went without it"
+            );
+        }
+        let joined = owners.iter().filter(|owner| !self.old.has(owner));
+        for owner in joined.filter(|owner| !replacements.iter().any(|(new, _)| new == *owner)) {
+            info!("redis cluster: {owner} has joined, says {by}");
+        }
+        let left = old_owners.iter().filter(|owner| !self.new.has(owner));
+        for owner in left.filter(|owner| !replacements.iter().any(|(_, old)| old == *owner)) {
+            info!("redis cluster: {owner} serves nothing any more, says {by}");
+        }
+        let covered_before = old_slots.iter().flatten().count();
+        match (covered_before == SLOTS, covered == SLOTS) {
+            (true, false) => {
+                warn!("redis cluster: only {covered} of {SLOTS} slots are served, says {by}");
+            }
+            (false, true) => info!("redis cluster: all {SLOTS} slots are served, says {by}"),
+            _ => {}
+        }
+    }
+}

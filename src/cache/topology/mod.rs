@@ -1,0 +1,122 @@
+//! The thread that finds out which nodes there are: it asks the Sentinels, or the nodes of a cluster,
+//! every now and then and whenever the bell rings, and puts a new table in force. It waits for servers
+//! so that no lookup has to.
+
+pub mod cluster;
+pub mod sentinel;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use log::error;
+
+use crate::base::clock;
+use crate::base::notify::Bell;
+use crate::cache::Cache;
+use crate::cache::topology::cluster::Clustered;
+use crate::cache::topology::sentinel::Guided;
+use crate::config::{self, Servers};
+use crate::observe::metrics::Metrics;
+
+/// How long something new that is wrong is looked at more often.
+const ALERT_FOR: Duration = Duration::from_secs(15);
+
+/// How much time there is between two rounds.
+pub(crate) struct Pace {
+    /// However often the bell rings.
+    pub rest: Duration,
+    /// While all is well.
+    pub calm: Duration,
+    /// While something is wrong, in its first seconds.
+    pub alert: Duration,
+    /// While something has been wrong for long.
+    pub patient: Duration,
+}
+
+/// What goes round.
+pub(crate) trait Rounds: Send {
+    /// How often.
+    fn pace(&self) -> Pace;
+
+    /// Asks, and puts in force what it has learned. Whether all is well.
+    fn go(&mut self) -> bool;
+}
+
+/// The topology thread; ends when dropped.
+pub struct Topology {
+    bell: Arc<Bell>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Topology {
+    /// Starts it, if there is anything to find out. `probe_key` is read of a server before it is used.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn start(
+        cache: &Arc<Cache>,
+        redis: &config::Redis,
+        probe_key: &str,
+    ) -> std::io::Result<Option<Self>> {
+        let cache = Arc::clone(cache);
+        let bell = Arc::clone(&cache.blueprint.bell);
+        let metrics = Arc::clone(&cache.blueprint.metrics);
+        let mut rounds: Box<dyn Rounds> = match &redis.servers {
+            Servers::Single { .. } => return Ok(None),
+            Servers::Sentinel {
+                nodes,
+                master,
+                login,
+                ..
+            } => Box::new(Guided::new(cache, nodes, login, master, probe_key)),
+            Servers::Cluster { nodes } => Box::new(Clustered::new(cache, nodes)),
+        };
+        let rung = Arc::clone(&bell);
+        let thread = thread::Builder::new()
+            .name("topology".to_owned())
+            .spawn(move || run(&rung, &metrics, &mut *rounds))?;
+        Ok(Some(Self {
+            bell,
+            thread: Some(thread),
+        }))
+    }
+}
+
+impl Drop for Topology {
+    fn drop(&mut self) {
+        self.bell.end();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Round after round.
+fn run(bell: &Bell, metrics: &Metrics, rounds: &mut dyn Rounds) {
+    let pace = rounds.pace();
+    let mut wrong_since: Option<Instant> = None;
+    loop {
+        let is_well = catch_unwind(AssertUnwindSafe(|| rounds.go())).unwrap_or_else(|_| {
+            metrics.panics.inc();
+            error!("the topology thread panicked; it lives on");
+            false
+        });
+        let now = clock::now();
+        let pause = if is_well {
+            wrong_since = None;
+            pace.calm
+        } else {
+            let since = *wrong_since.get_or_insert(now);
+            match now.saturating_duration_since(since) < ALERT_FOR {
+                true => pace.alert,
+                false => pace.patient,
+            }
+        };
+        // Jitter of a tenth: many instances must not ask at once.
+        if !bell.wait(pace.rest, pause.mul_f64(0.9 + fastrand::f64() * 0.2)) {
+            return;
+        }
+    }
+}

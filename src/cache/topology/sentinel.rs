@@ -1,0 +1,168 @@
+//! Rounds with Sentinels: the master that they name is put in force, once it says itself that it is one.
+
+pub mod monitors;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{error, info, warn};
+
+use crate::base::breaker::State;
+use crate::base::clock;
+use crate::cache::Cache;
+use crate::cache::node::Node;
+use crate::cache::prober::probe;
+use crate::cache::routing::slot_map::Table;
+use crate::cache::status::Guide;
+use crate::cache::topology::sentinel::monitors::{Opinion, Sentinels};
+use crate::cache::topology::{Pace, Rounds};
+use crate::cache::wire::fault::Fault;
+use crate::config::{HostPort, Login, RedisAddress};
+
+/// A master that Sentinels name.
+pub(crate) struct Guided {
+    cache: Arc<Cache>,
+    sentinels: Sentinels,
+    following: Following,
+}
+
+/// What is followed of what they say.
+struct Following {
+    name: String,
+    probe_key: String,
+    /// The master in use.
+    master: Option<HostPort>,
+    /// Of the opinion that named it.
+    epoch: u64,
+    /// What was said last about a server that was named and cannot be used.
+    said: Option<(HostPort, Fault)>,
+}
+
+impl Guided {
+    /// The master `name` of the Sentinels at `nodes`, which want `login`.
+    pub(crate) fn new(
+        cache: Arc<Cache>,
+        nodes: &[HostPort],
+        login: &Login,
+        name: &str,
+        probe_key: &str,
+    ) -> Self {
+        let sentinels = nodes.iter().map(|node| {
+            let dial = cache.blueprint.sentinel(node, login);
+            (node.to_string(), dial)
+        });
+        Self {
+            sentinels: Sentinels::new(name.to_owned(), sentinels),
+            cache,
+            following: Following {
+                name: name.to_owned(),
+                probe_key: probe_key.to_owned(),
+                master: None,
+                epoch: 0,
+                said: None,
+            },
+        }
+    }
+}
+
+impl Rounds for Guided {
+    fn pace(&self) -> Pace {
+        Pace {
+            rest: Duration::from_millis(50),
+            calm: Duration::from_millis(500),
+            alert: Duration::from_millis(100),
+            patient: Duration::from_millis(500),
+        }
+    }
+
+    /// Asks the Sentinels; whether the master is known and well.
+    fn go(&mut self) -> bool {
+        let (cache, following) = (&self.cache, &mut self.following);
+        let mut opinions: Vec<Opinion> = Vec::new();
+        let mut refused = None;
+        self.sentinels.ask(|sentinels, opinion| {
+            opinions.push(opinion);
+            let best = monitors::best(&opinions, following.epoch, sentinels.count());
+            if let Some(best) = best.filter(|best| refused.as_ref() != Some(&best.master)) {
+                let by = sentinels.address(best.by);
+                if let Err(fault) = following.follow(cache, best, by) {
+                    following.say(best, by, &fault);
+                    refused = Some(best.master.clone());
+                    cache.survey().fault = Some(format!("{} as the master: {fault}", best.master));
+                }
+            }
+            !cache.blueprint.bell.is_over()
+        });
+        let guides = self.sentinels.faults().map(|(address, fault)| Guide {
+            address: address.to_owned(),
+            fault: fault.map(Fault::to_string),
+        });
+        let guides: Vec<_> = guides.collect();
+        let mut survey = cache.survey();
+        if opinions.is_empty() {
+            survey.fault = Some(format!("no sentinel of {} answers", following.name));
+        } else if refused.is_none() {
+            survey.fault = None;
+        }
+        survey.guides = guides;
+        drop(survey);
+        refused.is_none() && cache.is_well()
+    }
+}
+
+impl Following {
+    /// Goes over to the master that `opinion` names, if it is another one and really is a master.
+    fn follow(&mut self, cache: &Cache, opinion: &Opinion, by: &str) -> Result<(), Fault> {
+        let master = &opinion.master;
+        if self.master.as_ref() == Some(master) {
+            self.epoch = opinion.epoch;
+            return Ok(());
+        }
+        let place = cache.table().free_place();
+        let address = RedisAddress::Tcp(master.clone());
+        let node = Node::new(place, &address, &cache.blueprint);
+        probe(&node, &self.probe_key)?;
+        node.is_first_look();
+        self.epoch = opinion.epoch;
+        self.said = None;
+        let (name, epoch) = (&self.name, self.epoch);
+        match self.master.replace(master.clone()) {
+            None => info!("redis master of {name} is {master}, says sentinel {by}"),
+            Some(before) => {
+                node.takes_over(clock::now());
+                node.metrics.redis.failovers.inc();
+                let old = cache.table();
+                let old = old.nodes().first();
+                let (state, _) = old.map_or((State::Open, clock::now()), |old| old.breaker.state());
+                let bypassed = old.map_or(0, |old| old.bypassed());
+                warn!(
+                    "redis master of {name} is now {master}, no longer {before} (breaker {}), says \
+                     sentinel {by} in epoch {epoch}; {bypassed} lookups went without it",
+                    state.word()
+                );
+            }
+        }
+        let node = Arc::new(node);
+        cache.put_in_force(|_| Table::of_one(Arc::clone(&node)));
+        Ok(())
+    }
+
+    /// Why a server that was named is not used, once.
+    fn say(&mut self, opinion: &Opinion, by: &str, fault: &Fault) {
+        let now = (opinion.master.clone(), fault.clone());
+        let is_news = self.said.as_ref() != Some(&now);
+        self.said = Some(now);
+        if !is_news {
+            return;
+        }
+        let (name, master) = (&self.name, &opinion.master);
+        if fault.is_misconfiguration() {
+            let (complaint, remedy) = fault.for_a_person();
+            error!("redis at {master}, the master of {name}, {complaint}: {fault}; check {remedy}");
+        } else {
+            info!(
+                "redis at {master}, the master of {name} to sentinel {by}, is not usable: {fault}"
+            );
+        }
+    }
+}

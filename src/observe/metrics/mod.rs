@@ -1,0 +1,302 @@
+//! What this process counts and measures, for `/metrics`, `/healthz`, `/outages` and the log. Atomics
+//! behind handles that are looked up once: counting an answer costs some tens of nanoseconds and never
+//! waits. Names follow Prometheus' conventions; keys and addresses of clients never become labels.
+//!
+//! Nothing else knows the metrics crate. What other parts know anyway (states, lengths, bytes) is not
+//! kept here a second time: [`Metrics::page`] is told when somebody asks.
+
+mod families;
+mod page;
+mod process;
+mod of_redis;
+
+use std::io;
+use std::time::Duration;
+
+use prometheus::{Histogram, IntCounterVec, Registry};
+
+use crate::base::clock;
+use crate::config::Config;
+use crate::observe::outage::{Moment, Outages, Tally};
+
+pub use crate::observe::outcome::{Outcome, RedisOp};
+pub use of_redis::OfRedis;
+pub use page::{MEDIA_TYPE, Seen, SeenBreaker};
+pub use prometheus::IntCounter as Counter;
+
+use families::{Family, PerRoute};
+
+/// Upper bounds in seconds of what a fetch from a source takes.
+const SOURCE_BUCKETS: [f64; 11] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+];
+
+/// The counters. Routes and sources are known by their places in the configuration.
+pub struct Metrics {
+    registry: Registry,
+    gauges: page::Gauges,
+    process: process::Process,
+    routes: Box<[OfRoute]>,
+    sources: Box<[OfSource]>,
+    source_calls: IntCounterVec,
+    other_responses: IntCounterVec,
+    /// What is counted of Redis.
+    pub redis: OfRedis,
+    /// Fetches that were begun: those that are over are counted with what came of them.
+    calls_begun: Counter,
+    extra_calls: Counter,
+    /// Panics that were caught.
+    pub panics: Counter,
+    /// Connections that were accepted.
+    pub accepted: Counter,
+    /// Times that there was no place or no descriptor for a connection.
+    pub short_of_room: Counter,
+    /// Idle connections closed to make room for new ones.
+    pub evicted: Counter,
+    /// The outages there were, and what clients saw of them.
+    pub outages: Outages,
+}
+
+/// What is counted of one route.
+pub struct OfRoute {
+    /// Brought up to what `seconds` has counted when somebody asks.
+    requests: [Counter; Outcome::ALL.len()],
+    seconds: [Histogram; Outcome::ALL.len()],
+    /// Lookups that joined a fetch under way.
+    pub joined: Counter,
+    /// Fetches made before the end of a key's life, for nobody in particular.
+    pub refreshes: Counter,
+    /// Lookups answered by the memory that there is no such thing.
+    pub negative_hits: Counter,
+}
+
+/// What is counted of one source.
+struct OfSource {
+    name: String,
+    seconds: Histogram,
+}
+
+impl Metrics {
+    /// For the routes and sources of `config`, all at zero.
+    ///
+    /// # Errors
+    /// When the metrics crate takes a name for malformed or for one that it has already.
+    pub fn new(config: &Config) -> io::Result<Self> {
+        Self::build(config).map_err(io::Error::other)
+    }
+
+    fn build(config: &Config) -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let new = Family(&registry);
+        let per_route = PerRoute::new(&new)?;
+        let routes = config.routes.iter().map(|route| per_route.of(&route.name));
+        let source_seconds = new.histograms(
+            "source_seconds",
+            "Time that fetches from a source took.",
+            &["source"],
+            &SOURCE_BUCKETS,
+        )?;
+        let sources = config.sources.iter().map(|source| OfSource {
+            name: source.name.clone(),
+            seconds: source_seconds.with_label_values(&[&source.name]),
+        });
+        Ok(Self {
+            gauges: page::Gauges::new(&new)?,
+            process: process::Process::new(&new, clock::wall())?,
+            routes: routes.collect(),
+            sources: sources.collect(),
+            source_calls: new.counters(
+                "source_calls_total",
+                "Fetches from a source, by what came of them.",
+                &["source", "result"],
+            )?,
+            other_responses: new.counters(
+                "other_responses_total",
+                "Responses that were no answer to a lookup: health, 404, 405, refused heads, pages for operators.",
+                &["code"],
+            )?,
+            redis: OfRedis::new(&new)?,
+            calls_begun: Counter::new("source_calls_begun", "not shown")?,
+            extra_calls: new.counter(
+                "source_calls_without_redis_total",
+                "Fetches of keys that Redis was not asked for; it may have had them.",
+            )?,
+            panics: new.counter("panics_total", "Panics that were caught.")?,
+            accepted: new.counter(
+                "connections_accepted_total",
+                "Connections that were accepted, of clients and operators.",
+            )?,
+            short_of_room: new.counter(
+                "connections_short_of_room_total",
+                "Times that there was no place or no descriptor for a connection.",
+            )?,
+            evicted: new.counter(
+                "connections_evicted_total",
+                "Idle connections of clients that were closed to make room.",
+            )?,
+            outages: Outages::default(),
+            registry,
+        })
+    }
+
+    /// One lookup of a route was answered so, `took` after its request was whole.
+    pub fn answered(&self, route: usize, outcome: Outcome, took: Duration) {
+        self.routes[route].seconds[outcome as usize].observe(took.as_secs_f64());
+        self.outages.saw(took);
+    }
+
+    /// How many lookups were answered so.
+    #[must_use]
+    pub fn answers(&self, outcome: Outcome) -> u64 {
+        let routes = self.routes.iter();
+        routes
+            .map(|route| route.seconds[outcome as usize].get_sample_count())
+            .sum()
+    }
+
+    /// The counters of a route.
+    #[must_use]
+    pub fn route(&self, route: usize) -> &OfRoute {
+        &self.routes[route]
+    }
+
+    /// A request that was no lookup was answered with this status code.
+    pub fn responded(&self, code: u16) {
+        let responses = &self.other_responses;
+        responses.with_label_values(&[&code.to_string()]).inc();
+    }
+
+    /// A fetch from a source begins; `is_extra`: of a key that Redis was not asked for.
+    pub fn fetches(&self, is_extra: bool) {
+        self.calls_begun.inc();
+        self.extra_calls.inc_by(is_extra.into());
+    }
+
+    /// A fetch from a source took so long and came to this: `value`, `no-such-thing`, or the word
+    /// for what went wrong.
+    pub fn fetched(&self, source: usize, result: &str, took: Duration) {
+        let source = &self.sources[source];
+        source.seconds.observe(took.as_secs_f64());
+        let labels = [source.name.as_str(), result];
+        self.source_calls.with_label_values(&labels).inc();
+    }
+
+    /// Fetches from all sources that were begun.
+    #[must_use]
+    pub fn source_calls(&self) -> u64 {
+        self.calls_begun.get()
+    }
+
+    /// Those that brought neither a value nor the word that there is none.
+    #[must_use]
+    pub fn source_failures(&self) -> u64 {
+        let failed = |source: &OfSource| {
+            let of = |result| {
+                let labels = [source.name.as_str(), result];
+                self.source_calls.with_label_values(&labels).get()
+            };
+            let well = of("value") + of("no-such-thing");
+            source.seconds.get_sample_count().saturating_sub(well)
+        };
+        self.sources.iter().map(failed).sum()
+    }
+
+    /// Lookups that joined a fetch under way.
+    #[must_use]
+    pub fn joined(&self) -> u64 {
+        self.routes.iter().map(|route| route.joined.get()).sum()
+    }
+
+    /// `of` is not used any more, because of `cause`.
+    pub fn outage_began(&self, of: &str, cause: &str) {
+        self.outages.begin(of, cause, Moment::now(), self.tally());
+    }
+
+    /// `of` is used again.
+    pub fn outage_ended(&self, of: &str) {
+        self.outages.end(of, Moment::now(), self.tally());
+    }
+
+    /// What an outage is measured by.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        // The part before the whole: it is never more.
+        let extra_source_calls = self.extra_calls.get();
+        Tally {
+            answers: Outcome::ALL.map(|outcome| self.answers(outcome)),
+            source_calls: self.source_calls(),
+            extra_source_calls,
+            keys_written_back: self.redis.recovered.get(),
+        }
+    }
+
+    /// Everything in Prometheus' text format, with what was `seen` just now.
+    ///
+    /// # Errors
+    /// What the metrics crate says; it has no reason to.
+    pub fn page(&self, seen: &Seen) -> io::Result<Vec<u8>> {
+        for route in &self.routes {
+            for (requests, seconds) in route.requests.iter().zip(&route.seconds) {
+                page::raise(requests, seconds.get_sample_count());
+            }
+        }
+        self.gauges.set(seen);
+        self.process.look();
+        page::render(&self.registry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::config::NO_ENVIRONMENT;
+
+    fn metrics() -> Metrics {
+        let config = config::parse("", "test.ini", NO_ENVIRONMENT).expect("defaults");
+        Metrics::new(&config.config).expect("sound names")
+    }
+
+    #[test]
+    fn answers_are_counted_and_timed_by_route_and_outcome() {
+        let metrics = metrics();
+        metrics.answered(0, Outcome::Redis, Duration::from_millis(2));
+        metrics.answered(0, Outcome::Shed, Duration::ZERO);
+        assert_eq!(metrics.answers(Outcome::Redis), 1);
+        let page = metrics.page(&Seen::default()).expect("a page");
+        let page = String::from_utf8(page).expect("text");
+        for line in [
+            r#"evenkeel_requests_total{outcome="redis",route="data"} 1"#,
+            r#"evenkeel_requests_total{outcome="source",route="data"} 0"#,
+            r#"evenkeel_request_seconds_bucket{outcome="redis",route="data",le="0.001"} 0"#,
+            r#"evenkeel_request_seconds_bucket{outcome="redis",route="data",le="0.0025"} 1"#,
+        ] {
+            assert!(page.lines().any(|known| known == line), "{line} in {page}");
+        }
+    }
+
+    #[test]
+    fn other_responses_are_counted_by_status_code() {
+        let metrics = metrics();
+        for code in [404, 200, 404] {
+            metrics.responded(code);
+        }
+        let count = |code| metrics.other_responses.with_label_values(&[code]).get();
+        assert_eq!((count("404"), count("200")), (2, 1));
+    }
+
+    #[test]
+    fn calls_to_a_source_are_counted_with_what_came_of_them() {
+        let metrics = metrics();
+        for (is_extra, result) in [
+            (false, "value"),
+            (true, "timed-out"),
+            (false, "no-such-thing"),
+        ] {
+            metrics.fetches(is_extra);
+            metrics.fetched(0, result, Duration::from_millis(1));
+        }
+        assert_eq!((metrics.source_calls(), metrics.source_failures()), (3, 1));
+        assert_eq!(metrics.tally().extra_source_calls, 1);
+    }
+}

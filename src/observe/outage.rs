@@ -1,0 +1,443 @@
+//! The outages there were: of Redis, or of a source. When one ends, a report says how long it was,
+//! why, and what clients saw of it; the last ones are kept for `/outages`. Pure bookkeeping: it is
+//! told the time and the counts, and writes no log line.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::base::clock;
+use crate::observe::metrics::Outcome;
+
+/// Outages that are remembered.
+const KEPT_MAX: usize = 32;
+/// How long after its end an outage waits for what it has kept from Redis to be written.
+const SETTLES_WITHIN: Duration = Duration::from_secs(10);
+/// Characters of a cause that are kept: some of it is what a server said.
+const CAUSE_MAX_CHARS: usize = 200;
+/// What an outage of Redis is of.
+pub const REDIS: &str = "redis";
+
+/// The outages.
+#[derive(Debug, Default)]
+pub struct Outages {
+    /// Whether one is under way: answers are looked at only then.
+    is_any: AtomicBool,
+    /// Guards what is known of them; held for nanoseconds.
+    book: Mutex<Book>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    /// Under way, or over and not yet settled.
+    open: Vec<Outage>,
+    past: VecDeque<Outage>,
+}
+
+/// Counts of the whole process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Lookups by outcome, in the order of [`Outcome::ALL`].
+    pub answers: [u64; Outcome::ALL.len()],
+    /// Fetches from sources.
+    pub source_calls: u64,
+    /// Those of them for keys that Redis was not asked for.
+    pub extra_source_calls: u64,
+    /// Values of outages that were written to Redis.
+    pub keys_written_back: u64,
+}
+
+/// One outage.
+#[derive(Debug, Clone)]
+pub struct Outage {
+    /// What was out: `redis`, or `source NAME`.
+    of: String,
+    began: SystemTime,
+    began_at: Instant,
+    ended: Option<(SystemTime, Instant)>,
+    cause: String,
+    slowest: Duration,
+    before: Tally,
+    /// At its end, but for the keys written back: of these at its settling.
+    after: Tally,
+    /// The next one of the same has begun: what is written back from then on belongs to that.
+    is_overtaken: bool,
+}
+
+/// A moment, on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// For measuring.
+    pub now: Instant,
+    /// For people.
+    pub wall: SystemTime,
+}
+
+impl Moment {
+    /// Now.
+    #[must_use]
+    pub fn now() -> Self {
+        Self {
+            now: clock::now(),
+            wall: clock::wall(),
+        }
+    }
+}
+
+impl Outages {
+    /// `of` is not used any more, because of `cause`.
+    pub fn begin(&self, of: &str, cause: &str, at: Moment, tally: Tally) {
+        let mut book = self.lock();
+        let is_known = |outage: &Outage| outage.of == of && outage.ended.is_none();
+        if book.open.iter().any(is_known) {
+            return;
+        }
+        let is_before = |outage: &&mut Outage| outage.of == of && !outage.is_overtaken;
+        for outage in book.open.iter_mut().filter(is_before) {
+            outage.after.keys_written_back = tally.keys_written_back;
+            outage.is_overtaken = true;
+        }
+        let cause = cause.chars().filter(|c| !c.is_control());
+        book.open.push(Outage {
+            of: of.to_owned(),
+            began: at.wall,
+            began_at: at.now,
+            ended: None,
+            cause: cause.take(CAUSE_MAX_CHARS).collect(),
+            slowest: Duration::ZERO,
+            before: tally,
+            after: tally,
+            is_overtaken: false,
+        });
+        self.is_any.store(true, Ordering::Release);
+    }
+
+    /// A lookup was answered after `took`.
+    pub fn saw(&self, took: Duration) {
+        if !self.is_any.load(Ordering::Acquire) {
+            return;
+        }
+        for outage in &mut self.lock().open {
+            if outage.ended.is_none() {
+                outage.slowest = outage.slowest.max(took);
+            }
+        }
+    }
+
+    /// `of` is used again.
+    pub fn end(&self, of: &str, at: Moment, tally: Tally) {
+        let mut book = self.lock();
+        let is_it = |outage: &&mut Outage| outage.of == of && outage.ended.is_none();
+        if let Some(outage) = book.open.iter_mut().find(is_it) {
+            outage.ended = Some((at.wall, at.now));
+            outage.after = tally;
+        }
+        let is_any = book.open.iter().any(|outage| outage.ended.is_none());
+        self.is_any.store(is_any, Ordering::Release);
+    }
+
+    /// Takes down those that are over: of Redis when nothing waits for it any more (`is_recovered`),
+    /// they have waited long enough or the next one has begun, of a source at once. Each is to be
+    /// logged.
+    #[must_use]
+    pub fn settle(&self, now: Instant, is_recovered: bool, tally: Tally) -> Vec<Outage> {
+        let mut book = self.lock();
+        let Book { open, past } = &mut *book;
+        let is_settled = |outage: &mut Outage| {
+            let waited = |(_, at)| now.saturating_duration_since(at) >= SETTLES_WITHIN;
+            let waits_for_nothing = is_recovered || outage.is_overtaken || !outage.is_of_redis();
+            outage
+                .ended
+                .is_some_and(|ended| waits_for_nothing || waited(ended))
+        };
+        let mut settled: Vec<Outage> = open.extract_if(.., is_settled).collect();
+        for outage in settled.iter_mut().filter(|outage| !outage.is_overtaken) {
+            outage.after.keys_written_back = tally.keys_written_back;
+        }
+        past.extend(settled.iter().cloned());
+        let surplus = past.len().saturating_sub(KEPT_MAX);
+        past.drain(..surplus);
+        settled
+    }
+
+    /// Whether any is over and not yet settled.
+    #[must_use]
+    pub fn wait_to_settle(&self) -> bool {
+        self.lock().open.iter().any(|outage| outage.ended.is_some())
+    }
+
+    /// A line for each that lasts, as it is now: for the last words of the process.
+    #[must_use]
+    pub fn lasting(&self, now: Instant, tally: Tally) -> Vec<String> {
+        let book = self.lock();
+        let lasting = book.open.iter().filter(|outage| outage.ended.is_none());
+        lasting
+            .map(|outage| {
+                let mut outage = outage.clone();
+                outage.after = tally;
+                outage.line(now)
+            })
+            .collect()
+    }
+
+    /// The last ones, the latest first, as `/outages` shows them. One that lasts is shown as it is now.
+    #[must_use]
+    pub fn json(&self, now: Instant, tally: &Tally) -> Value {
+        let book = self.lock();
+        let open = book.open.iter().rev().map(|outage| {
+            let mut outage = outage.clone();
+            if outage.ended.is_none() {
+                outage.after = *tally;
+            } else if !outage.is_overtaken {
+                outage.after.keys_written_back = tally.keys_written_back;
+            }
+            outage.json(now)
+        });
+        let past = book.past.iter().rev().map(|outage| outage.json(now));
+        let all: Vec<_> = open.chain(past).take(KEPT_MAX).collect();
+        json!({ "outages": all })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Outage {
+    /// Of one server of it, in a cluster, too.
+    fn is_of_redis(&self) -> bool {
+        self.of.split(' ').next() == Some(REDIS)
+    }
+
+    fn lasted(&self, now: Instant) -> Duration {
+        let end = self.ended.map_or(now, |(_, at)| at);
+        end.saturating_duration_since(self.began_at)
+    }
+
+    /// The counts of the outage alone.
+    fn counts(&self) -> Tally {
+        let (before, after) = (&self.before, &self.after);
+        Tally {
+            answers: Outcome::ALL.map(|o| after.answers[o as usize] - before.answers[o as usize]),
+            source_calls: after.source_calls - before.source_calls,
+            extra_source_calls: after.extra_source_calls - before.extra_source_calls,
+            keys_written_back: after.keys_written_back - before.keys_written_back,
+        }
+    }
+
+    fn json(&self, now: Instant) -> Value {
+        let counts = self.counts();
+        let answers =
+            Outcome::ALL.map(|o| (o.word().to_owned(), counts.answers[o as usize].into()));
+        let mut json = json!({
+            "of": self.of,
+            "began": rfc3339(self.began),
+            "ended": self.ended.map(|(wall, _)| rfc3339(wall)),
+            "seconds": seconds(self.lasted(now)),
+            "cause": self.cause,
+            "answers": answers.into_iter().collect::<Map<_, _>>(),
+            "slowest_answer_seconds": seconds(self.slowest),
+            "source_calls": counts.source_calls,
+        });
+        if self.is_of_redis() {
+            json["extra_source_calls"] = counts.extra_source_calls.into();
+            json["keys_written_back"] = counts.keys_written_back.into();
+        }
+        json
+    }
+
+    /// Like `redis 12, source 3`; only what there was.
+    fn answers(&self) -> Option<String> {
+        let counts = self.counts().answers;
+        let there_were = Outcome::ALL.into_iter().filter(|&o| counts[o as usize] > 0);
+        let answers: Vec<_> = there_were
+            .map(|o| format!("{} {}", o.word(), counts[o as usize]))
+            .collect();
+        (!answers.is_empty()).then(|| answers.join(", "))
+    }
+
+    /// One line for the log.
+    fn line(&self, now: Instant) -> String {
+        let counts = self.counts();
+        let mut line = format!(
+            "outage of {} {}: {:.1} s from {} ({}); ",
+            self.of,
+            if self.ended.is_some() {
+                "is over"
+            } else {
+                "lasts"
+            },
+            self.lasted(now).as_secs_f64(),
+            rfc3339(self.began),
+            self.cause,
+        );
+        match self.answers() {
+            Some(answers) => {
+                let slowest = self.slowest.as_secs_f64();
+                line += &format!("answers: {answers}; slowest {slowest:.3} s; ");
+            }
+            None => line += "nobody asked; ",
+        }
+        line += &format!("{} calls to sources", counts.source_calls);
+        if self.is_of_redis() {
+            line += &format!(
+                ", {} of them because redis could not be asked; {} keys written back",
+                counts.extra_source_calls, counts.keys_written_back,
+            );
+        }
+        line
+    }
+}
+
+impl fmt::Display for Outage {
+    /// One line for the log, of one that is over.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line(self.began_at))
+    }
+}
+
+/// To the millisecond, as in the log.
+fn rfc3339(wall: SystemTime) -> String {
+    // A clock of year 10000 is no reason to be silent.
+    let time = Timestamp::try_from(wall).unwrap_or(Timestamp::MAX);
+    format!("{time:.3}")
+}
+
+/// Seconds to the millisecond.
+fn seconds(span: Duration) -> f64 {
+    span.as_millis() as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(begin: Instant, offset_ms: u64) -> Moment {
+        let offset = Duration::from_millis(offset_ms);
+        Moment {
+            now: begin + offset,
+            wall: SystemTime::UNIX_EPOCH + offset,
+        }
+    }
+
+    fn tally(from_memory: u64, written_back: u64) -> Tally {
+        let mut tally = Tally {
+            keys_written_back: written_back,
+            ..Tally::default()
+        };
+        tally.answers[Outcome::MemoryFresh as usize] = from_memory;
+        tally
+    }
+
+    #[test]
+    fn an_outage_is_reported_with_what_happened_during_it_alone() {
+        let (outages, begin) = (Outages::default(), clock::now());
+        outages.saw(Duration::from_secs(9));
+        outages.begin("redis", "refused\r\n", at(begin, 0), tally(10, 1));
+        outages.begin("redis", "again", at(begin, 1), tally(11, 1));
+        outages.saw(Duration::from_millis(120));
+        outages.saw(Duration::from_millis(20));
+        let shown = &outages.json(begin + Duration::from_secs(1), &tally(15, 1))["outages"][0];
+        assert_eq!(shown["ended"], Value::Null);
+        assert_eq!(
+            (&shown["seconds"], &shown["answers"]["memory_fresh"]),
+            (&json!(1.0), &json!(5))
+        );
+        outages.end("redis", at(begin, 2500), tally(17, 1));
+        outages.saw(Duration::from_secs(9));
+        let shown = &outages.json(begin + Duration::from_secs(5), &tally(40, 4))["outages"][0];
+        assert_eq!(
+            shown,
+            &json!({
+                "of": "redis",
+                "began": "1970-01-01T00:00:00.000Z",
+                "ended": "1970-01-01T00:00:02.500Z",
+                "seconds": 2.5,
+                "cause": "refused",
+                "answers": {
+                    "redis": 0, "memory_fresh": 7, "memory_stale": 0, "source": 0,
+                    "no_such_thing": 0, "unavailable": 0, "shed": 0,
+                },
+                "slowest_answer_seconds": 0.12,
+                "source_calls": 0,
+                "extra_source_calls": 0,
+                "keys_written_back": 3,
+            })
+        );
+    }
+
+    #[test]
+    fn an_outage_is_settled_when_nothing_waits_for_redis_or_after_a_while() {
+        let (outages, begin) = (Outages::default(), clock::now());
+        let settle = |after_s, is_recovered| {
+            let now = begin + Duration::from_secs(after_s);
+            outages.settle(now, is_recovered, tally(0, 5)).len()
+        };
+        outages.begin("redis", "a", at(begin, 0), tally(0, 0));
+        assert_eq!(settle(100, true), 0, "it lasts");
+        outages.end("redis", at(begin, 1000), tally(0, 0));
+        assert!(outages.wait_to_settle());
+        assert_eq!((settle(10, false), settle(11, false)), (0, 1));
+        assert!(!outages.wait_to_settle());
+        outages.begin("redis", "b", at(begin, 20_000), tally(0, 5));
+        outages.end("redis", at(begin, 21_000), tally(0, 5));
+        let settled = outages.settle(begin + Duration::from_secs(21), true, tally(0, 9));
+        let line = settled[0].to_string();
+        assert!(
+            line.starts_with("outage of redis is over: 1.0 s from 1970-01-01T00:00:20.000Z (b)")
+        );
+        assert!(line.ends_with("4 keys written back"), "{line}");
+    }
+
+    #[test]
+    fn an_outage_is_not_credited_with_what_the_next_one_has_written_back() {
+        let (outages, begin) = (Outages::default(), clock::now());
+        outages.begin(REDIS, "a", at(begin, 0), tally(0, 0));
+        outages.end(REDIS, at(begin, 1000), tally(0, 0));
+        outages.begin(REDIS, "b", at(begin, 1500), tally(0, 2));
+        outages.end(REDIS, at(begin, 1600), tally(0, 2));
+        outages.begin(REDIS, "c", at(begin, 1700), tally(0, 2));
+        let over = outages.settle(begin + Duration::from_secs(2), false, tally(0, 2));
+        let ends: Vec<_> = over.iter().map(ToString::to_string).collect();
+        assert!(ends[0].ends_with("; 2 keys written back"), "{ends:?}");
+        assert!(ends[1].ends_with("; 0 keys written back"), "{ends:?}");
+        outages.end(REDIS, at(begin, 2500), tally(0, 2));
+        let over = outages.settle(begin + Duration::from_secs(3), true, tally(0, 9));
+        assert!(over[0].to_string().ends_with("; 7 keys written back"));
+    }
+
+    #[test]
+    fn an_outage_of_a_source_waits_for_nothing_and_says_nothing_of_redis() {
+        let (outages, begin) = (Outages::default(), clock::now());
+        outages.begin("source a", "status 500", at(begin, 0), tally(0, 0));
+        let lasting = outages.lasting(begin + Duration::from_secs(3), tally(4, 7));
+        assert_eq!(lasting.len(), 1);
+        assert!(lasting[0].starts_with("outage of source a lasts: 3.0 s from "));
+        outages.end("source a", at(begin, 1000), tally(3, 7));
+        let over = outages.settle(begin + Duration::from_secs(1), false, tally(4, 8));
+        let line = over[0].to_string();
+        let end = "(status 500); answers: memory_fresh 3; slowest 0.000 s; 0 calls to sources";
+        assert!(line.ends_with(end), "{line}");
+        let json = outages.json(begin, &Tally::default());
+        assert_eq!(json["outages"][0].get("keys_written_back"), None);
+    }
+
+    #[test]
+    fn the_last_ones_are_kept_the_latest_first() {
+        let (outages, begin) = (Outages::default(), clock::now());
+        for n in 0..40 {
+            let cause = n.to_string();
+            outages.begin("source a", &cause, at(begin, n), Tally::default());
+            outages.end("source a", at(begin, n), Tally::default());
+            assert_eq!(outages.settle(begin, true, Tally::default()).len(), 1);
+        }
+        let json = outages.json(begin, &Tally::default());
+        let shown = json["outages"].as_array().expect("a list");
+        assert_eq!((shown.len(), &shown[0]["cause"]), (KEPT_MAX, &json!("39")));
+    }
+}

@@ -1,0 +1,301 @@
+//! What the health endpoints say, from known state and never from a live call: an answer about Redis
+//! must not wait for Redis.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::base::breaker::State;
+use crate::base::clock;
+use crate::cache::status::{Mode, NodeStatus, Status};
+use crate::config::RedisHealth;
+use crate::observe::metrics::{Metrics, Outcome};
+use crate::policy::{GuardedSource, Lookups};
+use crate::server::accept::Room;
+use crate::workers::Progress;
+
+/// The endpoints. A configured route may not have their paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `/livez`: whether the process and its threads make progress.
+    Live,
+    /// `/readyz`: whether to send it requests.
+    Ready,
+    /// `/healthz`: everything that is known.
+    Health,
+}
+
+impl Endpoint {
+    /// The one at `path`.
+    #[must_use]
+    pub fn find(path: &str) -> Option<Self> {
+        match path {
+            "/livez" => Some(Self::Live),
+            "/readyz" => Some(Self::Ready),
+            "/healthz" => Some(Self::Health),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the process is on its way out.
+#[derive(Debug, Default)]
+pub struct Draining(AtomicBool);
+
+impl Draining {
+    /// From now on it is.
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it is.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Everything that the endpoints look at.
+pub struct Health {
+    /// What a Redis that is down does to the answers.
+    pub redis: RedisHealth,
+    /// How long a thread may be at one thing before the process counts as stuck: what no limit of
+    /// the configuration lets it take.
+    pub stuck_after: Duration,
+    /// Lookups that may wait for readers, and fetches that may wait for fillers.
+    pub queue_max: usize,
+    /// The policy, its queues and its parts.
+    pub lookups: Arc<Lookups>,
+    /// The worker threads.
+    pub progress: Arc<Progress>,
+    /// The connections.
+    pub room: Arc<Room>,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// Whether it is on its way out.
+    pub draining: Arc<Draining>,
+    /// What the process asks itself.
+    pub self_check: Arc<SelfCheck>,
+}
+
+/// The request by which the process finds out whether it serves: `/livez`, answered by a worker. It
+/// has a secret, since nobody else is to occupy the workers from outside their queues.
+#[derive(Debug)]
+pub struct SelfCheck {
+    target: String,
+}
+
+impl Default for SelfCheck {
+    /// With a new secret of 128 bits. `RandomState` has keys from the system and SipHash does not
+    /// give them away.
+    fn default() -> Self {
+        let half = || RandomState::new().hash_one("self-check");
+        let target = format!("/livez?worker={:016x}{:016x}", half(), half());
+        Self { target }
+    }
+}
+
+impl SelfCheck {
+    /// What is asked for.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// The answer to it, on a worker: that of `/livez`, and who gives it.
+    #[must_use]
+    pub fn answer(health: &Health) -> (u16, Value) {
+        let (status, mut json) = health.look(Endpoint::Live);
+        json["worker"] = std::thread::current().name().into();
+        (status, json)
+    }
+
+    /// Whether `response` is the answer of a worker that all is well.
+    #[must_use]
+    pub fn is_sound(response: &str) -> bool {
+        response.starts_with("HTTP/1.1 200 ") && response.contains("\"worker\":\"")
+    }
+}
+
+impl Health {
+    /// Whether the process is on its way out.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.has_begun()
+    }
+
+    /// Status code and body of an endpoint.
+    #[must_use]
+    pub fn look(&self, endpoint: Endpoint) -> (u16, Value) {
+        let reason = match endpoint {
+            Endpoint::Live => self.stuck_reason(),
+            Endpoint::Ready => self.unready_reason().map(str::to_owned),
+            Endpoint::Health => return self.everything(),
+        };
+        match reason {
+            None => (200, json!({"status": "ok"})),
+            Some(reason) => (503, json!({"status": "down", "reason": reason})),
+        }
+    }
+
+    fn stuck_reason(&self) -> Option<String> {
+        let (name, busy) = self.progress.longest(clock::now());
+        let is_stuck = busy >= self.stuck_after;
+        is_stuck.then(|| format!("thread {name} is stuck for {} s", busy.as_secs()))
+    }
+
+    fn unready_reason(&self) -> Option<&'static str> {
+        let (fills, _) = self.lookups.fills.len();
+        let is_saturated = self.lookups.reads.len() >= self.queue_max || fills >= self.queue_max;
+        let is_redis_up = || !self.lookups.cache().status(clock::now()).is_down();
+        if self.is_draining() {
+            Some("draining")
+        } else if is_saturated {
+            Some("the queue is full")
+        } else if self.redis == RedisHealth::Fail && !is_redis_up() {
+            Some("redis is not usable")
+        } else {
+            None
+        }
+    }
+
+    /// What is not well while it serves all the same.
+    fn degraded_reason(&self, redis: &Status) -> Option<String> {
+        let of_redis = match (redis.is_up(), redis.is_down()) {
+            (true, _) if redis.refuses_writes() => Some("redis takes no writes".to_owned()),
+            (true, _) => None,
+            (false, true) => Some("redis is not usable".to_owned()),
+            (false, false) => Some("redis is not usable for some of the keys".to_owned()),
+        };
+        let sources = self.lookups.sources().iter();
+        let of_sources = sources
+            .filter(|source| source.breaker.state().0 != State::Closed)
+            .map(|source| format!("source {} is not usable", source.name));
+        let reasons: Vec<_> = of_redis.into_iter().chain(of_sources).collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    fn everything(&self) -> (u16, Value) {
+        let now = clock::now();
+        let redis = self.lookups.cache().status(now);
+        let down = self.stuck_reason();
+        let down = down.or_else(|| self.unready_reason().map(str::to_owned));
+        let degraded = self.degraded_reason(&redis);
+        let status = match (&down, &degraded) {
+            (Some(_), _) => "down",
+            (None, Some(_)) => "degraded",
+            (None, None) => "ok",
+        };
+        let is_down = down.is_some();
+        let mut redis = redis_json(&redis);
+        let (fills_waiting, fetching) = self.lookups.fills.len();
+        let sources = self.lookups.sources().iter().zip(&fetching);
+        let sources: Vec<_> = sources
+            .map(|(source, fetching)| source_json(source, *fetching, now))
+            .collect();
+        let fetching: usize = fetching.iter().sum();
+        let (entries, bytes) = self.lookups.recovery.len();
+        redis["waiting_to_be_written"] = json!({"entries": entries, "bytes": bytes});
+        let (connections, connections_max) = self.room.taken();
+        let memory = self.lookups.memory();
+        let counts = Outcome::ALL.map(|o| (o.word().to_owned(), self.metrics.answers(o).into()));
+        let body = json!({
+            "status": status,
+            "reason": down.or(degraded),
+            "version": env!("CARGO_PKG_VERSION"),
+            "draining": self.is_draining(),
+            "redis": redis,
+            "queue": {
+                "waiting_for_redis": self.lookups.reads.len(),
+                "waiting_for_source": fills_waiting,
+                "fetching": fetching,
+                "max": self.queue_max,
+            },
+            "memory": {
+                "entries": memory.entries(),
+                "bytes": memory.bytes(),
+                "max_bytes": memory.limit(),
+            },
+            "connections": {"open": connections, "max": connections_max},
+            "answers": Value::Object(counts.into_iter().collect()),
+            "source": {
+                "calls": self.metrics.source_calls(),
+                "failures": self.metrics.source_failures(),
+                "joined": self.metrics.joined(),
+            },
+            "sources": sources,
+            "panics": self.metrics.panics.get(),
+        });
+        (if is_down { 503 } else { 200 }, body)
+    }
+}
+
+/// What is known of Redis: on top what concerns it as a whole or its worst node, then each node.
+fn redis_json(redis: &Status) -> Value {
+    let (slots, unused, size) = redis.connections();
+    let worst = redis.worst();
+    let status = match (redis.is_up(), redis.is_down()) {
+        (true, _) => "up",
+        (_, true) => "down",
+        _ => "partly up",
+    };
+    let own_fault = worst.and_then(|node| node.last_fault.as_ref());
+    let mut json = json!({
+        "status": status,
+        "mode": redis.mode.word(),
+        "address": worst.map(|node| &node.address),
+        "breaker": worst.map_or(State::Open, |node| node.state).word(),
+        "breaker_mode": redis.breaker_mode.word(),
+        "since_seconds": worst.map(|node| node.since.as_secs()),
+        "last_fault": own_fault.or(redis.fault.as_ref()),
+        "takes_writes": !redis.refuses_writes(),
+        "connections": {"open_or_kept": slots, "unused": unused, "max": size},
+    });
+    if redis.mode == Mode::Single {
+        return json;
+    }
+    json["topology_fault"] = redis.fault.clone().into();
+    json["nodes"] = redis.nodes.iter().map(node_json).collect();
+    if redis.mode == Mode::Sentinel {
+        json["master"] = json["address"].clone();
+        let sentinels = redis.guides.iter().map(|guide| {
+            let status = if guide.fault.is_none() { "up" } else { "down" };
+            json!({"address": guide.address, "status": status, "last_fault": guide.fault})
+        });
+        json["sentinels"] = sentinels.collect();
+    } else {
+        json["slots_covered"] = redis.slots_covered.into();
+        for (json, node) in json["nodes"]
+            .as_array_mut()
+            .into_iter()
+            .flatten()
+            .zip(&redis.nodes)
+        {
+            json["slots"] = node.slots.into();
+        }
+    }
+    json
+}
+
+fn node_json(node: &NodeStatus) -> Value {
+    json!({
+        "address": node.address,
+        "breaker": node.state.word(),
+        "since_seconds": node.since.as_secs(),
+        "last_fault": node.last_fault,
+    })
+}
+
+fn source_json(source: &GuardedSource, fetching: usize, now: Instant) -> Value {
+    let away = source.away();
+    json!({
+        "name": source.name,
+        "breaker": source.breaker.state().0.word(),
+        "away_seconds": away.as_ref().map(|away| now.saturating_duration_since(away.since).as_secs()),
+        "cause": away.map(|away| away.cause),
+        "fetching": fetching,
+    })
+}

@@ -1,0 +1,213 @@
+//! A source behind its own breaker: how the policy asks it, how long it usually takes, what is counted
+//! of it, and what is said when it fails. Which fetch is made, and what takes its place, is the policy's to decide.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use log::{debug, info, warn};
+
+use crate::base::breaker::{Breaker, Permit, State, Transition};
+use crate::base::clock::{self, Deadline};
+use crate::config::{self, BreakerMode, Config};
+use crate::observe::logging::Seldom;
+use crate::observe::metrics::Metrics;
+use crate::source::{Fetched, Source, SourceError};
+
+/// A source and what guards it.
+pub struct GuardedSource {
+    /// Name of its section.
+    pub name: String,
+    /// Its place in the configuration.
+    number: usize,
+    source: Box<dyn Source>,
+    /// The longest that a fetch may take.
+    pub timeout: Duration,
+    /// Who has a copy waits no longer than this for a fetch.
+    pub soft_timeout: Duration,
+    /// Whether it may be asked.
+    pub breaker: Arc<Breaker>,
+    /// What a fetch took lately, in microseconds, later ones counting more; 0: none has succeeded.
+    usual_us: AtomicU64,
+    /// Its failures are counted, and said now and then.
+    said: Seldom,
+    /// Guards since when it is not asked, and why.
+    away: Mutex<Option<Away>>,
+    metrics: Arc<Metrics>,
+}
+
+/// A source that is not asked, but for a trial now and then.
+#[derive(Debug, Clone)]
+pub struct Away {
+    /// When it was given up.
+    pub since: Instant,
+    /// Why, in words.
+    pub cause: String,
+}
+
+impl GuardedSource {
+    /// `source`, the `number`-th of the configuration, with the limits of its section.
+    #[must_use]
+    pub fn new(
+        config: &config::Source,
+        number: usize,
+        source: Box<dyn Source>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let mode = match config.fail_max {
+            0 => BreakerMode::Disabled,
+            _ => BreakerMode::Auto,
+        };
+        let breaker = config::Breaker {
+            mode,
+            fail_max: config.fail_max,
+            reset_timeout: config.reset_timeout,
+            // Without a prober: only a fetch can tell whether a source is well.
+            probe_interval: Duration::ZERO,
+            stall_calls: usize::MAX,
+        };
+        Self {
+            name: config.name.clone(),
+            number,
+            source,
+            timeout: config.timeout(),
+            soft_timeout: config.soft_timeout,
+            breaker: Arc::new(Breaker::new(&breaker, clock::now())),
+            usual_us: AtomicU64::new(0),
+            said: Seldom::default(),
+            away: Mutex::default(),
+            metrics,
+        }
+    }
+
+    /// Since when it is not asked, and why, if that is so.
+    #[must_use]
+    pub fn away(&self) -> Option<Away> {
+        self.lock_away().clone()
+    }
+
+    /// Whether a fetch would be refused at `now`.
+    #[must_use]
+    pub fn refuses(&self, now: Instant) -> bool {
+        self.breaker.refuses(now)
+    }
+
+    /// Leave to make one fetch.
+    #[must_use]
+    pub fn permit(&self, now: Instant) -> Option<Permit> {
+        self.breaker.permit(now)
+    }
+
+    /// What a fetch usually takes; zero before any has succeeded.
+    #[must_use]
+    pub fn usual(&self) -> Duration {
+        Duration::from_micros(self.usual_us.load(Ordering::Relaxed))
+    }
+
+    /// Makes the fetch for which there is `permit`. How it went is counted and said here.
+    ///
+    /// # Errors
+    /// As [`Source::fetch`].
+    pub fn fetch(
+        &self,
+        permit: Permit,
+        key: &str,
+        deadline: Deadline,
+    ) -> Result<Fetched, SourceError> {
+        let began = clock::now();
+        let fetch = || self.source.fetch(key, deadline);
+        let fetched = catch_unwind(AssertUnwindSafe(fetch)).unwrap_or_else(|_| {
+            self.metrics.panics.inc();
+            Err(SourceError::Panicked)
+        });
+        let took = clock::now().saturating_duration_since(began);
+        let result = match &fetched {
+            Ok(Fetched::Value(_)) => "value",
+            Ok(Fetched::NoSuchThing) => "no-such-thing",
+            Err(error) => error.word(),
+        };
+        self.metrics.fetched(self.number, result, took);
+        match &fetched {
+            Ok(_) => self.succeeded(permit, took),
+            Err(error) => self.failed(permit, error, key),
+        }
+        fetched
+    }
+
+    fn succeeded(&self, permit: Permit, took: Duration) {
+        let took_us = (took.as_micros() as u64).max(1);
+        let usual_us = self.usual_us.load(Ordering::Relaxed);
+        let learned_us = match usual_us {
+            0 => took_us,
+            _ => (usual_us * 7 + took_us) / 8,
+        };
+        // Two fillers may overwrite each other here: either figure will do.
+        self.usual_us.store(learned_us, Ordering::Relaxed);
+        self.settled(permit.succeeded(clock::now()), None);
+    }
+
+    /// What is the key's own trouble does not count against the source.
+    fn failed(&self, permit: Permit, error: &SourceError, key: &str) {
+        let now = clock::now();
+        if let Some(more) = self.said.say(error.word(), now) {
+            let key: String = key.escape_default().take(80).collect();
+            warn!("source {}: {error} (key \"{key}\"){more}", self.name);
+        }
+        let transition = match error {
+            // It was not asked at all.
+            SourceError::NotAskable(_) => None,
+            error if error.counts_as_failure() => permit.failed(now),
+            _ => permit.succeeded(now),
+        };
+        self.settled(transition, Some(error));
+    }
+
+    /// One line when it is given up and one when it is back; the trials between them are no news.
+    fn settled(&self, transition: Option<Transition>, error: Option<&SourceError>) {
+        let Some(Transition {
+            from, to, failures, ..
+        }) = transition
+        else {
+            return;
+        };
+        let name = &self.name;
+        let outage_of = format!("source {name}");
+        match (from, to) {
+            (_, State::Closed) => {
+                *self.lock_away() = None;
+                self.metrics.outage_ended(&outage_of);
+                let from = from.word();
+                info!("source {name} breaker {from} -> closed: the trial succeeded");
+            }
+            (State::Closed, _) => {
+                let cause = error.map(ToString::to_string).unwrap_or_default();
+                self.metrics.outage_began(&outage_of, &cause);
+                warn!(
+                    "source {name} breaker closed -> {}: {cause} ({failures} consecutive failures); \
+                     copies are served, keys without one get 503",
+                    to.word(),
+                );
+                let since = clock::now();
+                *self.lock_away() = Some(Away { since, cause });
+            }
+            _ => debug!("source {name} breaker {} -> {}", from.word(), to.word()),
+        }
+    }
+
+    fn lock_away(&self) -> MutexGuard<'_, Option<Away>> {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many fillers each source may hold: its own `max_concurrent`, and never so many that another
+/// source would find none.
+pub(crate) fn lane_limits(config: &Config) -> Vec<usize> {
+    let workers = config.server.workers;
+    let others = config.sources.len().saturating_sub(1);
+    let share = workers.saturating_sub(others.min(workers / 2)).max(1);
+    let limits = config.sources.iter();
+    limits
+        .map(|source| source.max_concurrent().map_or(share, |max| max.min(share)))
+        .collect()
+}

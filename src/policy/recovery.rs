@@ -1,0 +1,233 @@
+//! What was fetched while Redis could not be written to, kept until it can: the newest value of each
+//! key, bounded in bytes. It keeps and gives back; when to write is the lookup's to decide.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::policy::flight::{Landed, Target};
+
+/// What an entry takes beside its key and value, in bytes: two maps' entries, two counters of each
+/// `Arc`, and what the allocator adds.
+const OVERHEAD_BYTES: u64 = 256;
+/// Values that are looked at in one go for those that are wanted.
+const LOOKED_AT_MAX: usize = 1024;
+/// Redis counts lives in seconds: with less left of it nothing is written.
+const SHORTEST_LIFE: Duration = Duration::from_secs(1);
+
+/// The values that wait.
+#[derive(Debug)]
+pub struct Recovery {
+    /// Guards the values; held for microseconds, never over I/O.
+    waiting: Mutex<Waiting>,
+    max_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    entries: HashMap<Target, (u64, Landed)>,
+    /// In the order in which they came.
+    order: BTreeMap<u64, Target>,
+    next: u64,
+    bytes: u64,
+}
+
+impl Recovery {
+    /// For at most `max_bytes` of keys, values and overhead; for nothing at all with 0.
+    #[must_use]
+    pub fn new(max_bytes: u64) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            max_bytes,
+        }
+    }
+
+    /// Keeps `landed`, unless there is a newer value of the same key. Returns how many values were
+    /// dropped for want of room, oldest first; the new one may be among them.
+    pub fn put(&self, target: Target, landed: Landed) -> usize {
+        let mut waiting = self.lock();
+        let known = waiting.entries.get(&target);
+        if known.is_some_and(|(_, known)| known.fetched_at > landed.fetched_at) {
+            return 0;
+        }
+        waiting.remove(&target);
+        waiting.push(target, landed);
+        let mut dropped = 0;
+        while waiting.bytes > self.max_bytes && waiting.pop().is_some() {
+            dropped += 1;
+        }
+        dropped
+    }
+
+    /// Takes the oldest values out of those that are `wanted`, up to `count_max` of them and `bytes_max`
+    /// bytes, but at least one. Those whose life is over by `now` are left out, and their number is
+    /// returned too. What is not wanted goes to the end; not all of it is looked at in one go.
+    #[must_use]
+    pub fn take(
+        &self,
+        count_max: usize,
+        bytes_max: u64,
+        now: Instant,
+        wanted: impl Fn(&Target) -> bool,
+    ) -> (Vec<(Target, Landed)>, usize) {
+        let mut waiting = self.lock();
+        let (mut batch, mut expired, mut taken_bytes) = (Vec::new(), 0, 0);
+        for _ in 0..waiting.entries.len().min(LOOKED_AT_MAX) {
+            if batch.len() >= count_max || (!batch.is_empty() && taken_bytes >= bytes_max) {
+                break;
+            }
+            let Some((target, landed)) = waiting.pop() else {
+                break;
+            };
+            if landed.life_left(now) < SHORTEST_LIFE {
+                expired += 1;
+                continue;
+            }
+            if !wanted(&target) {
+                waiting.push(target, landed);
+                continue;
+            }
+            taken_bytes += bytes(&target, &landed);
+            batch.push((target, landed));
+        }
+        (batch, expired)
+    }
+
+    /// Forgets the value of `target`: a newer one is on its way.
+    pub fn forget(&self, target: &Target) {
+        self.lock().remove(target);
+    }
+
+    /// How many values wait, and their bytes.
+    #[must_use]
+    pub fn len(&self) -> (usize, u64) {
+        let waiting = self.lock();
+        (waiting.entries.len(), waiting.bytes)
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lock().entries.is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn push(&mut self, target: Target, landed: Landed) {
+        self.bytes += bytes(&target, &landed);
+        let number = self.next;
+        self.next += 1;
+        self.order.insert(number, target.clone());
+        self.entries.insert(target, (number, landed));
+    }
+
+    fn pop(&mut self) -> Option<(Target, Landed)> {
+        let (_, target) = self.order.pop_first()?;
+        let (_, landed) = self.entries.remove(&target)?;
+        self.bytes -= bytes(&target, &landed);
+        Some((target, landed))
+    }
+
+    fn remove(&mut self, target: &Target) {
+        if let Some((number, landed)) = self.entries.remove(target) {
+            self.order.remove(&number);
+            self.bytes -= bytes(target, &landed);
+        }
+    }
+}
+
+fn bytes(target: &Target, landed: &Landed) -> u64 {
+    (target.key.len() + landed.value.len()) as u64 + OVERHEAD_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn target(key: &str) -> Target {
+        Target {
+            route: 0,
+            key: key.into(),
+        }
+    }
+
+    fn landed(value: &str, fetched_at: Instant) -> Landed {
+        Landed {
+            value: value.into(),
+            fetched_at,
+            ttl: MINUTE,
+        }
+    }
+
+    fn all(_: &Target) -> bool {
+        true
+    }
+
+    fn values(batch: &(Vec<(Target, Landed)>, usize)) -> Vec<&str> {
+        batch.0.iter().map(|(_, landed)| &*landed.value).collect()
+    }
+
+    #[test]
+    fn the_newest_of_each_key_comes_back_in_the_order_of_coming() {
+        let now = clock::now();
+        let recovery = Recovery::new(1 << 20);
+        recovery.put(target("a"), landed("a1", now));
+        recovery.put(target("b"), landed("b1", now));
+        recovery.put(target("a"), landed("a2", now + MINUTE / 10));
+        recovery.put(target("a"), landed("older", now));
+        recovery.put(target("c"), landed("c1", now));
+        recovery.forget(&target("c"));
+        assert_eq!(recovery.len().0, 2);
+        assert_eq!(values(&recovery.take(1, u64::MAX, now, all)), ["b1"]);
+        assert_eq!(values(&recovery.take(9, u64::MAX, now, all)), ["a2"]);
+        assert_eq!(recovery.len(), (0, 0));
+        assert!(recovery.is_empty());
+    }
+
+    #[test]
+    fn its_bytes_are_bounded_and_the_oldest_go_first() {
+        let now = clock::now();
+        let recovery = Recovery::new(3 * (OVERHEAD_BYTES + 3));
+        let puts = (0..5).map(|n| recovery.put(target(&n.to_string()), landed("vv", now)));
+        assert_eq!(puts.collect::<Vec<_>>(), [0, 0, 0, 1, 1]);
+        let large = landed(&"v".repeat(5000), now);
+        assert_eq!(recovery.put(target("x"), large), 4, "too large by itself");
+        assert!(recovery.is_empty());
+        assert_eq!(Recovery::new(0).put(target("a"), landed("", now)), 1);
+    }
+
+    #[test]
+    fn a_batch_is_bounded_in_bytes_and_leaves_out_what_has_expired() {
+        let now = clock::now();
+        let recovery = Recovery::new(1 << 20);
+        recovery.put(target("old"), landed("old", now));
+        let later = now + MINUTE;
+        let large = "v".repeat(1000);
+        (0..3).for_each(|n| {
+            recovery.put(target(&n.to_string()), landed(&large, later));
+        });
+        let batch = recovery.take(9, 1500, later, all);
+        assert_eq!((batch.0.len(), batch.1), (2, 1));
+    }
+
+    #[test]
+    fn what_is_not_wanted_waits_on_and_stands_in_nobodys_way() {
+        let now = clock::now();
+        let recovery = Recovery::new(1 << 20);
+        for key in ["a1", "b1", "a2", "b2"] {
+            recovery.put(target(key), landed(key, now));
+        }
+        let is_b = |target: &Target| target.key.starts_with('b');
+        assert_eq!(values(&recovery.take(9, u64::MAX, now, is_b)), ["b1", "b2"]);
+        assert!(recovery.take(9, u64::MAX, now, is_b).0.is_empty());
+        assert_eq!(values(&recovery.take(9, u64::MAX, now, all)), ["a1", "a2"]);
+        assert_eq!(recovery.len(), (0, 0));
+    }
+}

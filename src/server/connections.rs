@@ -1,0 +1,183 @@
+//! The connections of one front, found by token. A token names a place and how often it has been
+//! used, so that an event for a connection that has ended never meets the one that came after it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::server::connection::{Connection, Mailbox};
+use crate::server::event_loop::Limits;
+
+/// How long a connection lingers after its last answer.
+const LINGER: Duration = Duration::from_secs(3);
+/// How long a connection has to be idle to be closed when the process ends: a busy client gets one
+/// more answer, which tells it to go.
+const DRAIN_IDLE: Duration = Duration::from_millis(250);
+/// The slowest a client may take a long answer, beyond the write time-out: a modem's rate.
+const WRITE_MIN_BYTES_PER_S: usize = 8 * 1024;
+
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// In use.
+    Open,
+    /// Part of an answer waits for the client to accept it.
+    Writing,
+    /// Its last answer has been sent; it ends when the client does, or soon.
+    Lingering,
+}
+
+/// A connection as its front sees it.
+#[derive(Debug)]
+pub struct Slot {
+    /// What others share.
+    pub connection: Arc<Connection>,
+    /// Received and not taken: the beginning of a head, or pipelined requests.
+    pub buffer: Vec<u8>,
+    /// Whether more may be there to be received.
+    pub is_readable: bool,
+    /// The client has closed its side, or the connection has failed.
+    pub has_ended: bool,
+    /// Where it stands.
+    pub phase: Phase,
+    /// More may come in after its last request that nobody reads: a body, or what was refused.
+    pub has_unread: bool,
+    /// When what it is at began: a head, a request, the lingering; for a rest, when the client last
+    /// took some of it.
+    pub since: Instant,
+    /// When the rest began.
+    pub rest_since: Instant,
+    /// Bytes of memory that its rest takes.
+    pub rest_bytes: usize,
+}
+
+impl Slot {
+    /// For a new connection.
+    #[must_use]
+    pub fn new(connection: Arc<Connection>, now: Instant) -> Self {
+        Self {
+            connection,
+            buffer: Vec::new(),
+            is_readable: true,
+            has_ended: false,
+            phase: Phase::Open,
+            has_unread: false,
+            since: now,
+            rest_since: now,
+            rest_bytes: 0,
+        }
+    }
+
+    /// Whether nothing would be lost with it: no request in flight, no answer to be sent.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.phase == Phase::Lingering || self.connection.is_idle()
+    }
+
+    /// How long it has been idle or in its head.
+    #[must_use]
+    pub fn idle_for(&self, mailbox: &Mailbox, now: Instant) -> Duration {
+        let since = now.saturating_duration_since(self.since);
+        if !self.buffer.is_empty() {
+            return since;
+        }
+        let elapsed_ms = mailbox.elapsed_ms(now);
+        let answered = elapsed_ms.saturating_sub(self.connection.answered_at_ms());
+        since.min(Duration::from_millis(answered))
+    }
+
+    /// Whether its time is up.
+    #[must_use]
+    pub fn is_over(&self, limits: &Limits, mailbox: &Mailbox, drains: bool, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.since);
+        match self.phase {
+            Phase::Lingering => since >= LINGER,
+            Phase::Writing => {
+                let slowest = Duration::from_secs((self.rest_bytes / WRITE_MIN_BYTES_PER_S) as u64);
+                let all = now.saturating_duration_since(self.rest_since);
+                since >= limits.write_timeout || all >= limits.write_timeout + slowest
+            }
+            _ if !self.connection.is_idle() => false,
+            _ if !self.buffer.is_empty() => since >= limits.head_timeout,
+            _ => {
+                let limit = if drains {
+                    DRAIN_IDLE
+                } else {
+                    limits.idle_timeout
+                };
+                self.idle_for(mailbox, now) >= limit
+            }
+        }
+    }
+}
+
+/// The slots of one front.
+#[derive(Debug, Default)]
+pub struct Slots {
+    places: Vec<(u32, Option<Slot>)>,
+    free: Vec<u32>,
+    count: usize,
+}
+
+impl Slots {
+    /// The token that the next connection gets.
+    pub fn next_token(&mut self) -> u64 {
+        let place = match self.free.last() {
+            Some(&place) => place,
+            None => {
+                let place = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+                self.places.push((0, None));
+                self.free.push(place);
+                place
+            }
+        };
+        let (uses, _) = self.places[place as usize];
+        u64::from(uses) << 32 | u64::from(place)
+    }
+
+    /// Puts a connection in; `token` from [`Self::next_token`].
+    pub fn fill(&mut self, token: u64, slot: Slot) {
+        let place = token as u32;
+        if self.free.last() == Some(&place) {
+            self.free.pop();
+        }
+        if let Some((_, empty)) = self.places.get_mut(place as usize) {
+            *empty = Some(slot);
+            self.count += 1;
+        }
+    }
+
+    /// The connection of a token, if it has not ended.
+    pub fn find(&mut self, token: u64) -> Option<&mut Slot> {
+        match self.places.get_mut(token as u32 as usize) {
+            Some((uses, slot)) if u64::from(*uses) == token >> 32 => slot.as_mut(),
+            _ => None,
+        }
+    }
+
+    /// Takes a connection out.
+    pub fn empty(&mut self, token: u64) -> Option<Slot> {
+        self.find(token)?;
+        let place = token as u32;
+        let (uses, slot) = self.places.get_mut(place as usize)?;
+        *uses = uses.wrapping_add(1) % (u32::MAX - 1);
+        self.free.push(place);
+        self.count -= 1;
+        slot.take()
+    }
+
+    /// All connections.
+    pub fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.places.iter().filter_map(|(_, slot)| slot.as_ref())
+    }
+
+    /// All connections, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+        self.places.iter_mut().filter_map(|(_, slot)| slot.as_mut())
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}

@@ -1,0 +1,150 @@
+//! What the FastAPI original answers: Starlette's routing with redirected trailing slashes, its JSON
+//! errors, and uvicorn's rules for methods and hosts.
+
+use std::net::Ipv6Addr;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::config::Route;
+use crate::server::contract::{Asked, Origin, Provenance, Target, find_route, json};
+use crate::server::head::Field;
+use crate::server::response::Response;
+use crate::server::tiny::Request;
+
+const JSON: &str = "application/json";
+
+/// The methods that uvicorn's parser knows.
+const METHODS: &str = "GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE COPY LOCK MKCOL MOVE PROPFIND \
+    PROPPATCH SEARCH UNLOCK BIND REBIND UNBIND ACL REPORT MKACTIVITY CHECKOUT MERGE M-SEARCH NOTIFY \
+    SUBSCRIBE UNSUBSCRIBE PATCH PURGE MKCALENDAR LINK UNLINK SOURCE QUERY";
+
+/// What a redirect's path keeps as it is: `%` too, as Starlette does.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'-')
+    .remove(b'~')
+    .remove(b':')
+    .remove(b'/')
+    .remove(b'%')
+    .remove(b'#')
+    .remove(b'?')
+    .remove(b'=')
+    .remove(b'@')
+    .remove(b'[')
+    .remove(b']')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';');
+
+/// See [`crate::server::contract::Contract::read`].
+pub fn read(routes: &[Route], request: &Request, origin: &dyn Origin) -> Asked {
+    let method = request.method.as_str();
+    if !METHODS.split(' ').any(|known| known == method) {
+        return Asked::Answer(refused(400));
+    }
+    let target = match Target::read(&request.target) {
+        // The absolute form needs a path here.
+        Some(target) if target.raw_path.is_empty() => return Asked::Answer(refused(400)),
+        Some(target) => target,
+        None if request.target == "*" => return Asked::Answer(detail(404)),
+        None => return Asked::Answer(refused(400)),
+    };
+    if let Some((route, key)) = find_route(routes, &target.path) {
+        return match method {
+            "GET" => Asked::Lookup {
+                route,
+                key: key.to_owned(),
+            },
+            _ => Asked::Answer(detail(405).field("Allow", "GET")),
+        };
+    }
+    let trimmed = target.path.trim_end_matches('/');
+    let is_redirected = trimmed.len() < target.path.len() && find_route(routes, trimmed).is_some();
+    Asked::Answer(match is_redirected {
+        true => redirect(request, origin, trimmed, target.query),
+        false => detail(404),
+    })
+}
+
+/// 307 to the path without its trailing slashes.
+fn redirect(request: &Request, origin: &dyn Origin, path: &str, query: &str) -> Response {
+    let is_https = crate::server::contract::says(request, Field::ForwardedProto, "https")
+        && crate::server::contract::has_trusted_proxy(origin);
+    let scheme = if is_https { "https" } else { "http" };
+    let host = request.field(Field::Host).filter(|host| is_authority(host));
+    let host = host.map_or_else(
+        || crate::server::contract::own_authority(origin),
+        str::to_owned,
+    );
+    let path = path
+        .replace('?', "%3F")
+        .replace('#', "%23")
+        .replace('\\', "%5C");
+    let path = utf8_percent_encode(&path, PATH);
+    let query = match query {
+        "" => String::new(),
+        query => format!("?{}", utf8_percent_encode(query, PATH)),
+    };
+    Response::bare(307).field("Location", format!("{scheme}://{host}{path}{query}"))
+}
+
+/// Whether a Host can stand in a URL (RFC 3986 3.2, without userinfo).
+fn is_authority(host: &str) -> bool {
+    let (is_name, port) = match host.strip_prefix('[') {
+        Some(after) => match after.split_once(']') {
+            Some((address, port)) => (address.parse::<Ipv6Addr>().is_ok(), port),
+            None => return false,
+        },
+        None => {
+            let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
+            let is_char = |b: u8| b.is_ascii_alphanumeric() || b"._~%!$&'()*+,;=-".contains(&b);
+            (!name.is_empty() && name.bytes().all(is_char), port)
+        }
+    };
+    let is_port = port.strip_prefix(':').is_some_and(|port| {
+        port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()
+    });
+    is_name && (port.is_empty() || is_port)
+}
+
+/// Starlette's answer to what is wrong: `{"detail":"..."}`.
+pub fn detail(status: u16) -> Response {
+    let detail = match status {
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        414 => "URI Too Long",
+        _ => "Service unavailable",
+    };
+    Response::new(
+        status,
+        JSON,
+        format!("{{\"detail\":\"{detail}\"}}").into_bytes(),
+    )
+}
+
+/// uvicorn's answer to what is not a request.
+pub fn refused(status: u16) -> Response {
+    // It knows no transfer codings to be refused with 501.
+    let status = if status == 501 { 400 } else { status };
+    let body = b"Invalid HTTP request received.".to_vec();
+    Response::new(status, "text/plain; charset=utf-8", body)
+}
+
+/// See [`crate::server::contract::Contract::value`].
+pub fn value(value: &str, provenance: Provenance) -> Response {
+    let mut body = Vec::with_capacity(value.len() + 48);
+    body.extend_from_slice(b"{\"source\":\"");
+    body.extend_from_slice(provenance.word().as_bytes());
+    body.extend_from_slice(b"\",\"data\":");
+    json::push_utf8(&mut body, value);
+    body.push(b'}');
+    Response::new(200, JSON, body)
+}

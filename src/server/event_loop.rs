@@ -1,0 +1,400 @@
+//! The front: one thread that waits for many connections at once. It looks at every head before the
+//! library does, answers what needs no lookup, hands batches of lookups to the pipeline, and keeps
+//! all deadlines of clients. It never waits for Redis, for a source or for a client.
+
+pub mod teardown;
+
+use std::io;
+use std::net::TcpStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use log::error;
+use rustix::event::epoll;
+
+use crate::base::clock;
+use crate::policy::{Lookup, Lookups};
+use crate::server::accept::Room;
+use crate::server::connection::{Connection, Mailbox, Message};
+use crate::server::connections::{Phase, Slot, Slots};
+use crate::server::head::{self, Refusal, Verdict};
+use crate::server::service::{Exchange, Reaction, Service};
+use crate::server::tiny::{Library, NotTaken};
+use crate::workers::probe_job;
+
+/// Between two looks at what time does, while lookups are under way.
+const TICK: Duration = Duration::from_millis(10);
+/// Between two looks at the deadlines of all connections.
+const SWEEP: Duration = Duration::from_millis(250);
+/// Events taken at once.
+const EVENTS_MAX: usize = 512;
+/// Bytes of heads given to the library at once, well below what its stream holds.
+const GIVEN_MAX_BYTES: usize = 32 * 1024;
+/// Bytes received at once.
+const RECEIVE_BYTES: usize = 16 * 1024;
+/// Bytes of buffer that a connection keeps between requests.
+const BUFFER_KEPT_BYTES: usize = 1024;
+/// Token of the mailbox's bell; connections never have it.
+const BELL: u64 = u64::MAX;
+
+/// Limits of a front.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of a head.
+    pub head_max_bytes: usize,
+    /// See [`crate::config::Server`], as the others.
+    pub head_timeout: Duration,
+    /// Between requests.
+    pub idle_timeout: Duration,
+    /// For a client to accept an answer.
+    pub write_timeout: Duration,
+}
+
+/// A front's thread.
+pub struct Front {
+    mailbox: Arc<Mailbox>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Front {
+    /// Starts one whose thread has this name.
+    ///
+    /// # Errors
+    /// When the system lacks descriptors or threads.
+    pub fn start(
+        name: String,
+        limits: Limits,
+        service: Arc<Service>,
+        lookups: Arc<Lookups>,
+        room: Arc<Room>,
+    ) -> io::Result<Self> {
+        let mailbox = Arc::new(Mailbox::new()?);
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let data = epoll::EventData::new_u64(BELL);
+        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&epoll, mailbox.bell(), data, edge)?;
+        let now = clock::now();
+        let running = Running {
+            epoll,
+            mailbox: Arc::clone(&mailbox),
+            library: Library::open()?,
+            limits,
+            service,
+            lookups,
+            room,
+            slots: Slots::default(),
+            rest_bytes: 0,
+            received: vec![0; RECEIVE_BYTES],
+            given: Vec::new(),
+            batch: Vec::new(),
+            watched_at: now,
+            swept_at: now,
+            is_busy: false,
+            drains: false,
+        };
+        let thread = thread::Builder::new()
+            .name(name)
+            .spawn(move || running.run())?;
+        Ok(Self {
+            mailbox,
+            thread: Some(thread),
+        })
+    }
+
+    /// Where to leave messages for it.
+    #[must_use]
+    pub fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.mailbox.post(Message::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Running {
+    epoll: rustix::fd::OwnedFd,
+    mailbox: Arc<Mailbox>,
+    library: Library,
+    limits: Limits,
+    service: Arc<Service>,
+    lookups: Arc<Lookups>,
+    room: Arc<Room>,
+    slots: Slots,
+    /// Of all connections together.
+    rest_bytes: usize,
+    received: Vec<u8>,
+    /// The exchanges whose heads have been given to the library, in their order.
+    given: Vec<Exchange>,
+    /// Lookups for the pipeline, collected over one turn of the loop.
+    batch: Vec<Lookup>,
+    watched_at: Instant,
+    swept_at: Instant,
+    /// Whether lookups were under way when time was last looked at, or have been handed over since.
+    is_busy: bool,
+    drains: bool,
+}
+
+impl Running {
+    fn run(mut self) {
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        loop {
+            let turn = AssertUnwindSafe(|| self.turn(&mut events));
+            match catch_unwind(turn) {
+                Ok(true) => {}
+                Ok(false) => return,
+                // Who was being served gets 503 by being dropped; the heads that the library still
+                // has go with its stream.
+                Err(_) => {
+                    self.service.metrics().panics.inc();
+                    self.given.clear();
+                    self.library = Library::default();
+                    self.look_at_all();
+                }
+            }
+        }
+    }
+
+    /// One turn of the main loop; false: the front has ended.
+    fn turn(&mut self, events: &mut Vec<epoll::Event>) -> bool {
+        events.clear();
+        let limit = if self.is_busy || self.drains {
+            TICK
+        } else {
+            SWEEP
+        };
+        let limit = rustix::event::Timespec {
+            tv_sec: limit.as_secs() as i64,
+            tv_nsec: i64::from(limit.subsec_nanos()),
+        };
+        let buffer = rustix::buffer::spare_capacity(events);
+        match epoll::wait(&self.epoll, buffer, Some(&limit)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => {
+                error!("a front has ended: epoll: {errno}");
+                return false;
+            }
+        }
+        let now = clock::now();
+        for event in events.iter() {
+            if event.data.u64() != BELL {
+                self.has_event(event.data.u64(), event.flags, now);
+            }
+        }
+        if !self.read_mail(now) {
+            return false;
+        }
+        self.take_given(now);
+        self.submit();
+        self.look_at_the_time(now);
+        !(self.drains && self.slots.is_empty())
+    }
+
+    /// After a turn that broke off: events come once, so every connection is looked at for what the
+    /// turn did not come to.
+    fn look_at_all(&mut self) {
+        for slot in self.slots.iter_mut() {
+            slot.is_readable = true;
+            let token = slot.connection.token();
+            self.mailbox.post(Message::Answered(token));
+        }
+    }
+
+    fn has_event(&mut self, token: u64, flags: epoll::EventFlags, now: Instant) {
+        let Some(slot) = self.slots.find(token) else {
+            return;
+        };
+        let ended = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+        slot.has_ended |= flags.intersects(ended);
+        slot.is_readable |= slot.has_ended || flags.contains(epoll::EventFlags::IN);
+        if flags.contains(epoll::EventFlags::OUT) && slot.connection.has_rest() {
+            self.finish(token, now);
+        } else {
+            self.serve(token, now);
+        }
+    }
+
+    /// Takes the next request of a connection, if it is free and one is there.
+    fn serve(&mut self, token: u64, now: Instant) {
+        loop {
+            let Some(slot) = self.slots.find(token) else {
+                return;
+            };
+            if slot.phase == Phase::Lingering {
+                return self.linger(token);
+            }
+            if !slot.connection.is_free_or_will_tell() {
+                return;
+            }
+            if !slot.buffer.is_empty() {
+                let buffer = std::mem::take(&mut slot.buffer);
+                if self.take_head(token, buffer, now) {
+                    return;
+                }
+            }
+            let Some(slot) = self.slots.find(token) else {
+                return;
+            };
+            if !slot.is_readable {
+                return;
+            }
+            match slot.connection.receive(&mut self.received) {
+                Ok(None) => {
+                    slot.is_readable = false;
+                    return;
+                }
+                Ok(Some(0)) | Err(_) => return self.close(token),
+                Ok(Some(count)) => {
+                    // Edge-triggered: less than asked for means that nothing is left. The end of
+                    // the stream shows only in one more call.
+                    slot.is_readable = count == self.received.len() || slot.has_ended;
+                    if slot.buffer.is_empty() {
+                        slot.since = now;
+                    }
+                    slot.buffer.extend_from_slice(&self.received[..count]);
+                }
+            }
+        }
+    }
+
+    /// Looks at the bytes of a free connection. Gives a whole head to the library, answers one that
+    /// is refused, and keeps the beginning of one; whether the connection is busy now.
+    fn take_head(&mut self, token: u64, mut buffer: Vec<u8>, now: Instant) -> bool {
+        let Some(slot) = self.slots.find(token) else {
+            return true;
+        };
+        match head::inspect(&buffer, self.limits.head_max_bytes) {
+            Verdict::Partial => {
+                slot.buffer = buffer;
+                false
+            }
+            Verdict::Refused(refusal) => {
+                slot.has_unread = true;
+                let connection = Arc::clone(&slot.connection);
+                self.refuse(&connection, refusal);
+                true
+            }
+            Verdict::Whole(head) => {
+                // Whoever sends a body gets an answer and then the end: it is never read.
+                let closes = !head.keeps_alive || head.has_body;
+                slot.has_unread |= head.has_body;
+                let exchange = Exchange::begin(
+                    &slot.connection,
+                    &self.service,
+                    head.method == "HEAD",
+                    closes,
+                    head.is_http_1_0,
+                );
+                self.library.give(&head);
+                self.given.push(exchange);
+                let taken = head.bytes;
+                buffer.drain(..taken);
+                slot.connection
+                    .take_off(!buffer.is_empty() || slot.is_readable);
+                // An idle connection keeps no more than a usual head takes.
+                buffer.shrink_to(BUFFER_KEPT_BYTES);
+                slot.buffer = buffer;
+                slot.since = now;
+                if self.library.given_bytes() >= GIVEN_MAX_BYTES {
+                    self.take_given(now);
+                }
+                true
+            }
+        }
+    }
+
+    /// Takes the requests of all heads that were given to the library; answers them or collects
+    /// their lookups.
+    fn take_given(&mut self, now: Instant) {
+        for exchange in self.given.drain(..) {
+            let request = match self.library.take() {
+                Ok(request) => request,
+                Err(NotTaken::Refused) => {
+                    exchange.refuse(Refusal::Malformed);
+                    continue;
+                }
+                // Dropped without an answer, it answers 503.
+                Err(NotTaken::Unavailable) => continue,
+            };
+            match self.service.react(&request, &exchange) {
+                Reaction::Answer(response) => exchange.respond(&request, &response),
+                Reaction::LookUp(target) => {
+                    let lookup = self.service.lookup(exchange, request, target, now);
+                    self.batch.push(lookup);
+                }
+                Reaction::SelfCheck => {
+                    let errand = self.service.self_check(exchange, request);
+                    probe_job::send(&self.lookups, errand);
+                }
+            }
+        }
+    }
+
+    fn submit(&mut self) {
+        if !self.batch.is_empty() {
+            self.is_busy = true;
+            self.lookups.submit(std::mem::take(&mut self.batch));
+        }
+    }
+
+    fn refuse(&self, connection: &Arc<Connection>, refusal: Refusal) {
+        connection.take_off(true);
+        Exchange::begin(connection, &self.service, false, true, false).refuse(refusal);
+    }
+
+    /// Reads the mail; false: the front is to end now.
+    fn read_mail(&mut self, now: Instant) -> bool {
+        for message in self.mailbox.empty() {
+            match message {
+                Message::Accepted(socket) => self.open(socket, now),
+                Message::Answered(token) => self.finish(token, now),
+                Message::Evict => self.evict(now),
+                Message::Drain => self.drains = true,
+                Message::Stop => return false,
+            }
+        }
+        true
+    }
+
+    fn open(&mut self, socket: TcpStream, now: Instant) {
+        let token = self.slots.next_token();
+        let flags = epoll::EventFlags::IN
+            | epoll::EventFlags::OUT
+            | epoll::EventFlags::RDHUP
+            | epoll::EventFlags::ET;
+        let data = epoll::EventData::new_u64(token);
+        if epoll::add(&self.epoll, &socket, data, flags).is_err() {
+            return self.room.free();
+        }
+        let connection = Connection::new(socket, token, Arc::clone(&self.mailbox));
+        self.slots.fill(token, Slot::new(Arc::new(connection), now));
+        self.serve(token, now);
+    }
+
+    fn look_at_the_time(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.watched_at) >= TICK {
+            self.watched_at = now;
+            self.lookups.watch(now);
+            self.is_busy = self.lookups.is_under_way();
+        }
+        let shortest = self.limits.head_timeout.min(self.limits.idle_timeout);
+        let pause = SWEEP.min(shortest / 4);
+        if self.drains || now.saturating_duration_since(self.swept_at) >= pause {
+            self.swept_at = now;
+            self.sweep(now);
+        }
+    }
+}
