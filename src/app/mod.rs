@@ -10,7 +10,7 @@ use log::{info, warn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::base::clock;
-use crate::cache::Cache;
+use crate::cache::RedisCache;
 use crate::cache::prober::Prober;
 use crate::cache::topology::Topology;
 use crate::config::{Config, Route, Servers};
@@ -285,7 +285,7 @@ fn start_fronts(
 }
 
 fn lookups(config: &Config, metrics: &Arc<Metrics>) -> Lookups {
-    let cache = Cache::new(
+    let cache = RedisCache::new(
         &config.redis,
         &config.breaker,
         Pipeline::callers(readers(config)),

@@ -31,7 +31,7 @@ use status::Survey;
 const NODES_MAX: usize = 2000;
 
 /// Redis, as one process sees it.
-pub struct Cache {
+pub struct RedisCache {
     blueprint: Blueprint,
     /// Guards which table is in force; held for nanoseconds.
     table: RwLock<Arc<Table>>,
@@ -43,7 +43,7 @@ pub struct Cache {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unusable;
 
-impl Cache {
+impl RedisCache {
     /// For `callers` threads that make calls. Opens no connection. Where the nodes have to be found
     /// first, it has none until [`topology::Topology`] has found them.
     #[must_use]

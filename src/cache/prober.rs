@@ -11,7 +11,7 @@ use redis::Value;
 
 use crate::base::breaker::State;
 use crate::base::clock::{self, Deadline};
-use crate::cache::Cache;
+use crate::cache::RedisCache;
 use crate::cache::node::{Node, Reply};
 use crate::cache::read::{get, text};
 use crate::cache::wire::connection::{Link, REPLY_MAX_BYTES};
@@ -43,7 +43,7 @@ impl Prober {
     /// # Errors
     /// When there is no thread to be had.
     pub fn start(
-        cache: Arc<Cache>,
+        cache: Arc<RedisCache>,
         interval: Duration,
         probe_key: String,
     ) -> std::io::Result<Self> {
@@ -113,7 +113,7 @@ fn look_once(node: &Node, probe_key: &str) {
     }
 }
 
-fn run(cache: &Cache, probe_key: &str, interval: Duration, stop: &Stop) {
+fn run(cache: &RedisCache, probe_key: &str, interval: Duration, stop: &Stop) {
     loop {
         // Jitter of a tenth: many instances must not knock at once.
         let jittered = interval.mul_f64(0.9 + fastrand::f64() * 0.2);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::base::breaker::State;
-use crate::cache::Cache;
+use crate::cache::RedisCache;
 use crate::cache::node::Node;
 use crate::cache::routing::hash_slot::SLOTS;
 use crate::cache::wire::fault::Fault;
@@ -152,7 +152,7 @@ impl Status {
     }
 }
 
-impl Cache {
+impl RedisCache {
     /// What is known, without asking anybody.
     #[must_use]
     pub fn status(&self, now: Instant) -> Status {

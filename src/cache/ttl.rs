@@ -12,7 +12,7 @@ use crate::cache::routing::hash_slot::Slot;
 use crate::cache::wire::connection::REPLY_MAX_BYTES;
 use crate::cache::wire::fault::Fault;
 use crate::cache::write::{Entry, Written};
-use crate::cache::{Cache, Unusable};
+use crate::cache::{RedisCache, Unusable};
 use crate::observe::metrics::RedisOp;
 
 /// What is left of a key's life in Redis.
@@ -28,7 +28,7 @@ pub enum Life {
     Unknown,
 }
 
-impl Cache {
+impl RedisCache {
     /// The lives of `keys`, asked on behalf of thread `caller`, each node's in one go. None: its node
     /// is not to be asked, or the call failed.
     pub fn lives(&self, caller: usize, keys: &[&str], deadline: Deadline) -> Vec<Option<Life>> {

@@ -13,7 +13,7 @@ use crate::cache::routing::fan_out::Parts;
 use crate::cache::routing::hash_slot::Slot;
 use crate::cache::wire::connection::REPLY_MAX_BYTES;
 use crate::cache::wire::fault::{Fault, Step, is_about_a_key};
-use crate::cache::{Cache, Unusable};
+use crate::cache::{RedisCache, Unusable};
 use crate::observe::metrics::RedisOp;
 
 /// How long writes rest after Redis has refused one: reads go on meanwhile.
@@ -59,7 +59,7 @@ pub struct Written {
     pub refused: Vec<usize>,
 }
 
-impl Cache {
+impl RedisCache {
     /// Writes `entries` on behalf of thread `caller`, each node's in one go.
     pub fn write(&self, caller: usize, entries: &[Entry<'_>], deadline: Deadline) -> Written {
         let (mut parts, unserved) =

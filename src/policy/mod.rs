@@ -18,7 +18,7 @@ use log::warn;
 use crate::base::clock::{self, Deadline};
 use crate::base::queue::{Lanes, Queue};
 use crate::base::reads::Reads;
-use crate::cache::Cache;
+use crate::cache::RedisCache;
 use crate::cache::node::Node;
 use crate::cache::routing::hash_slot::Slot;
 use crate::config::{Config, Route, Servers};
@@ -63,7 +63,7 @@ pub struct Lookups {
     sources: Vec<GuardedSource>,
     fresh_while_redis_is_down: bool,
     queue_timeout: Duration,
-    cache: Arc<Cache>,
+    cache: Arc<RedisCache>,
     memory: Memory,
     flights: Flights<Lookup>,
     metrics: Arc<Metrics>,
@@ -87,7 +87,7 @@ impl Lookups {
     pub fn new(
         config: &Config,
         sources: Vec<GuardedSource>,
-        cache: Arc<Cache>,
+        cache: Arc<RedisCache>,
         memory: Memory,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -370,7 +370,7 @@ impl Lookups {
 
     /// The cache, for health and for the prober.
     #[must_use]
-    pub fn cache(&self) -> &Arc<Cache> {
+    pub fn cache(&self) -> &Arc<RedisCache> {
         &self.cache
     }
 

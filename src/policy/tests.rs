@@ -92,7 +92,7 @@ fn stage(settings: &str) -> Stage {
     let metrics = Arc::new(Metrics::new(&config).expect("metrics"));
     let boxed = Box::new(source.clone());
     let guarded = GuardedSource::new(&config.sources[0], 0, boxed, Arc::clone(&metrics));
-    let redis = Cache::new(&config.redis, &config.breaker, 3, Arc::clone(&metrics));
+    let redis = RedisCache::new(&config.redis, &config.breaker, 3, Arc::clone(&metrics));
     let cache = Arc::new(redis);
     let memory = Memory::new(&config.memory);
     let lookups = Lookups::new(&config, vec![guarded], cache, memory, Arc::clone(&metrics));

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::cache::Cache;
+use crate::cache::RedisCache;
 use crate::cache::node::Node;
 use crate::cache::routing::hash_slot::{Redirect, Slot};
 
@@ -32,7 +32,7 @@ pub struct Parts<T> {
 impl<T> Parts<T> {
     /// Divides `items` by the nodes that serve them. Returns too what no node serves.
     pub fn of(
-        cache: &Cache,
+        cache: &RedisCache,
         items: impl IntoIterator<Item = T>,
         slot: impl Fn(&T) -> Slot,
     ) -> (Self, Vec<T>) {
@@ -57,7 +57,7 @@ impl<T> Parts<T> {
 
     /// Sends items of a part that had been sent on `hops` times to where their nodes said. Returns
     /// what cannot be sent on.
-    pub fn send_on(&mut self, cache: &Cache, hops: u8, items: Vec<(T, Redirect)>) -> Vec<T> {
+    pub fn send_on(&mut self, cache: &RedisCache, hops: u8, items: Vec<(T, Redirect)>) -> Vec<T> {
         let mut stuck = Vec::new();
         for (item, redirect) in items {
             match cache.follow(&redirect).filter(|_| hops < HOPS_MAX) {

@@ -15,7 +15,7 @@ use crate::cache::routing::slot_map::Table;
 use crate::cache::topology::cluster::seed::{Guide, Layout};
 use crate::cache::topology::{Pace, Rounds};
 use crate::cache::wire::fault::Fault;
-use crate::cache::{Cache, NODES_MAX};
+use crate::cache::{NODES_MAX, RedisCache};
 use crate::config::{HostPort, RedisAddress};
 
 /// What a round may take, however many nodes do not answer.
@@ -28,7 +28,7 @@ const GUEST_KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// The nodes of a cluster.
 pub(crate) struct Clustered {
-    cache: Arc<Cache>,
+    cache: Arc<RedisCache>,
     /// Those that are configured.
     seeds: Vec<HostPort>,
     /// Whom to ask first: who answered last.
@@ -53,7 +53,7 @@ struct Change<'a> {
 
 impl Clustered {
     /// The cluster to which the nodes at `seeds` belong.
-    pub(crate) fn new(cache: Arc<Cache>, seeds: &[HostPort]) -> Self {
+    pub(crate) fn new(cache: Arc<RedisCache>, seeds: &[HostPort]) -> Self {
         Self {
             cache,
             seeds: seeds.to_vec(),

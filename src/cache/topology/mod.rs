@@ -14,7 +14,7 @@ use log::error;
 
 use crate::base::clock;
 use crate::base::notify::Bell;
-use crate::cache::Cache;
+use crate::cache::RedisCache;
 use crate::cache::topology::cluster::Clustered;
 use crate::cache::topology::sentinel::Guided;
 use crate::config::{self, Servers};
@@ -56,7 +56,7 @@ impl Topology {
     /// # Errors
     /// When there is no thread to be had.
     pub fn start(
-        cache: &Arc<Cache>,
+        cache: &Arc<RedisCache>,
         redis: &config::Redis,
         probe_key: &str,
     ) -> std::io::Result<Option<Self>> {

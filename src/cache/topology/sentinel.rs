@@ -9,7 +9,7 @@ use log::{error, info, warn};
 
 use crate::base::breaker::State;
 use crate::base::clock;
-use crate::cache::Cache;
+use crate::cache::RedisCache;
 use crate::cache::node::Node;
 use crate::cache::prober::probe;
 use crate::cache::routing::slot_map::Table;
@@ -21,7 +21,7 @@ use crate::config::{HostPort, Login, RedisAddress};
 
 /// A master that Sentinels name.
 pub(crate) struct Guided {
-    cache: Arc<Cache>,
+    cache: Arc<RedisCache>,
     sentinels: Sentinels,
     following: Following,
 }
@@ -41,7 +41,7 @@ struct Following {
 impl Guided {
     /// The master `name` of the Sentinels at `nodes`, which want `login`.
     pub(crate) fn new(
-        cache: Arc<Cache>,
+        cache: Arc<RedisCache>,
         nodes: &[HostPort],
         login: &Login,
         name: &str,
@@ -112,7 +112,7 @@ impl Rounds for Guided {
 
 impl Following {
     /// Goes over to the master that `opinion` names, if it is another one and really is a master.
-    fn follow(&mut self, cache: &Cache, opinion: &Opinion, by: &str) -> Result<(), Fault> {
+    fn follow(&mut self, cache: &RedisCache, opinion: &Opinion, by: &str) -> Result<(), Fault> {
         let master = &opinion.master;
         if self.master.as_ref() == Some(master) {
             self.epoch = opinion.epoch;
