@@ -22,7 +22,7 @@ use crate::config::{self, RedisAddress, Servers};
 use crate::observe::metrics::Metrics;
 use limits::Limits;
 use node::Node;
-use node::factory::Blueprint;
+use node::factory::NodeFactory;
 use routing::hash_slot::{Redirect, SLOTS, Slot};
 use routing::slot_map::Table;
 use status::Survey;
@@ -32,7 +32,7 @@ const NODES_MAX: usize = 2000;
 
 /// Redis, as one process sees it.
 pub struct RedisCache {
-    blueprint: Blueprint,
+    factory: NodeFactory,
     /// Guards which table is in force; held for nanoseconds.
     table: RwLock<Arc<Table>>,
     /// Guards what the topology thread has found out; held for nanoseconds.
@@ -53,10 +53,10 @@ impl RedisCache {
         callers: usize,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let blueprint = Blueprint::new(redis, breaker, callers, metrics);
+        let factory = NodeFactory::new(redis, breaker, callers, metrics);
         let table = match &redis.servers {
             Servers::Single { address, .. } => {
-                Table::of_one(Arc::new(Node::new(1, address, &blueprint)))
+                Table::of_one(Arc::new(Node::new(1, address, &factory)))
             }
             Servers::Sentinel { .. } | Servers::Cluster { .. } => Table::of_none(),
         };
@@ -68,7 +68,7 @@ impl RedisCache {
             ..Survey::default()
         };
         Self {
-            blueprint,
+            factory,
             table: RwLock::new(Arc::new(table)),
             survey: Mutex::new(survey),
         }
@@ -101,12 +101,12 @@ impl RedisCache {
     fn follow(&self, redirect: &Redirect) -> Option<Arc<Node>> {
         let address = redirect.to.to_string();
         let table = self.table();
-        let metrics = &self.blueprint.metrics.redis;
+        let metrics = &self.factory.metrics.redis;
         if redirect.asking {
             metrics.asked.inc();
         } else {
             metrics.moved.inc();
-            self.blueprint.bell.ring();
+            self.factory.bell.ring();
         }
         let is_owner = |node: &Arc<Node>| {
             let owner = table.node(|| redirect.slot);
@@ -124,7 +124,7 @@ impl RedisCache {
                 None if table.nodes().len() >= NODES_MAX => return table.clone(),
                 None => {
                     let to = RedisAddress::Tcp(redirect.to.clone());
-                    let guest = Node::new(table.free_place(), &to, &self.blueprint);
+                    let guest = Node::new(table.free_place(), &to, &self.factory);
                     table.with_guest(Arc::new(guest))
                 }
             };
@@ -151,7 +151,7 @@ impl RedisCache {
     /// What it may cost, and how much is asked of it at once.
     #[must_use]
     pub fn limits(&self) -> &Limits {
-        self.blueprint.limits()
+        self.factory.limits()
     }
 
     /// Which node serves which key, now.

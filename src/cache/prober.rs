@@ -120,7 +120,7 @@ fn run(cache: &RedisCache, probe_key: &str, interval: Duration, stop: &Stop) {
         if stop.wait(jittered) {
             return;
         }
-        cache.blueprint.look_for_new_files();
+        cache.factory.look_for_new_files();
         for node in cache.table().nodes() {
             if node.breaker.state().0 != State::Closed {
                 look_again(node, probe_key);

@@ -169,8 +169,8 @@ impl RedisCache {
             });
         Status {
             entered,
-            mode: self.blueprint.mode,
-            breaker_mode: self.blueprint.breaker.mode,
+            mode: self.factory.mode,
+            breaker_mode: self.factory.breaker.mode,
             guides: survey.guides,
             fault: survey.fault,
             nodes: nodes.collect(),

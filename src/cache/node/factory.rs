@@ -16,7 +16,7 @@ use crate::config::{self, HostPort, Login, RedisAddress, Servers};
 use crate::observe::metrics::Metrics;
 
 /// What all nodes have in common.
-pub struct Blueprint {
+pub struct NodeFactory {
     pub(crate) mode: Mode,
     handshake: Handshake,
     pub(crate) breaker: config::Breaker,
@@ -31,7 +31,7 @@ pub struct Blueprint {
     threads: Arc<ScheduledThreadPool>,
 }
 
-impl Blueprint {
+impl NodeFactory {
     /// From the settings, for `callers` threads that make calls.
     #[must_use]
     pub fn new(

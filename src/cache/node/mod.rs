@@ -20,7 +20,7 @@ use crate::base::ewma::Usual;
 use crate::base::notify::Bell;
 use crate::cache::limits::Limits;
 use crate::cache::node::calls::Calls;
-use crate::cache::node::factory::Blueprint;
+use crate::cache::node::factory::NodeFactory;
 use crate::cache::node::pool::{Dial, Drawn, Pool};
 use crate::cache::routing::hash_slot::{Redirect, is_about_a_slot};
 use crate::cache::status::Mode;
@@ -128,10 +128,10 @@ impl<T> Reply<T> {
 }
 
 impl Node {
-    /// The node at `address`, made by `blueprint`, with a number of its own. Opens no connection.
-    pub(crate) fn new(place: usize, address: &RedisAddress, blueprint: &Blueprint) -> Self {
-        let dial = Arc::new(blueprint.dial(address));
-        let (clustered, name) = match (blueprint.mode, address) {
+    /// The node at `address`, made by `factory`, with a number of its own. Opens no connection.
+    pub(crate) fn new(place: usize, address: &RedisAddress, factory: &NodeFactory) -> Self {
+        let dial = Arc::new(factory.dial(address));
+        let (clustered, name) = match (factory.mode, address) {
             (Mode::Cluster, RedisAddress::Tcp(server)) => {
                 (Some(server.clone()), format!("redis {server}"))
             }
@@ -144,19 +144,19 @@ impl Node {
             address: address.to_string(),
             name,
             born: clock::now(),
-            limits: Arc::clone(blueprint.limits()),
-            breaker: Arc::new(Breaker::new(&blueprint.breaker, clock::now())),
-            pool: blueprint.pool(&dial),
+            limits: Arc::clone(factory.limits()),
+            breaker: Arc::new(Breaker::new(&factory.breaker, clock::now())),
+            pool: factory.pool(&dial),
             dial,
-            calls: Calls::new(blueprint.callers),
+            calls: Calls::new(factory.callers),
             usual: Usual::default(),
             bypassed: AtomicU64::new(0),
             report: Mutex::default(),
             writes: Writes::default(),
-            bell: Arc::clone(&blueprint.bell),
+            bell: Arc::clone(&factory.bell),
             was_looked_at: AtomicBool::new(false),
             is_retired: AtomicBool::new(false),
-            metrics: Arc::clone(&blueprint.metrics),
+            metrics: Arc::clone(&factory.metrics),
         }
     }
 

@@ -165,7 +165,7 @@ impl Table {
 mod tests {
     use super::*;
     use crate::base::clock;
-    use crate::cache::node::factory::Blueprint;
+    use crate::cache::node::factory::NodeFactory;
     use crate::config;
     use crate::config::{HostPort, NO_ENVIRONMENT, RedisAddress};
     use crate::observe::metrics::Metrics;
@@ -175,14 +175,14 @@ mod tests {
         let config = config::parse(text, "test.ini", NO_ENVIRONMENT).expect("a configuration");
         let config = config.config;
         let metrics = Arc::new(Metrics::new(&config).expect("metrics"));
-        let blueprint = Blueprint::new(&config.redis, &config.breaker, 1, metrics);
+        let factory = NodeFactory::new(&config.redis, &config.breaker, 1, metrics);
         let node = |number| {
             let host = "10.0.0.1".to_owned();
             let address = RedisAddress::Tcp(HostPort {
                 host,
                 port: 1 + number,
             });
-            Arc::new(Node::new(usize::from(number) + 1, &address, &blueprint))
+            Arc::new(Node::new(usize::from(number) + 1, &address, &factory))
         };
         (0..count).map(node).collect()
     }

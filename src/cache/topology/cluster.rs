@@ -76,14 +76,11 @@ impl Clustered {
         let kept = self.guide.take().map(Ok);
         let others = self.candidates().into_iter().map(Err);
         for candidate in kept.into_iter().chain(others) {
-            if self.cache.blueprint.bell.is_over() || deadline.passed(clock::now()) {
+            if self.cache.factory.bell.is_over() || deadline.passed(clock::now()) {
                 break;
             }
             let guide = candidate.or_else(|server| {
-                let dial = self
-                    .cache
-                    .blueprint
-                    .dial(&RedisAddress::Tcp(server.clone()));
+                let dial = self.cache.factory.dial(&RedisAddress::Tcp(server.clone()));
                 Guide::connect(server, &dial)
             });
             let asked = guide.and_then(|mut guide| Ok((guide.ask()?, guide)));
@@ -201,7 +198,7 @@ impl Clustered {
             let known = old.at(&server.to_string()).cloned();
             known.unwrap_or_else(|| {
                 let address = RedisAddress::Tcp((*server).clone());
-                Arc::new(Node::new(new_place(), &address, &self.cache.blueprint))
+                Arc::new(Node::new(new_place(), &address, &self.cache.factory))
             })
         };
         let owners: Vec<_> = owners.iter().map(node).collect();

@@ -61,8 +61,8 @@ impl Topology {
         probe_key: &str,
     ) -> std::io::Result<Option<Self>> {
         let cache = Arc::clone(cache);
-        let bell = Arc::clone(&cache.blueprint.bell);
-        let metrics = Arc::clone(&cache.blueprint.metrics);
+        let bell = Arc::clone(&cache.factory.bell);
+        let metrics = Arc::clone(&cache.factory.metrics);
         let mut rounds: Box<dyn Rounds> = match &redis.servers {
             Servers::Single { .. } => return Ok(None),
             Servers::Sentinel {

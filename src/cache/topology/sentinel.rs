@@ -48,7 +48,7 @@ impl Guided {
         probe_key: &str,
     ) -> Self {
         let sentinels = nodes.iter().map(|node| {
-            let dial = cache.blueprint.sentinel(node, login);
+            let dial = cache.factory.sentinel(node, login);
             (node.to_string(), dial)
         });
         Self {
@@ -91,7 +91,7 @@ impl Rounds for Guided {
                     cache.survey().fault = Some(format!("{} as the master: {fault}", best.master));
                 }
             }
-            !cache.blueprint.bell.is_over()
+            !cache.factory.bell.is_over()
         });
         let guides = self.sentinels.faults().map(|(address, fault)| Guide {
             address: address.to_owned(),
@@ -120,7 +120,7 @@ impl Following {
         }
         let place = cache.table().free_place();
         let address = RedisAddress::Tcp(master.clone());
-        let node = Node::new(place, &address, &cache.blueprint);
+        let node = Node::new(place, &address, &cache.factory);
         probe(&node, &self.probe_key)?;
         node.is_first_look();
         self.epoch = opinion.epoch;
