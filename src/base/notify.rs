@@ -1,4 +1,4 @@
-//! The bell of the topology thread: whoever meets a sign that a node is not what it was rings it, and
+//! The notify of the topology thread: whoever meets a sign that a node is not what it was rings it, and
 //! goes on at once.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Rung any number of times, it wakes the thread once.
 #[derive(Debug, Default)]
-pub struct Bell {
+pub struct Notify {
     /// Guards what was heard; held for nanoseconds.
     state: Mutex<State>,
     changed: Condvar,
@@ -15,12 +15,12 @@ pub struct Bell {
 #[derive(Debug, Default)]
 struct State {
     was_rung: bool,
-    is_over: bool,
+    is_closed: bool,
 }
 
-impl Bell {
+impl Notify {
     /// There is something to look at.
-    pub fn ring(&self) {
+    pub fn notify(&self) {
         let mut state = self.lock();
         if !std::mem::replace(&mut state.was_rung, true) {
             drop(state);
@@ -33,30 +33,30 @@ impl Bell {
         if !self.pause(rest) {
             return false;
         }
-        let waits = |state: &mut State| !state.is_over && !state.was_rung;
+        let waits = |state: &mut State| !state.is_closed && !state.was_rung;
         let waited =
             self.changed
                 .wait_timeout_while(self.lock(), limit.saturating_sub(rest), waits);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
         state.was_rung = false;
-        !state.is_over
+        !state.is_closed
     }
 
     /// Lets `rest` pass; false: it is over.
     fn pause(&self, rest: Duration) -> bool {
-        let goes_on = |state: &mut State| !state.is_over;
+        let goes_on = |state: &mut State| !state.is_closed;
         let waited = self.changed.wait_timeout_while(self.lock(), rest, goes_on);
-        !waited.unwrap_or_else(PoisonError::into_inner).0.is_over
+        !waited.unwrap_or_else(PoisonError::into_inner).0.is_closed
     }
 
     /// Whether whoever waits may go home.
-    pub fn is_over(&self) -> bool {
-        self.lock().is_over
+    pub fn is_closed(&self) -> bool {
+        self.lock().is_closed
     }
 
     /// Whoever waits goes home.
     pub fn end(&self) {
-        self.lock().is_over = true;
+        self.lock().is_closed = true;
         self.changed.notify_all();
     }
 
@@ -71,12 +71,12 @@ mod tests {
 
     #[test]
     fn many_rings_are_heard_once_and_the_end_at_once() {
-        let bell = Bell::default();
+        let notify = Notify::default();
         let minute = Duration::from_secs(60);
-        (0..3).for_each(|_| bell.ring());
-        assert!(bell.wait(Duration::ZERO, minute), "rung before");
-        assert!(bell.wait(Duration::ZERO, Duration::ZERO), "nothing more");
-        bell.end();
-        assert!(!bell.wait(minute, minute));
+        (0..3).for_each(|_| notify.notify());
+        assert!(notify.wait(Duration::ZERO, minute), "rung before");
+        assert!(notify.wait(Duration::ZERO, Duration::ZERO), "nothing more");
+        notify.end();
+        assert!(!notify.wait(minute, minute));
     }
 }

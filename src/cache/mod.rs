@@ -106,7 +106,7 @@ impl RedisCache {
             metrics.asked.inc();
         } else {
             metrics.moved.inc();
-            self.factory.bell.ring();
+            self.factory.notify.notify();
         }
         let is_owner = |node: &Arc<Node>| {
             let owner = table.node(|| redirect.slot);

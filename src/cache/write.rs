@@ -137,7 +137,7 @@ impl Node {
             }
             Err(fault @ (Fault::WriteRefused(_) | Fault::ReadOnly(_))) => {
                 if matches!(fault, Fault::ReadOnly(_)) {
-                    self.bell.ring();
+                    self.notify.notify();
                 }
                 self.writes_are_refused(&fault, commands.len());
                 Err(Unusable)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use scheduled_thread_pool::ScheduledThreadPool;
 
-use crate::base::notify::Bell;
+use crate::base::notify::Notify;
 use crate::base::resolver::HostResolver;
 use crate::cache::limits::Limits;
 use crate::cache::node::pool::{Dial, Pool};
@@ -26,7 +26,7 @@ pub struct NodeFactory {
     pub(crate) metrics: Arc<Metrics>,
     limits: Arc<Limits>,
     /// Rung by nodes that are not what they were.
-    pub(crate) bell: Arc<Bell>,
+    pub(crate) notify: Arc<Notify>,
     /// r2d2 would start three threads for each pool; what they do takes microseconds.
     threads: Arc<ScheduledThreadPool>,
 }
@@ -59,7 +59,7 @@ impl NodeFactory {
             callers,
             metrics,
             limits: Arc::new(Limits::new(redis, breaker)),
-            bell: Arc::default(),
+            notify: Arc::default(),
             threads: Arc::new(threads),
         }
     }

@@ -17,7 +17,7 @@ use redis::{Cmd, Value};
 use crate::base::breaker::{Breaker, Permit, State};
 use crate::base::clock::{self, Deadline};
 use crate::base::ewma::Usual;
-use crate::base::notify::Bell;
+use crate::base::notify::Notify;
 use crate::cache::limits::Limits;
 use crate::cache::node::calls::Calls;
 use crate::cache::node::factory::NodeFactory;
@@ -57,7 +57,7 @@ pub struct Node {
     report: Mutex<Report>,
     pub(crate) writes: Writes,
     /// Rung when it is not what it was.
-    pub(crate) bell: Arc<Bell>,
+    pub(crate) notify: Arc<Notify>,
     /// It was asked whether it is there.
     was_looked_at: AtomicBool,
     /// Another has taken its place: what becomes of it is nobody's business any more.
@@ -119,7 +119,7 @@ impl<T> Reply<T> {
             }
             // To a node without a name, too.
             if is_about_a_slot(error) || matches!(error.code(), "MOVED" | "ASK") {
-                node.bell.ring();
+                node.notify.notify();
                 return Ok(Self::Nowhere);
             }
         }
@@ -153,7 +153,7 @@ impl Node {
             bypassed: AtomicU64::new(0),
             report: Mutex::default(),
             writes: Writes::default(),
-            bell: Arc::clone(&factory.bell),
+            notify: Arc::clone(&factory.notify),
             was_looked_at: AtomicBool::new(false),
             is_retired: AtomicBool::new(false),
             metrics: Arc::clone(&factory.metrics),
@@ -327,7 +327,7 @@ impl Node {
         if fault.ends_the_generation() {
             self.pool.discard_all();
             self.report().is_lost = true;
-            self.bell.ring();
+            self.notify.notify();
         }
         if !fault.counts_as_failure() {
             return;

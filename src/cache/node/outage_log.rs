@@ -36,7 +36,7 @@ impl Node {
         };
         self.pool.discard_all();
         self.give_up_calls();
-        self.bell.ring();
+        self.notify.notify();
         let change = format!("redis breaker {} -> {}", from.word(), to.word());
         let reason = format!("{when}{fault} ({}", self.address);
         if from != State::Closed {

@@ -76,7 +76,7 @@ impl Clustered {
         let kept = self.guide.take().map(Ok);
         let others = self.candidates().into_iter().map(Err);
         for candidate in kept.into_iter().chain(others) {
-            if self.cache.factory.bell.is_over() || deadline.passed(clock::now()) {
+            if self.cache.factory.notify.is_closed() || deadline.passed(clock::now()) {
                 break;
             }
             let guide = candidate.or_else(|server| {

@@ -1,5 +1,5 @@
 //! The thread that finds out which nodes there are: it asks the Sentinels, or the nodes of a cluster,
-//! every now and then and whenever the bell rings, and puts a new table in force. It waits for servers
+//! every now and then and whenever the notify rings, and puts a new table in force. It waits for servers
 //! so that no lookup has to.
 
 pub mod cluster;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use log::error;
 
 use crate::base::clock;
-use crate::base::notify::Bell;
+use crate::base::notify::Notify;
 use crate::cache::RedisCache;
 use crate::cache::topology::cluster::Clustered;
 use crate::cache::topology::sentinel::Guided;
@@ -25,7 +25,7 @@ const ALERT_FOR: Duration = Duration::from_secs(15);
 
 /// How much time there is between two rounds.
 pub(crate) struct Pace {
-    /// However often the bell rings.
+    /// However often the notify rings.
     pub rest: Duration,
     /// While all is well.
     pub calm: Duration,
@@ -46,7 +46,7 @@ pub(crate) trait Rounds: Send {
 
 /// The topology thread; ends when dropped.
 pub struct Topology {
-    bell: Arc<Bell>,
+    notify: Arc<Notify>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -61,7 +61,7 @@ impl Topology {
         probe_key: &str,
     ) -> std::io::Result<Option<Self>> {
         let cache = Arc::clone(cache);
-        let bell = Arc::clone(&cache.factory.bell);
+        let notify = Arc::clone(&cache.factory.notify);
         let metrics = Arc::clone(&cache.factory.metrics);
         let mut rounds: Box<dyn Rounds> = match &redis.servers {
             Servers::Single { .. } => return Ok(None),
@@ -73,12 +73,12 @@ impl Topology {
             } => Box::new(Guided::new(cache, nodes, login, master, probe_key)),
             Servers::Cluster { nodes } => Box::new(Clustered::new(cache, nodes)),
         };
-        let rung = Arc::clone(&bell);
+        let rung = Arc::clone(&notify);
         let thread = thread::Builder::new()
             .name("topology".to_owned())
             .spawn(move || run(&rung, &metrics, &mut *rounds))?;
         Ok(Some(Self {
-            bell,
+            notify,
             thread: Some(thread),
         }))
     }
@@ -86,7 +86,7 @@ impl Topology {
 
 impl Drop for Topology {
     fn drop(&mut self) {
-        self.bell.end();
+        self.notify.end();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -94,7 +94,7 @@ impl Drop for Topology {
 }
 
 /// Round after round.
-fn run(bell: &Bell, metrics: &Metrics, rounds: &mut dyn Rounds) {
+fn run(notify: &Notify, metrics: &Metrics, rounds: &mut dyn Rounds) {
     let pace = rounds.pace();
     let mut wrong_since: Option<Instant> = None;
     loop {
@@ -115,7 +115,7 @@ fn run(bell: &Bell, metrics: &Metrics, rounds: &mut dyn Rounds) {
             }
         };
         // Jitter of a tenth: many instances must not ask at once.
-        if !bell.wait(pace.rest, pause.mul_f64(0.9 + fastrand::f64() * 0.2)) {
+        if !notify.wait(pace.rest, pause.mul_f64(0.9 + fastrand::f64() * 0.2)) {
             return;
         }
     }

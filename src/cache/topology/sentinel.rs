@@ -91,7 +91,7 @@ impl Rounds for Guided {
                     cache.survey().fault = Some(format!("{} as the master: {fault}", best.master));
                 }
             }
-            !cache.factory.bell.is_over()
+            !cache.factory.notify.is_closed()
         });
         let guides = self.sentinels.faults().map(|(address, fault)| Guide {
             address: address.to_owned(),
