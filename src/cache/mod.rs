@@ -25,7 +25,7 @@ use node::Node;
 use node::factory::NodeFactory;
 use routing::hash_slot::{Redirect, SLOTS, Slot};
 use routing::slot_map::Table;
-use status::Survey;
+use status::DiscoveryState;
 
 /// Nodes at most: a cluster of Redis has no more than some 1000.
 const NODES_MAX: usize = 2000;
@@ -36,7 +36,7 @@ pub struct RedisCache {
     /// Guards which table is in force; held for nanoseconds.
     table: RwLock<Arc<Table>>,
     /// Guards what the topology thread has found out; held for nanoseconds.
-    survey: Mutex<Survey>,
+    discovery: Mutex<DiscoveryState>,
 }
 
 /// The call brought nothing: Redis is not to be asked again by the same request.
@@ -60,17 +60,17 @@ impl RedisCache {
             }
             Servers::Sentinel { .. } | Servers::Cluster { .. } => Table::of_none(),
         };
-        let survey = Survey {
+        let discovery = DiscoveryState {
             fault: table
                 .nodes()
                 .is_empty()
                 .then(|| "nobody was asked yet".to_owned()),
-            ..Survey::default()
+            ..DiscoveryState::default()
         };
         Self {
             factory,
             table: RwLock::new(Arc::new(table)),
-            survey: Mutex::new(survey),
+            discovery: Mutex::new(discovery),
         }
     }
 
@@ -91,7 +91,7 @@ impl RedisCache {
             if !new.nodes().iter().any(|kept| Arc::ptr_eq(kept, node)) {
                 node.retire();
                 let entered = node.breaker.entered();
-                self.survey().remember(entered);
+                self.discovery().remember(entered);
             }
         }
     }
@@ -137,8 +137,10 @@ impl RedisCache {
         found
     }
 
-    fn survey(&self) -> MutexGuard<'_, Survey> {
-        self.survey.lock().unwrap_or_else(PoisonError::into_inner)
+    fn discovery(&self) -> MutexGuard<'_, DiscoveryState> {
+        self.discovery
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there is nothing to be found out.

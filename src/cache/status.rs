@@ -63,7 +63,7 @@ impl Mode {
 
 /// What the topology thread has found out, beside the table.
 #[derive(Debug, Clone, Default)]
-pub struct Survey {
+pub struct DiscoveryState {
     /// Why it is not known where the nodes are, or not for certain.
     pub fault: Option<String>,
     /// Whom it asks.
@@ -72,7 +72,7 @@ pub struct Survey {
     pub entered_before: [u64; State::ALL.len()],
 }
 
-impl Survey {
+impl DiscoveryState {
     /// A node is let go, whose breaker had gone into each state so often.
     pub(crate) fn remember(&mut self, entered: [u64; State::ALL.len()]) {
         self.entered_before = add(self.entered_before, entered);
@@ -160,19 +160,19 @@ impl RedisCache {
         let slots = table.slots();
         let nodes = table.nodes().iter().zip(&slots);
         let nodes = nodes.map(|(node, &slots)| node.status(slots, now));
-        let survey = self.survey().clone();
+        let discovery = self.discovery().clone();
         let entered = table
             .nodes()
             .iter()
-            .fold(survey.entered_before, |sum, node| {
+            .fold(discovery.entered_before, |sum, node| {
                 add(sum, node.breaker.entered())
             });
         Status {
             entered,
             mode: self.factory.mode,
             breaker_mode: self.factory.breaker.mode,
-            guides: survey.guides,
-            fault: survey.fault,
+            guides: discovery.guides,
+            fault: discovery.fault,
             nodes: nodes.collect(),
             slots_covered: slots.iter().sum(),
         }

@@ -1,4 +1,4 @@
-//! Rounds with a cluster: one of its nodes is asked who serves what, and its answer is put in force,
+//! Discovery with a cluster: one of its nodes is asked who serves what, and its answer is put in force,
 //! unless it is an older one than we know.
 
 pub mod seed;
@@ -13,7 +13,7 @@ use crate::cache::node::Node;
 use crate::cache::routing::hash_slot::SLOTS;
 use crate::cache::routing::slot_map::Table;
 use crate::cache::topology::cluster::seed::{Guide, Layout};
-use crate::cache::topology::{Pace, Rounds};
+use crate::cache::topology::{Discovery, Pace};
 use crate::cache::wire::fault::Fault;
 use crate::cache::{NODES_MAX, RedisCache};
 use crate::config::{HostPort, RedisAddress};
@@ -257,7 +257,7 @@ impl Clustered {
     }
 }
 
-impl Rounds for Clustered {
+impl Discovery for Clustered {
     fn pace(&self) -> Pace {
         Pace {
             rest: Duration::from_millis(200),
@@ -267,7 +267,7 @@ impl Rounds for Clustered {
         }
     }
 
-    fn go(&mut self) -> bool {
+    fn refresh(&mut self) -> bool {
         let fault = match self.ask_around() {
             Ok(Some((layout, by))) => {
                 self.said = None;
@@ -284,7 +284,7 @@ impl Rounds for Clustered {
             }
         };
         let is_told = fault.is_none();
-        self.cache.survey().fault = fault;
+        self.cache.discovery().fault = fault;
         is_told && self.cache.is_well()
     }
 }

@@ -16,7 +16,7 @@ use crate::base::clock;
 use crate::base::notify::Notify;
 use crate::cache::RedisCache;
 use crate::cache::topology::cluster::Clustered;
-use crate::cache::topology::sentinel::Guided;
+use crate::cache::topology::sentinel::SentinelTopology;
 use crate::config::{self, Servers};
 use crate::observe::metrics::Metrics;
 
@@ -36,12 +36,12 @@ pub(crate) struct Pace {
 }
 
 /// What goes round.
-pub(crate) trait Rounds: Send {
+pub(crate) trait Discovery: Send {
     /// How often.
     fn pace(&self) -> Pace;
 
     /// Asks, and puts in force what it has learned. Whether all is well.
-    fn go(&mut self) -> bool;
+    fn refresh(&mut self) -> bool;
 }
 
 /// The topology thread; ends when dropped.
@@ -63,14 +63,16 @@ impl Topology {
         let cache = Arc::clone(cache);
         let notify = Arc::clone(&cache.factory.notify);
         let metrics = Arc::clone(&cache.factory.metrics);
-        let mut rounds: Box<dyn Rounds> = match &redis.servers {
+        let mut rounds: Box<dyn Discovery> = match &redis.servers {
             Servers::Single { .. } => return Ok(None),
             Servers::Sentinel {
                 nodes,
                 master,
                 login,
                 ..
-            } => Box::new(Guided::new(cache, nodes, login, master, probe_key)),
+            } => Box::new(SentinelTopology::new(
+                cache, nodes, login, master, probe_key,
+            )),
             Servers::Cluster { nodes } => Box::new(Clustered::new(cache, nodes)),
         };
         let rung = Arc::clone(&notify);
@@ -94,11 +96,11 @@ impl Drop for Topology {
 }
 
 /// Round after round.
-fn run(notify: &Notify, metrics: &Metrics, rounds: &mut dyn Rounds) {
+fn run(notify: &Notify, metrics: &Metrics, rounds: &mut dyn Discovery) {
     let pace = rounds.pace();
     let mut wrong_since: Option<Instant> = None;
     loop {
-        let is_well = catch_unwind(AssertUnwindSafe(|| rounds.go())).unwrap_or_else(|_| {
+        let is_well = catch_unwind(AssertUnwindSafe(|| rounds.refresh())).unwrap_or_else(|_| {
             metrics.panics.inc();
             error!("the topology thread panicked; it lives on");
             false

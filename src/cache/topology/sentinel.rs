@@ -1,4 +1,4 @@
-//! Rounds with Sentinels: the master that they name is put in force, once it says itself that it is one.
+//! Discovery with Sentinels: the master that they name is put in force, once it says itself that it is one.
 
 pub mod monitors;
 
@@ -15,12 +15,12 @@ use crate::cache::prober::probe;
 use crate::cache::routing::slot_map::Table;
 use crate::cache::status::Guide;
 use crate::cache::topology::sentinel::monitors::{Opinion, Sentinels};
-use crate::cache::topology::{Pace, Rounds};
+use crate::cache::topology::{Discovery, Pace};
 use crate::cache::wire::fault::Fault;
 use crate::config::{HostPort, Login, RedisAddress};
 
 /// A master that Sentinels name.
-pub(crate) struct Guided {
+pub(crate) struct SentinelTopology {
     cache: Arc<RedisCache>,
     sentinels: Sentinels,
     following: Following,
@@ -38,7 +38,7 @@ struct Following {
     said: Option<(HostPort, Fault)>,
 }
 
-impl Guided {
+impl SentinelTopology {
     /// The master `name` of the Sentinels at `nodes`, which want `login`.
     pub(crate) fn new(
         cache: Arc<RedisCache>,
@@ -65,7 +65,7 @@ impl Guided {
     }
 }
 
-impl Rounds for Guided {
+impl Discovery for SentinelTopology {
     fn pace(&self) -> Pace {
         Pace {
             rest: Duration::from_millis(50),
@@ -76,7 +76,7 @@ impl Rounds for Guided {
     }
 
     /// Asks the Sentinels; whether the master is known and well.
-    fn go(&mut self) -> bool {
+    fn refresh(&mut self) -> bool {
         let (cache, following) = (&self.cache, &mut self.following);
         let mut opinions: Vec<Opinion> = Vec::new();
         let mut refused = None;
@@ -88,7 +88,8 @@ impl Rounds for Guided {
                 if let Err(fault) = following.follow(cache, best, by) {
                     following.say(best, by, &fault);
                     refused = Some(best.master.clone());
-                    cache.survey().fault = Some(format!("{} as the master: {fault}", best.master));
+                    cache.discovery().fault =
+                        Some(format!("{} as the master: {fault}", best.master));
                 }
             }
             !cache.factory.notify.is_closed()
@@ -98,14 +99,14 @@ impl Rounds for Guided {
             fault: fault.map(Fault::to_string),
         });
         let guides: Vec<_> = guides.collect();
-        let mut survey = cache.survey();
+        let mut discovery = cache.discovery();
         if opinions.is_empty() {
-            survey.fault = Some(format!("no sentinel of {} answers", following.name));
+            discovery.fault = Some(format!("no sentinel of {} answers", following.name));
         } else if refused.is_none() {
-            survey.fault = None;
+            discovery.fault = None;
         }
-        survey.guides = guides;
-        drop(survey);
+        discovery.guides = guides;
+        drop(discovery);
         refused.is_none() && cache.is_well()
     }
 }
