@@ -27,7 +27,7 @@ const OLDER_AFTER: Duration = Duration::from_secs(30);
 const GUEST_KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// The nodes of a cluster.
-pub(crate) struct Clustered {
+pub(crate) struct ClusterTopology {
     cache: Arc<RedisCache>,
     /// Those that are configured.
     seeds: Vec<HostPort>,
@@ -51,7 +51,7 @@ struct Change<'a> {
     nodes: Arc<Table>,
 }
 
-impl Clustered {
+impl ClusterTopology {
     /// The cluster to which the nodes at `seeds` belong.
     pub(crate) fn new(cache: Arc<RedisCache>, seeds: &[HostPort]) -> Self {
         Self {
@@ -257,7 +257,7 @@ impl Clustered {
     }
 }
 
-impl Discovery for Clustered {
+impl Discovery for ClusterTopology {
     fn pace(&self) -> Pace {
         Pace {
             rest: Duration::from_millis(200),

@@ -15,7 +15,7 @@ use log::error;
 use crate::base::clock;
 use crate::base::notify::Notify;
 use crate::cache::RedisCache;
-use crate::cache::topology::cluster::Clustered;
+use crate::cache::topology::cluster::ClusterTopology;
 use crate::cache::topology::sentinel::SentinelTopology;
 use crate::config::{self, Servers};
 use crate::observe::metrics::Metrics;
@@ -73,7 +73,7 @@ impl Topology {
             } => Box::new(SentinelTopology::new(
                 cache, nodes, login, master, probe_key,
             )),
-            Servers::Cluster { nodes } => Box::new(Clustered::new(cache, nodes)),
+            Servers::Cluster { nodes } => Box::new(ClusterTopology::new(cache, nodes)),
         };
         let rung = Arc::clone(&notify);
         let thread = thread::Builder::new()
