@@ -23,7 +23,7 @@ pub struct Status {
     /// How often breakers have gone into each state, in the order of [`State::ALL`].
     pub entered: [u64; State::ALL.len()],
     /// Of those who tell where the nodes are: Sentinels.
-    pub guides: Vec<Guide>,
+    pub guides: Vec<SentinelStatus>,
     /// Why it is not known where the nodes are, or not for certain.
     pub fault: Option<String>,
 }
@@ -67,7 +67,7 @@ pub struct DiscoveryState {
     /// Why it is not known where the nodes are, or not for certain.
     pub fault: Option<String>,
     /// Whom it asks.
-    pub guides: Vec<Guide>,
+    pub guides: Vec<SentinelStatus>,
     /// How often breakers of nodes that were let go had gone into each state.
     pub entered_before: [u64; State::ALL.len()],
 }
@@ -90,7 +90,7 @@ fn add<const N: usize>(mut these: [u64; N], those: [u64; N]) -> [u64; N] {
 
 /// One who is asked where the nodes are.
 #[derive(Debug, Clone)]
-pub struct Guide {
+pub struct SentinelStatus {
     /// Where it is.
     pub address: String,
     /// Why it is of no use, if it is of none.

@@ -13,7 +13,7 @@ use crate::cache::RedisCache;
 use crate::cache::node::Node;
 use crate::cache::prober::probe;
 use crate::cache::routing::slot_map::Table;
-use crate::cache::status::Guide;
+use crate::cache::status::SentinelStatus;
 use crate::cache::topology::sentinel::monitors::{Opinion, Sentinels};
 use crate::cache::topology::{Discovery, Pace};
 use crate::cache::wire::fault::Fault;
@@ -94,10 +94,13 @@ impl Discovery for SentinelTopology {
             }
             !cache.factory.notify.is_closed()
         });
-        let guides = self.sentinels.faults().map(|(address, fault)| Guide {
-            address: address.to_owned(),
-            fault: fault.map(Fault::to_string),
-        });
+        let guides = self
+            .sentinels
+            .faults()
+            .map(|(address, fault)| SentinelStatus {
+                address: address.to_owned(),
+                fault: fault.map(Fault::to_string),
+            });
         let guides: Vec<_> = guides.collect();
         let mut discovery = cache.discovery();
         if opinions.is_empty() {
