@@ -12,7 +12,7 @@ use crate::base::clock::{self, Deadline};
 use crate::cache::node::Node;
 use crate::cache::routing::hash_slot::SLOTS;
 use crate::cache::routing::slot_map::Table;
-use crate::cache::topology::cluster::seed::{Guide, Layout};
+use crate::cache::topology::cluster::seed::{Layout, SeedConnection};
 use crate::cache::topology::{Discovery, Pace};
 use crate::cache::wire::fault::Fault;
 use crate::cache::{NODES_MAX, RedisCache};
@@ -32,7 +32,7 @@ pub(crate) struct ClusterTopology {
     /// Those that are configured.
     seeds: Vec<HostPort>,
     /// Whom to ask first: who answered last.
-    guide: Option<Guide>,
+    seed: Option<SeedConnection>,
     /// What was told last.
     layout: Layout,
     /// Since when there have been nothing but older layouts.
@@ -57,7 +57,7 @@ impl ClusterTopology {
         Self {
             cache,
             seeds: seeds.to_vec(),
-            guide: None,
+            seed: None,
             layout: Layout::default(),
             older_since: None,
             said: None,
@@ -73,22 +73,22 @@ impl ClusterTopology {
         let mut older: Option<(Layout, HostPort)> = None;
         let mut fault = Fault::NoConnection;
         let mut is_untold = false;
-        let kept = self.guide.take().map(Ok);
+        let kept = self.seed.take().map(Ok);
         let others = self.candidates().into_iter().map(Err);
         for candidate in kept.into_iter().chain(others) {
             if self.cache.factory.notify.is_closed() || deadline.passed(clock::now()) {
                 break;
             }
-            let guide = candidate.or_else(|server| {
+            let seed = candidate.or_else(|server| {
                 let dial = self.cache.factory.dial(&RedisAddress::Tcp(server.clone()));
-                Guide::connect(server, &dial)
+                SeedConnection::connect(server, &dial)
             });
-            let asked = guide.and_then(|mut guide| Ok((guide.ask()?, guide)));
+            let asked = seed.and_then(|mut seed| Ok((seed.ask()?, seed)));
             match asked {
-                Ok((Some(layout), guide)) if !layout.ranges.is_empty() => {
-                    let server = guide.server.clone();
+                Ok((Some(layout), seed)) if !layout.ranges.is_empty() => {
+                    let server = seed.server.clone();
                     if layout.epoch >= self.layout.epoch {
-                        self.guide = Some(guide);
+                        self.seed = Some(seed);
                         self.older_since = None;
                         return Ok(Some((layout, server)));
                     }
@@ -99,8 +99,8 @@ impl ClusterTopology {
                         older = Some((layout, server));
                     }
                 }
-                Ok((Some(_), guide)) => {
-                    fault = Fault::Refused(format!("{} knows of no slots", guide.server));
+                Ok((Some(_), seed)) => {
+                    fault = Fault::Refused(format!("{} knows of no slots", seed.server));
                 }
                 Ok((None, _)) => is_untold = true,
                 Err(why) => fault = why,

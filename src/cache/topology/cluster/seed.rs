@@ -64,13 +64,13 @@ impl Layout {
 }
 
 /// A connection to the node that is asked.
-pub struct Guide {
+pub struct SeedConnection {
     /// Where it is.
     pub server: HostPort,
     link: Link,
 }
 
-impl Guide {
+impl SeedConnection {
     /// Connects to the node at `server`.
     ///
     /// # Errors
