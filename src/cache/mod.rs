@@ -24,7 +24,7 @@ use limits::Limits;
 use node::Node;
 use node::factory::NodeFactory;
 use routing::hash_slot::{Redirect, SLOTS, Slot};
-use routing::slot_map::Table;
+use routing::slot_map::SlotMap;
 use status::DiscoveryState;
 
 /// Nodes at most: a cluster of Redis has no more than some 1000.
@@ -34,7 +34,7 @@ const NODES_MAX: usize = 2000;
 pub struct RedisCache {
     factory: NodeFactory,
     /// Guards which table is in force; held for nanoseconds.
-    table: RwLock<Arc<Table>>,
+    slot_map: RwLock<Arc<SlotMap>>,
     /// Guards what the topology thread has found out; held for nanoseconds.
     discovery: Mutex<DiscoveryState>,
 }
@@ -54,14 +54,14 @@ impl RedisCache {
         metrics: Arc<Metrics>,
     ) -> Self {
         let factory = NodeFactory::new(redis, breaker, callers, metrics);
-        let table = match &redis.servers {
+        let slot_map = match &redis.servers {
             Servers::Single { address, .. } => {
-                Table::of_one(Arc::new(Node::new(1, address, &factory)))
+                SlotMap::of_one(Arc::new(Node::new(1, address, &factory)))
             }
-            Servers::Sentinel { .. } | Servers::Cluster { .. } => Table::of_none(),
+            Servers::Sentinel { .. } | Servers::Cluster { .. } => SlotMap::of_none(),
         };
         let discovery = DiscoveryState {
-            fault: table
+            fault: slot_map
                 .nodes()
                 .is_empty()
                 .then(|| "nobody was asked yet".to_owned()),
@@ -69,7 +69,7 @@ impl RedisCache {
         };
         Self {
             factory,
-            table: RwLock::new(Arc::new(table)),
+            slot_map: RwLock::new(Arc::new(slot_map)),
             discovery: Mutex::new(discovery),
         }
     }
@@ -77,11 +77,14 @@ impl RedisCache {
     /// From now on what `change` makes of the table says who serves what. Nodes that are not in it any
     /// more are let go: no connection to them stays open. `change` is called again when somebody else
     /// has been faster.
-    fn put_in_force(&self, mut change: impl FnMut(&Table) -> Table) {
+    fn install(&self, mut change: impl FnMut(&SlotMap) -> SlotMap) {
         let (old, new) = loop {
-            let old = self.table();
+            let old = self.slot_map();
             let new = Arc::new(change(&old));
-            let mut in_force = self.table.write().unwrap_or_else(PoisonError::into_inner);
+            let mut in_force = self
+                .slot_map
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
             if Arc::ptr_eq(&in_force, &old) {
                 *in_force = Arc::clone(&new);
                 break (old, new);
@@ -97,10 +100,10 @@ impl RedisCache {
     }
 
     /// The node of a cluster that another one names. One that is not known yet is taken in: until the
-    /// topology thread knows of it, or for ever if it owns nothing, it is a guest.
+    /// topology thread knows of it, or for ever if it owns nothing, it is a importing.
     fn follow(&self, redirect: &Redirect) -> Option<Arc<Node>> {
         let address = redirect.to.to_string();
-        let table = self.table();
+        let slot_map = self.slot_map();
         let metrics = &self.factory.metrics.redis;
         if redirect.asking {
             metrics.asked.inc();
@@ -109,29 +112,29 @@ impl RedisCache {
             self.factory.notify.notify();
         }
         let is_owner = |node: &Arc<Node>| {
-            let owner = table.node(|| redirect.slot);
+            let owner = slot_map.node(|| redirect.slot);
             owner.is_some_and(|owner| Arc::ptr_eq(owner, node))
         };
-        if let Some(node) = table.at(&address)
+        if let Some(node) = slot_map.at(&address)
             && (redirect.asking || is_owner(node))
         {
             return Some(Arc::clone(node));
         }
         let mut found = None;
-        self.put_in_force(|table| {
-            let table = match table.at(&address) {
-                Some(_) => table.clone(),
-                None if table.nodes().len() >= NODES_MAX => return table.clone(),
+        self.install(|slot_map| {
+            let slot_map = match slot_map.at(&address) {
+                Some(_) => slot_map.clone(),
+                None if slot_map.nodes().len() >= NODES_MAX => return slot_map.clone(),
                 None => {
                     let to = RedisAddress::Tcp(redirect.to.clone());
-                    let guest = Node::new(table.free_place(), &to, &self.factory);
-                    table.with_guest(Arc::new(guest))
+                    let importing = Node::new(slot_map.free_place(), &to, &self.factory);
+                    slot_map.with_guest(Arc::new(importing))
                 }
             };
-            found = table.at(&address).cloned();
+            found = slot_map.at(&address).cloned();
             match &found {
-                Some(node) if !redirect.asking => table.with_owner(redirect.slot, node),
-                _ => table,
+                Some(node) if !redirect.asking => slot_map.with_owner(redirect.slot, node),
+                _ => slot_map,
             }
         });
         found
@@ -145,9 +148,9 @@ impl RedisCache {
 
     /// Whether there is nothing to be found out.
     fn is_well(&self) -> bool {
-        let table = self.table();
+        let slot_map = self.slot_map();
         let is_well = |node: &Arc<Node>| node.breaker.state().0 == State::Closed;
-        table.slots().iter().sum::<usize>() == SLOTS && table.nodes().iter().all(is_well)
+        slot_map.slots().iter().sum::<usize>() == SLOTS && slot_map.nodes().iter().all(is_well)
     }
 
     /// What it may cost, and how much is asked of it at once.
@@ -158,22 +161,24 @@ impl RedisCache {
 
     /// Which node serves which key, now.
     #[must_use]
-    pub fn table(&self) -> Arc<Table> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&table)
+    pub fn slot_map(&self) -> Arc<SlotMap> {
+        let slot_map = self.slot_map.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&slot_map)
     }
 
     /// Whether a write of a key would be tried now.
     #[must_use]
     pub fn takes_writes(&self, slot: impl FnOnce() -> Slot, now: Instant) -> bool {
-        let table = self.table();
-        table.node(slot).is_some_and(|node| node.takes_writes(now))
+        let slot_map = self.slot_map();
+        slot_map
+            .node(slot)
+            .is_some_and(|node| node.takes_writes(now))
     }
 
     /// Whether there is a node that would be written to now.
     #[must_use]
     pub fn takes_any_writes(&self, now: Instant) -> bool {
-        self.table()
+        self.slot_map()
             .nodes()
             .iter()
             .any(|node| node.takes_writes(now))
@@ -182,13 +187,13 @@ impl RedisCache {
     /// Since when the node of a key is of use again, if it was ever lost: what it had may be gone.
     #[must_use]
     pub fn back_since(&self, slot: impl FnOnce() -> Slot) -> Option<Instant> {
-        self.table().node(slot)?.back_since()
+        self.slot_map().node(slot)?.back_since()
     }
 
     /// Looks at the calls in flight, and gives up nodes that stall; of each node's lookups so many
     /// `waiting` ones wait for a reader for too long.
     pub fn watch(&self, waiting: impl Fn(&Node) -> usize, now: Instant) {
-        for node in self.table().nodes() {
+        for node in self.slot_map().nodes() {
             node.watch(waiting(node), now);
         }
     }
@@ -196,6 +201,6 @@ impl RedisCache {
     /// Whether a call is in flight.
     #[must_use]
     pub fn is_calling(&self) -> bool {
-        self.table().nodes().iter().any(|node| node.is_calling())
+        self.slot_map().nodes().iter().any(|node| node.is_calling())
     }
 }

@@ -52,7 +52,7 @@ impl Prober {
         let thread = thread::Builder::new()
             .name("prober".to_owned())
             .spawn(move || {
-                for node in cache.table().nodes() {
+                for node in cache.slot_map().nodes() {
                     node.is_first_look();
                     look_once(node, &probe_key);
                 }
@@ -121,7 +121,7 @@ fn run(cache: &RedisCache, probe_key: &str, interval: Duration, stop: &Stop) {
             return;
         }
         cache.factory.look_for_new_files();
-        for node in cache.table().nodes() {
+        for node in cache.slot_map().nodes() {
             if node.breaker.state().0 != State::Closed {
                 look_again(node, probe_key);
             } else if node.is_first_look() {

@@ -156,12 +156,12 @@ impl RedisCache {
     /// What is known, without asking anybody.
     #[must_use]
     pub fn status(&self, now: Instant) -> Status {
-        let table = self.table();
-        let slots = table.slots();
-        let nodes = table.nodes().iter().zip(&slots);
+        let slot_map = self.slot_map();
+        let slots = slot_map.slots();
+        let nodes = slot_map.nodes().iter().zip(&slots);
         let nodes = nodes.map(|(node, &slots)| node.status(slots, now));
         let discovery = self.discovery().clone();
-        let entered = table
+        let entered = slot_map
             .nodes()
             .iter()
             .fold(discovery.entered_before, |sum, node| {

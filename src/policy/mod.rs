@@ -113,11 +113,11 @@ impl Lookups {
     /// Step 3: Redis is not usable. A copy within its ttl keeps the outage from the source;
     /// everything else is fetched.
     pub fn without_redis(&self, lookups: impl IntoIterator<Item = Lookup>, on: On) {
-        let (now, table) = (clock::now(), self.cache.table());
+        let (now, slot_map) = (clock::now(), self.cache.slot_map());
         for lookup in lookups {
             if !lookup.is_at_hand {
                 self.metrics.redis.bypassed.inc();
-                if let Some(node) = table.node(|| self.slot_of(&lookup.target)) {
+                if let Some(node) = slot_map.node(|| self.slot_of(&lookup.target)) {
                     node.count_bypassed();
                 }
             }
@@ -324,8 +324,8 @@ impl Lookups {
     /// waited too long for a reader to be answered in time goes on without Redis, who has waited too
     /// long for a filler or for a fetch is turned away, and a Redis that stalls is given up.
     pub fn watch(&self, now: Instant) {
-        let table = self.cache.table();
-        let nodes = table.nodes().iter();
+        let slot_map = self.cache.slot_map();
+        let nodes = slot_map.nodes().iter();
         let limits: Vec<_> = nodes
             .map(|node| (node.place(), node.patience_in_queue()))
             .collect();
@@ -343,7 +343,7 @@ impl Lookups {
                 .count()
         };
         self.cache.watch(late_of, now);
-        let usable: Vec<usize> = table.usable(now).map(Node::place).collect();
+        let usable: Vec<usize> = slot_map.usable(now).map(Node::place).collect();
         let is_in_vain = |lane, lookup: &Lookup| {
             !lookup.is_at_hand && limit_of(lane).is_some() && !usable.contains(&lane)
         };

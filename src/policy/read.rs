@@ -19,10 +19,10 @@ impl Lookups {
         if batch.is_empty() {
             return;
         }
-        let (now, table) = (clock::now(), self.cache.table());
+        let (now, slot_map) = (clock::now(), self.cache.slot_map());
         let (mut asked, mut others) = (Vec::with_capacity(batch.len()), Vec::new());
         for lookup in batch {
-            let node = table.node(|| self.slot_of(&lookup.target));
+            let node = slot_map.node(|| self.slot_of(&lookup.target));
             match node.filter(|node| node.is_usable(now)) {
                 Some(node) => asked.push((node.place(), lookup)),
                 None => others.push(lookup),

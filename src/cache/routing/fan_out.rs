@@ -36,13 +36,13 @@ impl<T> Parts<T> {
         items: impl IntoIterator<Item = T>,
         slot: impl Fn(&T) -> Slot,
     ) -> (Self, Vec<T>) {
-        let table = cache.table();
+        let slot_map = cache.slot_map();
         let mut parts = Self {
             waiting: VecDeque::new(),
         };
         let mut unserved = Vec::new();
         for item in items {
-            match table.node(|| slot(&item)) {
+            match slot_map.node(|| slot(&item)) {
                 Some(node) => parts.put(node, false, 0, item),
                 None => unserved.push(item),
             }

@@ -9,7 +9,7 @@ use crate::cache::routing::hash_slot::{SLOTS, Slot};
 
 /// The nodes of one moment, and which of them serves what.
 #[derive(Clone)]
-pub struct Table {
+pub struct SlotMap {
     nodes: Vec<Arc<Node>>,
     map: Map,
 }
@@ -22,7 +22,7 @@ enum Map {
     Slots(Arc<[Option<u16>]>),
 }
 
-impl Table {
+impl SlotMap {
     /// Nobody serves anything.
     #[must_use]
     pub fn of_none() -> Self {
@@ -58,37 +58,37 @@ impl Table {
 
     /// The same, with one more node that owns nothing.
     #[must_use]
-    pub fn with_guest(&self, guest: Arc<Node>) -> Self {
-        let mut table = self.clone();
-        table.nodes.push(guest);
-        table
+    pub fn with_guest(&self, importing: Arc<Node>) -> Self {
+        let mut slot_map = self.clone();
+        slot_map.nodes.push(importing);
+        slot_map
     }
 
     /// The same, where `node`, which is in it, owns `slot`.
     #[must_use]
     pub fn with_owner(&self, slot: Slot, node: &Arc<Node>) -> Self {
-        let mut table = self.clone();
+        let mut slot_map = self.clone();
         let index = self.nodes.iter().position(|known| Arc::ptr_eq(known, node));
-        if let (Map::Slots(slots), Some(index)) = (&mut table.map, index) {
+        if let (Map::Slots(slots), Some(index)) = (&mut slot_map.map, index) {
             let mut changed = slots.to_vec();
             changed[slot.number()] = u16::try_from(index).ok();
             *slots = changed.into();
         }
-        table
+        slot_map
     }
 
     /// The same, where what nodes own that are not worth asking goes to the others, in turn: each of
     /// them knows who owns it, if anybody does.
     #[must_use]
     pub fn with_usable_owners(&self, now: Instant) -> Self {
-        let mut table = self.clone();
+        let mut slot_map = self.clone();
         let is_usable: Vec<bool> = self.nodes.iter().map(|node| node.is_usable(now)).collect();
         let usable: Vec<u16> = (0_u16..)
             .zip(&is_usable)
             .filter(|(_, is)| **is)
             .map(|(n, _)| n)
             .collect();
-        if let (Map::Slots(slots), false) = (&mut table.map, usable.is_empty()) {
+        if let (Map::Slots(slots), false) = (&mut slot_map.map, usable.is_empty()) {
             let mut changed = slots.to_vec();
             for (number, owner) in changed.iter_mut().enumerate() {
                 if !owner.is_some_and(|owner| is_usable[usize::from(owner)]) {
@@ -97,7 +97,7 @@ impl Table {
             }
             *slots = changed.into();
         }
-        table
+        slot_map
     }
 
     /// The node that serves a slot, if there is one. `slot` is called only where it makes a difference.
@@ -191,43 +191,43 @@ mod tests {
         Slot::numbered(number).expect("a slot")
     }
 
-    fn owner(table: &Table, number: u64) -> Option<usize> {
-        table.node(|| slot(number)).map(|node| node.place())
+    fn owner(slot_map: &SlotMap, number: u64) -> Option<usize> {
+        slot_map.node(|| slot(number)).map(|node| node.place())
     }
 
     /// The first node has the first half of the slots, the second one the rest but for the last.
-    fn halves(nodes: &[Arc<Node>]) -> Table {
+    fn halves(nodes: &[Arc<Node>]) -> SlotMap {
         let mut slots: Vec<_> = (0..SLOTS)
             .map(|n| Some(u16::from(n >= SLOTS / 2)))
             .collect();
         slots[SLOTS - 1] = None;
-        Table::of_slots(nodes[..2].to_vec(), nodes[2..].to_vec(), slots)
+        SlotMap::of_slots(nodes[..2].to_vec(), nodes[2..].to_vec(), slots)
     }
 
     #[test]
     fn every_slot_has_its_owner_and_one_that_nobody_serves_has_none() {
         let nodes = nodes(3);
-        let table = halves(&nodes);
-        assert_eq!(owner(&table, 0), Some(1));
-        assert_eq!(owner(&table, 16_382), Some(2));
-        assert_eq!(owner(&table, 16_383), None);
-        assert_eq!(table.slots(), [8192, 8191, 0]);
-        assert!(table.owns(&nodes[1]) && !table.owns(&nodes[2]));
-        assert_eq!(table.at("10.0.0.1:3").map(|node| node.place()), Some(3));
+        let slot_map = halves(&nodes);
+        assert_eq!(owner(&slot_map, 0), Some(1));
+        assert_eq!(owner(&slot_map, 16_382), Some(2));
+        assert_eq!(owner(&slot_map, 16_383), None);
+        assert_eq!(slot_map.slots(), [8192, 8191, 0]);
+        assert!(slot_map.owns(&nodes[1]) && !slot_map.owns(&nodes[2]));
+        assert_eq!(slot_map.at("10.0.0.1:3").map(|node| node.place()), Some(3));
         assert_eq!(
-            owner(&Table::of_one(Arc::clone(&nodes[0])), 16_383),
+            owner(&SlotMap::of_one(Arc::clone(&nodes[0])), 16_383),
             Some(1)
         );
-        assert!(Table::of_none().node(|| slot(0)).is_none());
+        assert!(SlotMap::of_none().node(|| slot(0)).is_none());
     }
 
     #[test]
     fn what_a_redirect_teaches_changes_one_slot() {
         let nodes = nodes(3);
-        let table = halves(&nodes).with_owner(slot(7), &nodes[2]);
-        let owners = [6, 7, 8].map(|number| owner(&table, number));
+        let slot_map = halves(&nodes).with_owner(slot(7), &nodes[2]);
+        let owners = [6, 7, 8].map(|number| owner(&slot_map, number));
         assert_eq!(owners, [Some(1), Some(3), Some(1)]);
-        assert_eq!(table.slots(), [8191, 8191, 1]);
+        assert_eq!(slot_map.slots(), [8191, 8191, 1]);
     }
 
     #[test]
@@ -235,8 +235,8 @@ mod tests {
         let nodes = nodes(2);
         let now = clock::now();
         let _ = nodes[0].breaker.trip(now);
-        let table = halves(&nodes).with_usable_owners(now);
-        assert_eq!(table.slots(), [0, SLOTS]);
+        let slot_map = halves(&nodes).with_usable_owners(now);
+        assert_eq!(slot_map.slots(), [0, SLOTS]);
         let _ = nodes[1].breaker.trip(now);
         assert_eq!(halves(&nodes).with_usable_owners(now).slots(), [8192, 8191]);
     }
@@ -244,8 +244,8 @@ mod tests {
     #[test]
     fn a_new_node_has_the_smallest_number_that_is_free() {
         let nodes = nodes(3);
-        assert_eq!(Table::of_none().free_place(), 1);
+        assert_eq!(SlotMap::of_none().free_place(), 1);
         assert_eq!(halves(&nodes).free_place(), 4);
-        assert_eq!(Table::of_one(Arc::clone(&nodes[1])).free_place(), 1);
+        assert_eq!(SlotMap::of_one(Arc::clone(&nodes[1])).free_place(), 1);
     }
 }

@@ -11,7 +11,7 @@ use log::{error, info, warn};
 use crate::base::clock::{self, Deadline};
 use crate::cache::node::Node;
 use crate::cache::routing::hash_slot::SLOTS;
-use crate::cache::routing::slot_map::Table;
+use crate::cache::routing::slot_map::SlotMap;
 use crate::cache::topology::cluster::seed::{Layout, SeedConnection};
 use crate::cache::topology::{Discovery, Pace};
 use crate::cache::wire::fault::Fault;
@@ -48,7 +48,7 @@ struct Change<'a> {
     old: &'a Layout,
     new: &'a Layout,
     /// The table of the moment before.
-    nodes: Arc<Table>,
+    nodes: Arc<SlotMap>,
 }
 
 impl ClusterTopology {
@@ -122,9 +122,9 @@ impl ClusterTopology {
 
     /// Whom to ask: nodes that are of use, then who has nothing else to do, then whoever was configured.
     fn candidates(&self) -> Vec<HostPort> {
-        let table = self.cache.table();
+        let slot_map = self.cache.slot_map();
         let now = clock::now();
-        let nodes = table
+        let nodes = slot_map
             .nodes()
             .iter()
             .filter_map(|node| Some((node, node.server()?)));
@@ -150,7 +150,7 @@ impl ClusterTopology {
     }
 
     /// From now on the slots are served as `layout` says, which `by` has told.
-    fn put_in_force(&mut self, layout: Layout, by: &HostPort) {
+    fn install(&mut self, layout: Layout, by: &HostPort) {
         let (owners, slots) = layout.owners();
         if owners.len() >= NODES_MAX {
             warn!(
@@ -160,9 +160,9 @@ impl ClusterTopology {
             return;
         }
         let now = clock::now();
-        let nodes = self.cache.table();
+        let nodes = self.cache.slot_map();
         self.cache
-            .put_in_force(|old| self.table(old, &owners, slots.clone(), now));
+            .install(|old| self.slot_map(old, &owners, slots.clone(), now));
         let change = Change {
             old: &self.layout,
             new: &layout,
@@ -170,7 +170,7 @@ impl ClusterTopology {
         };
         change.say(by);
         for (new, _) in change.replacements() {
-            if let Some(node) = self.cache.table().at(&new.to_string()) {
+            if let Some(node) = self.cache.slot_map().at(&new.to_string()) {
                 node.takes_over(now);
                 node.metrics.redis.failovers.inc();
             }
@@ -179,13 +179,13 @@ impl ClusterTopology {
     }
 
     /// The new table: nodes that stay are the same, and guests stay while they are of use.
-    fn table(
+    fn slot_map(
         &self,
-        old: &Table,
+        old: &SlotMap,
         owners: &[&HostPort],
         slots: Vec<Option<u16>>,
         now: Instant,
-    ) -> Table {
+    ) -> SlotMap {
         let mut place = 0;
         let mut new_place = || {
             place += 1;
@@ -208,7 +208,7 @@ impl ClusterTopology {
             !owns && limit.is_some_and(|limit| node.was_used_after(limit)) && !old.owns(node)
         };
         let guests: Vec<_> = old.nodes().iter().filter(is_guest).cloned().collect();
-        Table::of_slots(owners, guests, slots)
+        SlotMap::of_slots(owners, guests, slots)
     }
 
     /// Nobody tells us who serves what: whoever is asked for a key sends us on, and we remember that.
@@ -220,7 +220,7 @@ impl ClusterTopology {
             );
         }
         let now = clock::now();
-        if self.cache.table().nodes().is_empty() {
+        if self.cache.slot_map().nodes().is_empty() {
             let count = self.seeds.len();
             let share = |n: usize| n * SLOTS / count;
             let seeds = self.seeds.iter().enumerate();
@@ -233,10 +233,10 @@ impl ClusterTopology {
                 is_ok: true,
             };
             let by = self.seeds[0].clone();
-            self.put_in_force(layout, &by);
+            self.install(layout, &by);
         } else if !self.cache.is_well() {
             self.cache
-                .put_in_force(|table| table.with_usable_owners(now));
+                .install(|slot_map| slot_map.with_usable_owners(now));
         }
     }
 
@@ -271,7 +271,7 @@ impl Discovery for ClusterTopology {
         let fault = match self.ask_around() {
             Ok(Some((layout, by))) => {
                 self.said = None;
-                self.put_in_force(layout, &by);
+                self.install(layout, &by);
                 None
             }
             Ok(None) => {

@@ -12,7 +12,7 @@ use crate::base::clock;
 use crate::cache::RedisCache;
 use crate::cache::node::Node;
 use crate::cache::prober::probe;
-use crate::cache::routing::slot_map::Table;
+use crate::cache::routing::slot_map::SlotMap;
 use crate::cache::status::SentinelStatus;
 use crate::cache::topology::sentinel::monitors::{Opinion, Sentinels};
 use crate::cache::topology::{Discovery, Pace};
@@ -122,7 +122,7 @@ impl Following {
             self.epoch = opinion.epoch;
             return Ok(());
         }
-        let place = cache.table().free_place();
+        let place = cache.slot_map().free_place();
         let address = RedisAddress::Tcp(master.clone());
         let node = Node::new(place, &address, &cache.factory);
         probe(&node, &self.probe_key)?;
@@ -135,7 +135,7 @@ impl Following {
             Some(before) => {
                 node.takes_over(clock::now());
                 node.metrics.redis.failovers.inc();
-                let old = cache.table();
+                let old = cache.slot_map();
                 let old = old.nodes().first();
                 let (state, _) = old.map_or((State::Open, clock::now()), |old| old.breaker.state());
                 let bypassed = old.map_or(0, |old| old.bypassed());
@@ -147,7 +147,7 @@ impl Following {
             }
         }
         let node = Arc::new(node);
-        cache.put_in_force(|_| Table::of_one(Arc::clone(&node)));
+        cache.install(|_| SlotMap::of_one(Arc::clone(&node)));
         Ok(())
     }
 
