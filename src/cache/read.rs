@@ -9,7 +9,7 @@ use crate::base::breaker::Permit;
 use crate::base::clock;
 use crate::cache::Unusable;
 use crate::cache::node::pool::Drawn;
-use crate::cache::node::{Node, Reply, Terms, elapsed};
+use crate::cache::node::{CallOptions, Node, Reply, elapsed};
 use crate::cache::wire::connection::{REPLY_MAX_BYTES, VALUE_MAX_BYTES};
 use crate::cache::wire::fault::{Fault, is_about_a_key, is_out_of_reach};
 use crate::observe::metrics::RedisOp;
@@ -29,11 +29,12 @@ impl Node {
         &self,
         permit: Permit,
         keys: &[&str],
-        terms: Terms,
+        options: CallOptions,
     ) -> Result<Vec<Found>, Unusable> {
         let began = clock::now();
-        let values =
-            self.on_a_connection(RedisOp::Read, terms, |drawn| self.ask(drawn, keys, terms));
+        let values = self.on_a_connection(RedisOp::Read, options, |drawn| {
+            self.ask(drawn, keys, options)
+        });
         match values {
             Ok(values) => {
                 let took = elapsed(began);
@@ -80,13 +81,18 @@ impl Node {
         bytes
     }
 
-    fn ask(&self, drawn: &mut Drawn, keys: &[&str], terms: Terms) -> Result<Vec<Found>, Fault> {
+    fn ask(
+        &self,
+        drawn: &mut Drawn,
+        keys: &[&str],
+        options: CallOptions,
+    ) -> Result<Vec<Found>, Fault> {
         if keys.len() > 1 && self.may_mget.load(Ordering::Relaxed) {
             let mut mget = redis::cmd("MGET");
             mget.arg(keys);
             match drawn
                 .link()?
-                .call(&[mget], REPLY_MAX_BYTES, terms.deadline)?
+                .call(&[mget], REPLY_MAX_BYTES, options.deadline)?
                 .pop()
             {
                 Some(Value::Array(values)) if values.len() == keys.len() => {
@@ -105,7 +111,7 @@ impl Node {
             1 => VALUE_MAX_BYTES,
             _ => REPLY_MAX_BYTES,
         };
-        let replies = Self::exchange(drawn, gets, max_bytes, terms)?.into_iter();
+        let replies = Self::exchange(drawn, gets, max_bytes, options)?.into_iter();
         replies.map(|reply| Reply::of(self, reply, text)).collect()
     }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use redis::Value;
 
 use crate::base::clock::{self, Deadline};
-use crate::cache::node::{Node, Reply, Terms};
-use crate::cache::routing::fan_out::Parts;
+use crate::cache::node::{CallOptions, Node, Reply};
+use crate::cache::routing::fan_out::FanOut;
 use crate::cache::routing::hash_slot::Slot;
 use crate::cache::wire::connection::REPLY_MAX_BYTES;
 use crate::cache::wire::fault::Fault;
@@ -33,17 +33,17 @@ impl RedisCache {
     /// is not to be asked, or the call failed.
     pub fn lives(&self, caller: usize, keys: &[&str], deadline: Deadline) -> Vec<Option<Life>> {
         let mut lives = vec![None; keys.len()];
-        let (mut parts, _) = Parts::of(self, 0..keys.len(), |&at| Slot::of(keys[at]));
+        let (mut parts, _) = FanOut::of(self, 0..keys.len(), |&at| Slot::of(keys[at]));
         while let Some(part) = parts.take() {
             let hops = part.hops();
             let own: Vec<_> = part.items.iter().map(|&at| keys[at]).collect();
-            let terms = Terms {
+            let options = CallOptions {
                 caller,
                 waiting: None,
                 deadline,
                 asking: part.asking,
             };
-            let Ok(found) = part.node.lives(&own, terms) else {
+            let Ok(found) = part.node.lives(&own, options) else {
                 continue;
             };
             let mut elsewhere = Vec::new();
@@ -98,12 +98,12 @@ impl RedisCache {
 }
 
 impl Node {
-    fn lives(&self, keys: &[&str], terms: Terms) -> Result<Vec<Reply<Life>>, Unusable> {
+    fn lives(&self, keys: &[&str], options: CallOptions) -> Result<Vec<Reply<Life>>, Unusable> {
         let began = clock::now();
         let permit = self.permit_to_upkeep(began).ok_or(Unusable)?;
-        let lives = self.on_a_connection(RedisOp::Life, terms, |drawn| {
+        let lives = self.on_a_connection(RedisOp::Life, options, |drawn| {
             let commands = keys.iter().map(|key| pttl(key)).collect();
-            let replies = Self::exchange(drawn, commands, REPLY_MAX_BYTES, terms)?.into_iter();
+            let replies = Self::exchange(drawn, commands, REPLY_MAX_BYTES, options)?.into_iter();
             let life = |reply: Value| life(&reply);
             replies.map(|reply| Reply::of(self, reply, life)).collect()
         });

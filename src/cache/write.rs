@@ -8,8 +8,8 @@ use log::{info, warn};
 use redis::{Cmd, Value};
 
 use crate::base::clock::{self, Deadline};
-use crate::cache::node::{Node, Reply, Terms, elapsed};
-use crate::cache::routing::fan_out::Parts;
+use crate::cache::node::{CallOptions, Node, Reply, elapsed};
+use crate::cache::routing::fan_out::FanOut;
 use crate::cache::routing::hash_slot::Slot;
 use crate::cache::wire::connection::REPLY_MAX_BYTES;
 use crate::cache::wire::fault::{Fault, Step, is_about_a_key};
@@ -63,7 +63,7 @@ impl RedisCache {
     /// Writes `entries` on behalf of thread `caller`, each node's in one go.
     pub fn write(&self, caller: usize, entries: &[Entry<'_>], deadline: Deadline) -> Written {
         let (mut parts, unserved) =
-            Parts::of(self, 0..entries.len(), |&at| Slot::of(entries[at].key));
+            FanOut::of(self, 0..entries.len(), |&at| Slot::of(entries[at].key));
         let mut written = Written {
             taken: 0,
             refused: unserved,
@@ -71,13 +71,13 @@ impl RedisCache {
         while let Some(part) = parts.take() {
             let hops = part.hops();
             let own: Vec<_> = part.items.iter().map(|&at| &entries[at]).collect();
-            let terms = Terms {
+            let options = CallOptions {
                 caller,
                 waiting: None,
                 deadline,
                 asking: part.asking,
             };
-            let Ok(taken) = part.node.write(&own, terms) else {
+            let Ok(taken) = part.node.write(&own, options) else {
                 written.refused.extend(part.items);
                 continue;
             };
@@ -113,16 +113,20 @@ impl Node {
     ///
     /// # Errors
     /// [`Unusable`] when it is not to be asked, takes no writes now, or the call failed.
-    fn write(&self, entries: &[&Entry<'_>], terms: Terms) -> Result<Vec<Reply<bool>>, Unusable> {
+    fn write(
+        &self,
+        entries: &[&Entry<'_>],
+        options: CallOptions,
+    ) -> Result<Vec<Reply<bool>>, Unusable> {
         let now = clock::now();
         if !self.takes_writes(now) {
             return Err(Unusable);
         }
         let permit = self.permit(now).ok_or(Unusable)?;
         let commands: Vec<_> = entries.iter().map(|entry| set(entry)).collect();
-        let written = self.on_a_connection(RedisOp::Write, terms, |drawn| {
+        let written = self.on_a_connection(RedisOp::Write, options, |drawn| {
             let sent = commands.iter().flatten().cloned().collect();
-            let mut replies = Self::exchange(drawn, sent, REPLY_MAX_BYTES, terms)?.into_iter();
+            let mut replies = Self::exchange(drawn, sent, REPLY_MAX_BYTES, options)?.into_iter();
             let outcome = |command: &Option<Cmd>| match command {
                 Some(_) => Reply::of(self, replies.next().unwrap_or(Value::Nil), taken),
                 None => Ok(Reply::Here(false)),

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::base::clock::{self, Deadline};
-use crate::cache::node::{Reply, Terms};
-use crate::cache::routing::fan_out::{Part, Parts};
+use crate::cache::node::{CallOptions, Reply};
+use crate::cache::routing::fan_out::{FanOut, NodeBatch};
 use crate::cache::routing::hash_slot::Redirect;
 use crate::policy::flight::Target;
 use crate::policy::{Answer, FRONT_MAX_BYTES, Lookup, Lookups, On, has_waited};
@@ -37,7 +37,7 @@ impl Lookups {
     /// request pays for Redis twice.
     pub fn read(&self, reader: usize, batch: &mut Vec<Lookup>) {
         let slot = |lookup: &Lookup| self.slot_of(&lookup.target);
-        let (mut parts, unserved) = Parts::of(&self.cache, batch.drain(..), slot);
+        let (mut parts, unserved) = FanOut::of(&self.cache, batch.drain(..), slot);
         self.without_redis(unserved, On::Worker);
         while let Some(part) = parts.take() {
             let hops = part.hops();
@@ -49,7 +49,7 @@ impl Lookups {
 
     /// Step 2a: one node is asked for what it serves. Returns what it sends elsewhere; everybody else
     /// is answered first.
-    fn ask(&self, reader: usize, part: Part<Lookup>) -> Vec<(Lookup, Redirect)> {
+    fn ask(&self, reader: usize, part: NodeBatch<Lookup>) -> Vec<(Lookup, Redirect)> {
         let now = clock::now();
         let asking = part.asking;
         let (node, mut items) = (part.node, part.items);
@@ -69,7 +69,7 @@ impl Lookups {
         let Some(oldest) = items.iter().map(|lookup| lookup.arrived).min() else {
             return elsewhere;
         };
-        let terms = Terms {
+        let options = CallOptions {
             caller: reader,
             waiting: Some((items.len(), oldest)),
             deadline: Deadline::after(oldest, self.cache.limits().timeout),
@@ -78,7 +78,7 @@ impl Lookups {
         let values = {
             let (keys, places) = self.distinct_keys(&items);
             let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
-            let values = node.read(permit, &keys, terms);
+            let values = node.read(permit, &keys, options);
             values.map(|values| (values, places))
         };
         let Ok((values, places)) = values else {

@@ -81,7 +81,7 @@ pub(crate) struct Report {
 
 /// On what terms a call is made.
 #[derive(Debug, Clone, Copy)]
-pub struct Terms {
+pub struct CallOptions {
     /// The thread that makes it, one of the `callers`.
     pub caller: usize,
     /// Requests that wait for it, and since when the first of them does; none: nobody does.
@@ -209,18 +209,18 @@ impl Node {
     pub(crate) fn on_a_connection<T>(
         &self,
         op: RedisOp,
-        terms: Terms,
+        options: CallOptions,
         work: impl FnOnce(&mut Drawn) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let began = clock::now();
-        let (lookups, since) = terms.waiting.unwrap_or((0, began));
+        let (lookups, since) = options.waiting.unwrap_or((0, began));
         // However long they have waited for this call, it has half of their patience.
         let half_ago = began.checked_sub(self.limits.patience() / 2);
         let since = since.max(half_ago.unwrap_or(began));
-        let call = self.calls.begin(terms.caller, lookups, since);
+        let call = self.calls.begin(options.caller, lookups, since);
         let drawn = self
             .pool
-            .draw(terms.deadline, |socket| call.has_socket(socket));
+            .draw(options.deadline, |socket| call.has_socket(socket));
         let done = drawn.and_then(|mut drawn| {
             let done = work(&mut drawn);
             if done.as_ref().is_err_and(Fault::costs_the_connection) {
@@ -242,18 +242,18 @@ impl Node {
         drawn: &mut Drawn,
         mut commands: Vec<Cmd>,
         max_bytes: u64,
-        terms: Terms,
+        options: CallOptions,
     ) -> Result<Vec<Value>, Fault> {
         let link = drawn.link()?;
-        if !terms.asking {
-            return link.call(&commands, max_bytes, terms.deadline);
+        if !options.asking {
+            return link.call(&commands, max_bytes, options.deadline);
         }
         let asking = redis::cmd("ASKING");
         commands = commands
             .into_iter()
             .flat_map(|command| [asking.clone(), command])
             .collect();
-        let replies = link.call(&commands, max_bytes, terms.deadline)?;
+        let replies = link.call(&commands, max_bytes, options.deadline)?;
         Ok(replies.into_iter().skip(1).step_by(2).collect())
     }
 

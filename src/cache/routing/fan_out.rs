@@ -13,7 +13,7 @@ use crate::cache::routing::hash_slot::{Redirect, Slot};
 const HOPS_MAX: u8 = 4;
 
 /// What one node is to be asked for.
-pub struct Part<T> {
+pub struct NodeBatch<T> {
     /// The node.
     pub node: Arc<Node>,
     /// With ASKING before each command.
@@ -25,11 +25,11 @@ pub struct Part<T> {
 }
 
 /// The parts of a batch that are still to be asked for.
-pub struct Parts<T> {
-    waiting: VecDeque<Part<T>>,
+pub struct FanOut<T> {
+    waiting: VecDeque<NodeBatch<T>>,
 }
 
-impl<T> Parts<T> {
+impl<T> FanOut<T> {
     /// Divides `items` by the nodes that serve them. Returns too what no node serves.
     pub fn of(
         cache: &RedisCache,
@@ -51,7 +51,7 @@ impl<T> Parts<T> {
     }
 
     /// The next one.
-    pub fn take(&mut self) -> Option<Part<T>> {
+    pub fn take(&mut self) -> Option<NodeBatch<T>> {
         self.waiting.pop_front()
     }
 
@@ -69,12 +69,12 @@ impl<T> Parts<T> {
     }
 
     fn put(&mut self, node: &Arc<Node>, asking: bool, hops: u8, item: T) {
-        let is_its = |part: &&mut Part<T>| {
+        let is_its = |part: &&mut NodeBatch<T>| {
             Arc::ptr_eq(&part.node, node) && part.asking == asking && part.hops == hops
         };
         match self.waiting.iter_mut().find(is_its) {
             Some(part) => part.items.push(item),
-            None => self.waiting.push_back(Part {
+            None => self.waiting.push_back(NodeBatch {
                 node: Arc::clone(node),
                 asking,
                 items: vec![item],
@@ -84,7 +84,7 @@ impl<T> Parts<T> {
     }
 }
 
-impl<T> Part<T> {
+impl<T> NodeBatch<T> {
     /// How often its items were sent on.
     #[must_use]
     pub fn hops(&self) -> u8 {
