@@ -23,7 +23,7 @@ use crate::observe::metrics::Metrics;
 use limits::Limits;
 use node::Node;
 use node::factory::NodeFactory;
-use routing::hash_slot::{Redirect, SLOTS, Slot};
+use routing::hash_slot::{HashSlot, Redirect, SLOTS};
 use routing::slot_map::SlotMap;
 use status::DiscoveryState;
 
@@ -168,7 +168,7 @@ impl RedisCache {
 
     /// Whether a write of a key would be tried now.
     #[must_use]
-    pub fn takes_writes(&self, slot: impl FnOnce() -> Slot, now: Instant) -> bool {
+    pub fn takes_writes(&self, slot: impl FnOnce() -> HashSlot, now: Instant) -> bool {
         let slot_map = self.slot_map();
         slot_map
             .node(slot)
@@ -186,7 +186,7 @@ impl RedisCache {
 
     /// Since when the node of a key is of use again, if it was ever lost: what it had may be gone.
     #[must_use]
-    pub fn back_since(&self, slot: impl FnOnce() -> Slot) -> Option<Instant> {
+    pub fn back_since(&self, slot: impl FnOnce() -> HashSlot) -> Option<Instant> {
         self.slot_map().node(slot)?.back_since()
     }
 

@@ -8,7 +8,7 @@ use redis::Value;
 use crate::base::clock::{self, Deadline};
 use crate::cache::node::{CallOptions, Node, Reply};
 use crate::cache::routing::fan_out::FanOut;
-use crate::cache::routing::hash_slot::Slot;
+use crate::cache::routing::hash_slot::HashSlot;
 use crate::cache::wire::connection::REPLY_MAX_BYTES;
 use crate::cache::wire::fault::Fault;
 use crate::cache::write::{Entry, Written};
@@ -33,7 +33,7 @@ impl RedisCache {
     /// is not to be asked, or the call failed.
     pub fn lives(&self, caller: usize, keys: &[&str], deadline: Deadline) -> Vec<Option<Life>> {
         let mut lives = vec![None; keys.len()];
-        let (mut parts, _) = FanOut::of(self, 0..keys.len(), |&at| Slot::of(keys[at]));
+        let (mut parts, _) = FanOut::of(self, 0..keys.len(), |&at| HashSlot::of(keys[at]));
         while let Some(part) = parts.take() {
             let hops = part.hops();
             let own: Vec<_> = part.items.iter().map(|&at| keys[at]).collect();

@@ -10,7 +10,7 @@ use redis::{Cmd, Value};
 use crate::base::clock::{self, Deadline};
 use crate::cache::node::{CallOptions, Node, Reply, elapsed};
 use crate::cache::routing::fan_out::FanOut;
-use crate::cache::routing::hash_slot::Slot;
+use crate::cache::routing::hash_slot::HashSlot;
 use crate::cache::wire::connection::REPLY_MAX_BYTES;
 use crate::cache::wire::fault::{Fault, Step, is_about_a_key};
 use crate::cache::{RedisCache, Unusable};
@@ -63,7 +63,7 @@ impl RedisCache {
     /// Writes `entries` on behalf of thread `caller`, each node's in one go.
     pub fn write(&self, caller: usize, entries: &[Entry<'_>], deadline: Deadline) -> Written {
         let (mut parts, unserved) =
-            FanOut::of(self, 0..entries.len(), |&at| Slot::of(entries[at].key));
+            FanOut::of(self, 0..entries.len(), |&at| HashSlot::of(entries[at].key));
         let mut written = Written {
             taken: 0,
             refused: unserved,

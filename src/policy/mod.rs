@@ -20,7 +20,7 @@ use crate::base::queue::{Lanes, Queue};
 use crate::base::reads::Reads;
 use crate::cache::RedisCache;
 use crate::cache::node::Node;
-use crate::cache::routing::hash_slot::Slot;
+use crate::cache::routing::hash_slot::HashSlot;
 use crate::config::{Config, Route, Servers};
 use crate::copies::memory::{Memory, Remembered};
 use crate::observe::logging::Seldom;
@@ -441,8 +441,8 @@ impl Lookups {
     }
 
     /// Which part of a Redis Cluster holds the key.
-    fn slot_of(&self, target: &Target) -> Slot {
-        Slot::of(&self.full_key(target))
+    fn slot_of(&self, target: &Target) -> HashSlot {
+        HashSlot::of(&self.full_key(target))
     }
 
     /// The key in Redis.

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use evenkeel::cache::routing::hash_slot::Slot;
+use evenkeel::cache::routing::hash_slot::HashSlot;
 
 use super::{SOURCE, Seen, connections_of_app, play, wait_until_used};
 use crate::harness::{
@@ -203,7 +203,7 @@ fn keys_of_a_slot_on_the_move_are_read_and_written_where_they_are() {
     app.wait_for_redis();
     let mut keys = known().filter(|key| Cluster::was_of(0, key));
     let key = keys.next().expect("a key of the first master");
-    let slot = Slot::of(&key).number();
+    let slot = HashSlot::of(&key).number();
     let (from, to) = (&cluster.masters[0], &cluster.masters[2]);
     from.set(&key, "moved");
     cluster.begin_to_move(slot, from, to);

@@ -1,7 +1,7 @@
 //! A cluster (Redis 7 and later): masters with a replica each, real processes that were introduced to each other by the
 //! commands that `redis-cli --cluster` would send, and without its waits.
 
-use evenkeel::cache::routing::hash_slot::{SLOTS, Slot};
+use evenkeel::cache::routing::hash_slot::{HashSlot, SLOTS};
 
 use super::{Origin, Redis, SOON, free_address, wait_until};
 
@@ -121,7 +121,7 @@ impl Cluster {
 
     /// Whether a key was of the master at `number` at the start.
     pub fn was_of(number: usize, key: &str) -> bool {
-        share(number, 3).contains(&Slot::of(key).number())
+        share(number, 3).contains(&HashSlot::of(key).number())
     }
 
     /// Puts the origin's values of these keys where they belong at the start.

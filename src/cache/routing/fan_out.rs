@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::cache::RedisCache;
 use crate::cache::node::Node;
-use crate::cache::routing::hash_slot::{Redirect, Slot};
+use crate::cache::routing::hash_slot::{HashSlot, Redirect};
 
 /// How often an item may be sent on: to the new owner of its slot, and from there to where the slot
 /// moves. More of it are servers that disagree.
@@ -34,7 +34,7 @@ impl<T> FanOut<T> {
     pub fn of(
         cache: &RedisCache,
         items: impl IntoIterator<Item = T>,
-        slot: impl Fn(&T) -> Slot,
+        slot: impl Fn(&T) -> HashSlot,
     ) -> (Self, Vec<T>) {
         let slot_map = cache.slot_map();
         let mut parts = Self {

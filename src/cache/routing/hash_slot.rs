@@ -15,9 +15,9 @@ const CRC: crc::Crc<u16> = crc::Crc::<u16>::new(&crc::CRC_16_XMODEM);
 
 /// The part of all keys that a key belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Slot(u16);
+pub struct HashSlot(u16);
 
-impl Slot {
+impl HashSlot {
     /// The slot of `key`: of what is between its first `{` and the next `}`, where there is anything,
     /// and else of all of it.
     #[must_use]
@@ -44,7 +44,7 @@ impl Slot {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redirect {
     /// Of the key.
-    pub slot: Slot,
+    pub slot: HashSlot,
     /// The node.
     pub to: HostPort,
     /// For this once, and with ASKING before the command: the slot is on its way there.
@@ -66,7 +66,7 @@ impl Redirect {
         let (host, port) = node.trim_end().rsplit_once(':')?;
         let host = if host.is_empty() { by } else { host };
         Some(Self {
-            slot: Slot::numbered(slot.parse().ok()?)?,
+            slot: HashSlot::numbered(slot.parse().ok()?)?,
             to: named(host.to_owned(), port.parse().ok()?)?,
             asking,
         })
@@ -152,7 +152,7 @@ mod tests {
             ("}{a}", 15495),
             ("\u{e4}", 13929),
         ] {
-            assert_eq!(Slot::of(key).number(), slot, "{key:?}");
+            assert_eq!(HashSlot::of(key).number(), slot, "{key:?}");
         }
     }
 
@@ -167,9 +167,9 @@ mod tests {
 
         #[test]
         fn every_key_has_a_slot_and_its_tag_the_same(key in "\\PC{0,30}", tag in "[^{}]{1,10}") {
-            proptest::prop_assert!(Slot::of(&key).number() < SLOTS);
+            proptest::prop_assert!(HashSlot::of(&key).number() < SLOTS);
             let rest = key.replace(['{', '}'], "");
-            proptest::prop_assert_eq!(Slot::of(&format!("{rest}{{{tag}}}{key}")), Slot::of(&tag));
+            proptest::prop_assert_eq!(HashSlot::of(&format!("{rest}{{{tag}}}{key}")), HashSlot::of(&tag));
         }
     }
 }

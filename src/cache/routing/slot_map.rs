@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::cache::node::Node;
-use crate::cache::routing::hash_slot::{SLOTS, Slot};
+use crate::cache::routing::hash_slot::{HashSlot, SLOTS};
 
 /// The nodes of one moment, and which of them serves what.
 #[derive(Clone)]
@@ -66,7 +66,7 @@ impl SlotMap {
 
     /// The same, where `node`, which is in it, owns `slot`.
     #[must_use]
-    pub fn with_owner(&self, slot: Slot, node: &Arc<Node>) -> Self {
+    pub fn with_owner(&self, slot: HashSlot, node: &Arc<Node>) -> Self {
         let mut slot_map = self.clone();
         let index = self.nodes.iter().position(|known| Arc::ptr_eq(known, node));
         if let (Map::Slots(slots), Some(index)) = (&mut slot_map.map, index) {
@@ -102,7 +102,7 @@ impl SlotMap {
 
     /// The node that serves a slot, if there is one. `slot` is called only where it makes a difference.
     #[must_use]
-    pub fn node(&self, slot: impl FnOnce() -> Slot) -> Option<&Arc<Node>> {
+    pub fn node(&self, slot: impl FnOnce() -> HashSlot) -> Option<&Arc<Node>> {
         match &self.map {
             Map::First => self.nodes.first(),
             Map::Slots(slots) => {
@@ -187,8 +187,8 @@ mod tests {
         (0..count).map(node).collect()
     }
 
-    fn slot(number: u64) -> Slot {
-        Slot::numbered(number).expect("a slot")
+    fn slot(number: u64) -> HashSlot {
+        HashSlot::numbered(number).expect("a slot")
     }
 
     fn owner(slot_map: &SlotMap, number: u64) -> Option<usize> {
