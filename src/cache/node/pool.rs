@@ -42,26 +42,26 @@ struct Slots;
 
 /// A place for one connection.
 #[derive(Default)]
-pub struct Slot {
+pub struct PoolSlot {
     link: Option<Link>,
     generation: u64,
 }
 
 impl ManageConnection for Slots {
-    type Connection = Slot;
+    type Connection = PoolSlot;
     type Error = Infallible;
 
-    fn connect(&self) -> Result<Slot, Infallible> {
-        Ok(Slot::default())
+    fn connect(&self) -> Result<PoolSlot, Infallible> {
+        Ok(PoolSlot::default())
     }
 
     /// Never asked: `test_on_check_out` is off.
-    fn is_valid(&self, _slot: &mut Slot) -> Result<(), Infallible> {
+    fn is_valid(&self, _slot: &mut PoolSlot) -> Result<(), Infallible> {
         Ok(())
     }
 
     /// A broken connection is dropped by who broke it; its slot stays.
-    fn has_broken(&self, _slot: &mut Slot) -> bool {
+    fn has_broken(&self, _slot: &mut PoolSlot) -> bool {
         false
     }
 }
