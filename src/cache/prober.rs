@@ -14,7 +14,7 @@ use crate::base::clock::{self, Deadline};
 use crate::cache::RedisCache;
 use crate::cache::node::{Node, Reply};
 use crate::cache::read::{get, text};
-use crate::cache::wire::connection::{Link, REPLY_MAX_BYTES};
+use crate::cache::wire::connection::{Connection, REPLY_MAX_BYTES};
 use crate::cache::wire::fault::{Fault, is_out_of_reach};
 use crate::observe::metrics::RedisOp;
 
@@ -177,7 +177,7 @@ pub(crate) fn probe(node: &Node, probe_key: &str) -> Result<(), Fault> {
 fn try_probe(node: &Node, probe_key: &str) -> Result<(), Fault> {
     let deadline = Deadline::after(clock::now(), node.limits.timeout / 2);
     let dial = &node.dial;
-    let mut link = Link::open(&dial.endpoint, &dial.handshake, deadline, |_| true)?;
+    let mut link = Connection::open(&dial.endpoint, &dial.handshake, deadline, |_| true)?;
     let began = clock::now();
     let replies = link.call(
         &[redis::cmd("PING"), get(probe_key)],

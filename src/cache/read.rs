@@ -8,7 +8,7 @@ use redis::Value;
 use crate::base::breaker::Permit;
 use crate::base::clock;
 use crate::cache::Unusable;
-use crate::cache::node::pool::Drawn;
+use crate::cache::node::pool::Lease;
 use crate::cache::node::{CallOptions, Node, Reply, elapsed};
 use crate::cache::wire::connection::{REPLY_MAX_BYTES, VALUE_MAX_BYTES};
 use crate::cache::wire::fault::{Fault, is_about_a_key, is_out_of_reach};
@@ -32,8 +32,8 @@ impl Node {
         options: CallOptions,
     ) -> Result<Vec<Found>, Unusable> {
         let began = clock::now();
-        let values = self.on_a_connection(RedisOp::Read, options, |drawn| {
-            self.ask(drawn, keys, options)
+        let values = self.on_a_connection(RedisOp::Read, options, |lease| {
+            self.ask(lease, keys, options)
         });
         match values {
             Ok(values) => {
@@ -83,14 +83,14 @@ impl Node {
 
     fn ask(
         &self,
-        drawn: &mut Drawn,
+        lease: &mut Lease,
         keys: &[&str],
         options: CallOptions,
     ) -> Result<Vec<Found>, Fault> {
         if keys.len() > 1 && self.may_mget.load(Ordering::Relaxed) {
             let mut mget = redis::cmd("MGET");
             mget.arg(keys);
-            match drawn
+            match lease
                 .link()?
                 .call(&[mget], REPLY_MAX_BYTES, options.deadline)?
                 .pop()
@@ -111,7 +111,7 @@ impl Node {
             1 => VALUE_MAX_BYTES,
             _ => REPLY_MAX_BYTES,
         };
-        let replies = Self::exchange(drawn, gets, max_bytes, options)?.into_iter();
+        let replies = Self::exchange(lease, gets, max_bytes, options)?.into_iter();
         replies.map(|reply| Reply::of(self, reply, text)).collect()
     }
 

@@ -101,9 +101,9 @@ impl Node {
     fn lives(&self, keys: &[&str], options: CallOptions) -> Result<Vec<Reply<Life>>, Unusable> {
         let began = clock::now();
         let permit = self.permit_to_upkeep(began).ok_or(Unusable)?;
-        let lives = self.on_a_connection(RedisOp::Life, options, |drawn| {
+        let lives = self.on_a_connection(RedisOp::Life, options, |lease| {
             let commands = keys.iter().map(|key| pttl(key)).collect();
-            let replies = Self::exchange(drawn, commands, REPLY_MAX_BYTES, options)?.into_iter();
+            let replies = Self::exchange(lease, commands, REPLY_MAX_BYTES, options)?.into_iter();
             let life = |reply: Value| life(&reply);
             replies.map(|reply| Reply::of(self, reply, life)).collect()
         });

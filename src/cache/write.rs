@@ -124,9 +124,9 @@ impl Node {
         }
         let permit = self.permit(now).ok_or(Unusable)?;
         let commands: Vec<_> = entries.iter().map(|entry| set(entry)).collect();
-        let written = self.on_a_connection(RedisOp::Write, options, |drawn| {
+        let written = self.on_a_connection(RedisOp::Write, options, |lease| {
             let sent = commands.iter().flatten().cloned().collect();
-            let mut replies = Self::exchange(drawn, sent, REPLY_MAX_BYTES, options)?.into_iter();
+            let mut replies = Self::exchange(lease, sent, REPLY_MAX_BYTES, options)?.into_iter();
             let outcome = |command: &Option<Cmd>| match command {
                 Some(_) => Reply::of(self, replies.next().unwrap_or(Value::Nil), taken),
                 None => Ok(Reply::Here(false)),

@@ -21,7 +21,7 @@ use crate::base::notify::Notify;
 use crate::cache::limits::Limits;
 use crate::cache::node::calls::Calls;
 use crate::cache::node::factory::NodeFactory;
-use crate::cache::node::pool::{Dial, Drawn, Pool};
+use crate::cache::node::pool::{Dial, Lease, Pool};
 use crate::cache::routing::hash_slot::{Redirect, is_about_a_slot};
 use crate::cache::status::Mode;
 use crate::cache::wire::fault::Fault;
@@ -210,7 +210,7 @@ impl Node {
         &self,
         op: RedisOp,
         options: CallOptions,
-        work: impl FnOnce(&mut Drawn) -> Result<T, Fault>,
+        work: impl FnOnce(&mut Lease) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let began = clock::now();
         let (lookups, since) = options.waiting.unwrap_or((0, began));
@@ -218,13 +218,13 @@ impl Node {
         let half_ago = began.checked_sub(self.limits.patience() / 2);
         let since = since.max(half_ago.unwrap_or(began));
         let call = self.calls.begin(options.caller, lookups, since);
-        let drawn = self
+        let lease = self
             .pool
             .draw(options.deadline, |socket| call.has_socket(socket));
-        let done = drawn.and_then(|mut drawn| {
-            let done = work(&mut drawn);
+        let done = lease.and_then(|mut lease| {
+            let done = work(&mut lease);
             if done.as_ref().is_err_and(Fault::costs_the_connection) {
-                drawn.discard();
+                lease.discard();
             }
             done
         });
@@ -239,12 +239,12 @@ impl Node {
     /// Sends `commands` on a connection that was drawn, as `terms` want them; a reply to each,
     /// `max_bytes` in all.
     pub(crate) fn exchange(
-        drawn: &mut Drawn,
+        lease: &mut Lease,
         mut commands: Vec<Cmd>,
         max_bytes: u64,
         options: CallOptions,
     ) -> Result<Vec<Value>, Fault> {
-        let link = drawn.link()?;
+        let link = lease.link()?;
         if !options.asking {
             return link.call(&commands, max_bytes, options.deadline);
         }

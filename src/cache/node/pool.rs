@@ -11,7 +11,7 @@ use r2d2::{ManageConnection, PooledConnection};
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use crate::base::clock::{self, Deadline};
-use crate::cache::wire::connection::{Endpoint, Handshake, Link, Socket};
+use crate::cache::wire::connection::{Connection, Endpoint, Handshake, Socket};
 use crate::cache::wire::fault::Fault;
 
 /// How long a connection may lie unused before it is closed.
@@ -43,7 +43,7 @@ struct Slots;
 /// A place for one connection.
 #[derive(Default)]
 pub struct PoolSlot {
-    link: Option<Link>,
+    link: Option<Connection>,
     generation: u64,
 }
 
@@ -67,7 +67,7 @@ impl ManageConnection for Slots {
 }
 
 /// A connection drawn from the pool; goes back when dropped.
-pub struct Drawn {
+pub struct Lease {
     slot: PooledConnection<Slots>,
 }
 
@@ -103,7 +103,7 @@ impl Pool {
         &self,
         deadline: Deadline,
         mut on_socket: impl FnMut(&Arc<Socket>) -> bool,
-    ) -> Result<Drawn, Fault> {
+    ) -> Result<Lease, Fault> {
         let left = deadline.left(clock::now());
         let mut slot = match self.slots.try_get() {
             Some(slot) => slot,
@@ -114,7 +114,7 @@ impl Pool {
         };
         let generation = self.generation.load(Ordering::Acquire);
         let is_current = slot.generation == generation;
-        let kept = is_current && slot.link.as_mut().is_some_and(Link::is_usable);
+        let kept = is_current && slot.link.as_mut().is_some_and(Connection::is_usable);
         if !kept {
             if is_current && slot.link.is_some() {
                 self.has_lost.store(true, Ordering::Relaxed);
@@ -126,7 +126,7 @@ impl Pool {
                 return Err(Fault::Closed("another node has taken its place".to_owned()));
             }
             let dial = &self.dial;
-            slot.link = Some(Link::open(
+            slot.link = Some(Connection::open(
                 &dial.endpoint,
                 &dial.handshake,
                 deadline,
@@ -140,7 +140,7 @@ impl Pool {
             slot.link = None;
             return Err(Fault::GivenUp);
         }
-        Ok(Drawn { slot })
+        Ok(Lease { slot })
     }
 
     /// From now on no connection that is open or in use is drawn again.
@@ -174,12 +174,12 @@ impl Pool {
     }
 }
 
-impl Drawn {
+impl Lease {
     /// The connection.
     ///
     /// # Errors
     /// [`Fault::NoConnection`] after [`Self::discard`].
-    pub fn link(&mut self) -> Result<&mut Link, Fault> {
+    pub fn link(&mut self) -> Result<&mut Connection, Fault> {
         self.slot.link.as_mut().ok_or(Fault::NoConnection)
     }
 

@@ -29,7 +29,7 @@ const RECEIVE_BYTES: usize = 64 * 1024;
 const REPLY_LARGE_BYTES: u64 = 1024 * 1024;
 
 /// An open connection.
-pub struct Link {
+pub struct Connection {
     wire: Wire,
     /// What a read from the wire brings, for the parser to take in its own smaller pieces.
     received: Vec<u8>,
@@ -43,7 +43,7 @@ struct Wire {
     session: Option<Box<Session>>,
 }
 
-impl Link {
+impl Connection {
     /// Resolves, connects and shakes hands, all by `deadline`. `on_socket` is handed each socket before
     /// anything is waited for on it, and says whether to go on.
     ///

@@ -7,7 +7,7 @@ use log::warn;
 use redis::{Cmd, ServerError, Value};
 
 use crate::base::clock::Deadline;
-use crate::cache::wire::connection::Link;
+use crate::cache::wire::connection::Connection;
 use crate::cache::wire::fault::{Fault, Step, is_unknown_command};
 use crate::cache::wire::tls::Connector;
 use crate::config::{Login, Protocol};
@@ -48,7 +48,7 @@ impl Handshake {
     ///
     /// # Errors
     /// The [`Fault`] of what was refused, or that ended the connection.
-    pub fn shake(&self, link: &mut Link, deadline: Deadline) -> Result<(), Fault> {
+    pub fn shake(&self, link: &mut Connection, deadline: Deadline) -> Result<(), Fault> {
         let auth = self.auth();
         let select = self.select();
         if self.protocol == Protocol::Resp3 {
@@ -109,7 +109,7 @@ impl Handshake {
 }
 
 fn say<const N: usize>(
-    link: &mut Link,
+    link: &mut Connection,
     commands: [Option<Cmd>; N],
     deadline: Deadline,
 ) -> Result<Vec<Value>, Fault> {

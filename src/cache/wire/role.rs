@@ -4,7 +4,7 @@
 use redis::Value;
 
 use crate::base::clock::Deadline;
-use crate::cache::wire::connection::{Link, REPLY_MAX_BYTES};
+use crate::cache::wire::connection::{Connection, REPLY_MAX_BYTES};
 use crate::cache::wire::fault::Fault;
 
 /// Asks the server at the other end of `link`. One that says nothing (an old one, or an ACL that allows
@@ -12,7 +12,7 @@ use crate::cache::wire::fault::Fault;
 ///
 /// # Errors
 /// [`Fault::NotMaster`] when it says that it is something else; else what went wrong.
-pub fn check(link: &mut Link, deadline: Deadline) -> Result<(), Fault> {
+pub fn check(link: &mut Connection, deadline: Deadline) -> Result<(), Fault> {
     let role = link
         .call(&[redis::cmd("ROLE")], REPLY_MAX_BYTES, deadline)?
         .pop();
@@ -31,7 +31,7 @@ pub fn check(link: &mut Link, deadline: Deadline) -> Result<(), Fault> {
 }
 
 /// The role by `INFO replication`, which is older than ROLE (2.8.12) and in another category of ACLs.
-fn from_info(link: &mut Link, deadline: Deadline) -> Result<Option<String>, Fault> {
+fn from_info(link: &mut Connection, deadline: Deadline) -> Result<Option<String>, Fault> {
     let mut info = redis::cmd("INFO");
     info.arg("replication");
     let info = link

@@ -10,7 +10,7 @@ use crate::base::clock::{self, Deadline};
 use crate::cache::node::pool::Dial;
 use crate::cache::routing::hash_slot::SLOTS;
 use crate::cache::topology::sentinel::monitors::named;
-use crate::cache::wire::connection::{Link, REPLY_MAX_BYTES};
+use crate::cache::wire::connection::{Connection, REPLY_MAX_BYTES};
 use crate::cache::wire::fault::{Fault, Step, is_out_of_reach};
 use crate::cache::wire::role::text;
 use crate::config::HostPort;
@@ -67,7 +67,7 @@ impl Layout {
 pub struct SeedConnection {
     /// Where it is.
     pub server: HostPort,
-    link: Link,
+    link: Connection,
 }
 
 impl SeedConnection {
@@ -77,7 +77,7 @@ impl SeedConnection {
     /// The [`Fault`] of the step that failed.
     pub fn connect(server: HostPort, dial: &Dial) -> Result<Self, Fault> {
         let deadline = Deadline::after(clock::now(), ANSWER_LIMIT);
-        let link = Link::open(&dial.endpoint, &dial.handshake, deadline, |_| true)?;
+        let link = Connection::open(&dial.endpoint, &dial.handshake, deadline, |_| true)?;
         Ok(Self { server, link })
     }
 

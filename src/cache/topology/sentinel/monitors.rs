@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::base::clock::{self, Deadline};
 use crate::cache::node::pool::Dial;
-use crate::cache::wire::connection::{Link, REPLY_MAX_BYTES};
+use crate::cache::wire::connection::{Connection, REPLY_MAX_BYTES};
 use crate::cache::wire::fault::{Fault, Step};
 use crate::cache::wire::role::text;
 use crate::config::HostPort;
@@ -73,7 +73,7 @@ pub struct Sentinels {
 struct Sentinel {
     address: String,
     dial: Dial,
-    link: Option<Link>,
+    link: Option<Connection>,
     /// Not asked before.
     rests_until: Option<Instant>,
     /// Why it is of no use, if it is of none.
@@ -226,12 +226,12 @@ impl Sentinels {
 impl Sentinel {
     fn connect(&mut self, deadline: Deadline) -> Result<(), Fault> {
         let dial = &self.dial;
-        let link = Link::open(&dial.endpoint, &dial.handshake, deadline, |_| true)?;
+        let link = Connection::open(&dial.endpoint, &dial.handshake, deadline, |_| true)?;
         self.link = Some(link);
         Ok(())
     }
 
-    fn link(&mut self) -> Result<&mut Link, Fault> {
+    fn link(&mut self) -> Result<&mut Connection, Fault> {
         self.link.as_mut().ok_or(Fault::NoConnection)
     }
 

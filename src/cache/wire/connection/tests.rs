@@ -12,7 +12,7 @@ use crate::base::resolver::HostResolver;
 use crate::config::{Login, Protocol};
 
 /// A server that reads each request and sends the next of `replies`, and then closes.
-fn link_to(replies: Vec<&'static [u8]>) -> Link {
+fn link_to(replies: Vec<&'static [u8]>) -> Connection {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
     thread::spawn(move || {
@@ -23,7 +23,7 @@ fn link_to(replies: Vec<&'static [u8]>) -> Link {
         }
     });
     let endpoint = Endpoint::Tcp(HostResolver::new(address, Duration::ZERO));
-    Link::open(&endpoint, &nobody(), soon(), |_| true).expect("a link")
+    Connection::open(&endpoint, &nobody(), soon(), |_| true).expect("a link")
 }
 
 fn nobody() -> Handshake {
@@ -34,7 +34,7 @@ fn soon() -> Deadline {
     Deadline::after(clock::now(), Duration::from_secs(10))
 }
 
-fn get(link: &mut Link) -> Result<Vec<Value>, Fault> {
+fn get(link: &mut Connection) -> Result<Vec<Value>, Fault> {
     let mut get = redis::cmd("GET");
     get.arg("k");
     link.call(&[get], REPLY_MAX_BYTES, soon())
@@ -100,7 +100,7 @@ fn a_full_backlog_of_a_unix_socket_costs_no_more_than_the_deadline() {
     let endpoint = Endpoint::Unix(path.into_boxed_path());
     let connect = || {
         let deadline = Deadline::after(clock::now(), Duration::from_millis(50));
-        Link::open(&endpoint, &nobody(), deadline, |_| true)
+        Connection::open(&endpoint, &nobody(), deadline, |_| true)
     };
     let links: Vec<_> = (0..3).map(|_| connect()).collect();
     let last = links.into_iter().next_back().and_then(Result::err);
@@ -112,6 +112,6 @@ fn a_link_that_was_given_up_meanwhile_is_not_opened() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
     let endpoint = Endpoint::Tcp(HostResolver::new(address, Duration::ZERO));
-    let link = Link::open(&endpoint, &nobody(), soon(), |_| false);
+    let link = Connection::open(&endpoint, &nobody(), soon(), |_| false);
     assert_eq!(link.err(), Some(Fault::GivenUp));
 }
