@@ -28,7 +28,7 @@ pub trait Waiter {
 
 /// A value that was just fetched.
 #[derive(Debug, Clone)]
-pub struct Landed {
+pub struct FetchedValue {
     /// The value.
     pub value: Arc<str>,
     /// When the source gave it.
@@ -37,7 +37,7 @@ pub struct Landed {
     pub ttl: Duration,
 }
 
-impl Landed {
+impl FetchedValue {
     /// What is left of its life at `now`.
     #[must_use]
     pub fn life_left(&self, now: Instant) -> Duration {
@@ -65,8 +65,8 @@ enum Flight<W> {
     /// Fetched, and on its way to Redis, or written there a moment ago: who missed there before the
     /// write was done is answered with it, so that an answer from the source is never followed by
     /// another one of the same moment.
-    Landed {
-        landed: Landed,
+    FetchedValue {
+        landed: FetchedValue,
         /// When Redis had it, or it was given up.
         written_at: Option<Instant>,
     },
@@ -75,12 +75,12 @@ enum Flight<W> {
 /// What became of a lookup that came to the flights.
 #[derive(Debug)]
 pub enum Joined<W> {
-    /// It is the first: somebody has to fetch, and then call [`Flights::land`] or [`Flights::fail`].
+    /// It is the first: somebody has to fetch, and then call [`Flights::complete`] or [`Flights::fail`].
     Leads,
     /// It waits with the others.
     Waits,
     /// The value is here already.
-    Has(W, Landed),
+    Has(W, FetchedValue),
 }
 
 impl<W> Default for Flights<W> {
@@ -118,7 +118,7 @@ impl<W: Waiter> Flights<W> {
                 waiters.push(waiter);
                 Joined::Waits
             }
-            Flight::Landed { landed, written_at } => {
+            Flight::FetchedValue { landed, written_at } => {
                 let is_due_to_the_write = |missed| written_at.is_none_or(|at| missed <= at);
                 if missed.is_some_and(is_due_to_the_write) {
                     return Joined::Has(waiter, landed.clone());
@@ -158,12 +158,17 @@ impl<W: Waiter> Flights<W> {
     /// The fetch has brought `landed`; returns who waited for it. With `is_being_written`, lookups that
     /// miss it in Redis until [`Self::written`] get it too.
     #[must_use]
-    pub fn land(&self, target: &Target, landed: Landed, is_being_written: bool) -> Vec<W> {
+    pub fn complete(
+        &self,
+        target: &Target,
+        landed: FetchedValue,
+        is_being_written: bool,
+    ) -> Vec<W> {
         let mut flights = self.lock();
         let before = match is_being_written {
             true => {
                 let written_at = None;
-                flights.insert(target.clone(), Flight::Landed { landed, written_at })
+                flights.insert(target.clone(), Flight::FetchedValue { landed, written_at })
             }
             false => flights.remove(target),
         };
@@ -181,7 +186,7 @@ impl<W: Waiter> Flights<W> {
     /// At `now` the value of `target` was in Redis, or given up. It is kept for those who had missed
     /// it there before, until [`Self::forget_written`].
     pub fn written(&self, target: &Target, now: Instant) {
-        if let Some(Flight::Landed { written_at, .. }) = self.lock().get_mut(target) {
+        if let Some(Flight::FetchedValue { written_at, .. }) = self.lock().get_mut(target) {
             *written_at = Some(now);
         }
     }
@@ -189,7 +194,7 @@ impl<W: Waiter> Flights<W> {
     /// Forgets the values that were written before `limit`: nobody who missed them is left.
     pub fn forget_written(&self, limit: Instant) {
         self.lock().retain(|_, flight| match flight {
-            Flight::Landed { written_at, .. } => written_at.is_none_or(|at| at >= limit),
+            Flight::FetchedValue { written_at, .. } => written_at.is_none_or(|at| at >= limit),
             Flight::Fetching { .. } => true,
         });
     }
@@ -224,7 +229,7 @@ impl<W: Waiter> Flights<W> {
 fn waiters<W>(flight: Option<Flight<W>>) -> Vec<W> {
     match flight {
         Some(Flight::Fetching { waiters, .. }) => waiters,
-        Some(Flight::Landed { .. }) | None => Vec::new(),
+        Some(Flight::FetchedValue { .. }) | None => Vec::new(),
     }
 }
 
@@ -253,8 +258,8 @@ mod tests {
         }
     }
 
-    fn landed(now: Instant) -> Landed {
-        Landed {
+    fn landed(now: Instant) -> FetchedValue {
+        FetchedValue {
             value: "v".into(),
             fetched_at: now,
             ttl: Duration::from_secs(1),
@@ -283,7 +288,7 @@ mod tests {
         ));
         let last = Deadline::after(now, Duration::from_millis(30));
         assert_eq!(flights.last_deadline(&target("a")), Some(last));
-        let answered = flights.land(&target("a"), landed(now), false);
+        let answered = flights.complete(&target("a"), landed(now), false);
         assert_eq!(answered.iter().map(|c| c.0).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(flights.count(), 1, "b is still being fetched");
     }
@@ -295,7 +300,7 @@ mod tests {
         let flights = Flights::default();
         let join = |missed| flights.join(&target("a"), client(1, now, 10), missed, now);
         let _ = join(None);
-        let _ = flights.land(&target("a"), landed(now), true);
+        let _ = flights.complete(&target("a"), landed(now), true);
         assert!(
             matches!(join(Some(at(5))), Joined::Has(..)),
             "the write is under way"
@@ -322,7 +327,7 @@ mod tests {
         let flights = Flights::default();
         let join = || flights.join(&target("a"), client(1, now, 10), None, now);
         let _ = join();
-        let _ = flights.land(&target("a"), landed(now), true);
+        let _ = flights.complete(&target("a"), landed(now), true);
         assert!(matches!(join(), Joined::Leads));
         flights.written(&target("a"), now);
         flights.forget_written(now + Duration::from_secs(1));
@@ -372,7 +377,7 @@ mod tests {
         assert_eq!(flights.last_deadline(&target("a")), None);
         let joined = flights.join(&target("a"), client(1, now, 10), None, now);
         assert!(matches!(joined, Joined::Waits));
-        assert_eq!(flights.land(&target("a"), landed(now), true).len(), 1);
+        assert_eq!(flights.complete(&target("a"), landed(now), true).len(), 1);
         assert!(!flights.lead(&target("a"), now), "it has just landed");
     }
 }

@@ -25,7 +25,7 @@ use crate::config::{Config, Route, Servers};
 use crate::copies::memory::{Memory, Remembered};
 use crate::observe::logging::Seldom;
 use crate::observe::metrics::Metrics;
-use crate::policy::flight::{Flights, Joined, Landed, Target};
+use crate::policy::flight::{FetchedValue, Flights, Joined, Target};
 use crate::policy::recovery::Recovery;
 use crate::source::Fetched;
 
@@ -222,28 +222,28 @@ impl Lookups {
                 .set_patience(self.cache.limits().timeout);
         }
         match fetched {
-            Ok(Fetched::Value(value)) => self.land(&target, value.into()),
-            Ok(Fetched::NoSuchThing) => self.land_nothing(&target),
+            Ok(Fetched::Value(value)) => self.complete(&target, value.into()),
+            Ok(Fetched::NoSuchThing) => self.complete_without_value(&target),
             // Said and counted already.
             Err(_) => self.source_failed(&target),
         }
     }
 
     /// Step 5a: the source has it. To memory, to the clients, and then to Redis.
-    fn land(&self, target: &Target, value: Arc<str>) {
+    fn complete(&self, target: &Target, value: Arc<str>) {
         let fetched_at = clock::now();
         let route = &self.routes[target.route];
         let ttl = write_back::jittered(route.ttl, route.ttl_jitter.of(route.ttl));
         let refresh_after = (!route.refresh_at.is_whole()).then(|| route.refresh_at.of(ttl));
         let copy = Remembered::fetched(Arc::clone(&value), ttl, refresh_after, fetched_at);
         self.memory.remember(target.route, &target.key, copy);
-        let landed = Landed {
+        let landed = FetchedValue {
             value,
             fetched_at,
             ttl,
         };
         let writes = self.cache.takes_writes(|| self.slot_of(target), fetched_at);
-        let waiters = self.flights.land(target, landed.clone(), writes);
+        let waiters = self.flights.complete(target, landed.clone(), writes);
         for (place, lookup) in waiters.into_iter().enumerate() {
             let value = &landed.value;
             let joined = place > 0;
@@ -253,7 +253,7 @@ impl Lookups {
     }
 
     /// Step 5b: the source says that there is no such thing.
-    fn land_nothing(&self, target: &Target) {
+    fn complete_without_value(&self, target: &Target) {
         let Target { route, key } = target;
         match self.routes[*route].negative_ttl {
             Duration::ZERO => self.memory.forget(*route, key),

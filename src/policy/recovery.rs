@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::policy::flight::{Landed, Target};
+use crate::policy::flight::{FetchedValue, Target};
 
 /// What an entry takes beside its key and value, in bytes: two maps' entries, two counters of each
 /// `Arc`, and what the allocator adds.
@@ -25,7 +25,7 @@ pub struct Recovery {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    entries: HashMap<Target, (u64, Landed)>,
+    entries: HashMap<Target, (u64, FetchedValue)>,
     /// In the order in which they came.
     order: BTreeMap<u64, Target>,
     next: u64,
@@ -44,7 +44,7 @@ impl Recovery {
 
     /// Keeps `landed`, unless there is a newer value of the same key. Returns how many values were
     /// dropped for want of room, oldest first; the new one may be among them.
-    pub fn put(&self, target: Target, landed: Landed) -> usize {
+    pub fn put(&self, target: Target, landed: FetchedValue) -> usize {
         let mut waiting = self.lock();
         let known = waiting.entries.get(&target);
         if known.is_some_and(|(_, known)| known.fetched_at > landed.fetched_at) {
@@ -69,7 +69,7 @@ impl Recovery {
         bytes_max: u64,
         now: Instant,
         wanted: impl Fn(&Target) -> bool,
-    ) -> (Vec<(Target, Landed)>, usize) {
+    ) -> (Vec<(Target, FetchedValue)>, usize) {
         let mut waiting = self.lock();
         let (mut batch, mut expired, mut taken_bytes) = (Vec::new(), 0, 0);
         for _ in 0..waiting.entries.len().min(LOOKED_AT_MAX) {
@@ -117,7 +117,7 @@ impl Recovery {
 }
 
 impl Waiting {
-    fn push(&mut self, target: Target, landed: Landed) {
+    fn push(&mut self, target: Target, landed: FetchedValue) {
         self.bytes += bytes(&target, &landed);
         let number = self.next;
         self.next += 1;
@@ -125,7 +125,7 @@ impl Waiting {
         self.entries.insert(target, (number, landed));
     }
 
-    fn pop(&mut self) -> Option<(Target, Landed)> {
+    fn pop(&mut self) -> Option<(Target, FetchedValue)> {
         let (_, target) = self.order.pop_first()?;
         let (_, landed) = self.entries.remove(&target)?;
         self.bytes -= bytes(&target, &landed);
@@ -140,7 +140,7 @@ impl Waiting {
     }
 }
 
-fn bytes(target: &Target, landed: &Landed) -> u64 {
+fn bytes(target: &Target, landed: &FetchedValue) -> u64 {
     (target.key.len() + landed.value.len()) as u64 + OVERHEAD_BYTES
 }
 
@@ -158,8 +158,8 @@ mod tests {
         }
     }
 
-    fn landed(value: &str, fetched_at: Instant) -> Landed {
-        Landed {
+    fn landed(value: &str, fetched_at: Instant) -> FetchedValue {
+        FetchedValue {
             value: value.into(),
             fetched_at,
             ttl: MINUTE,
@@ -170,7 +170,7 @@ mod tests {
         true
     }
 
-    fn values(batch: &(Vec<(Target, Landed)>, usize)) -> Vec<&str> {
+    fn values(batch: &(Vec<(Target, FetchedValue)>, usize)) -> Vec<&str> {
         batch.0.iter().map(|(_, landed)| &*landed.value).collect()
     }
 

@@ -11,7 +11,7 @@ use crate::cache::ttl::Life;
 use crate::cache::write::Entry;
 use crate::copies::memory::Remembered;
 use crate::policy::Lookups;
-use crate::policy::flight::{Landed, Target};
+use crate::policy::flight::{FetchedValue, Target};
 
 /// Values that are written to a Redis that is back, in one go.
 const RECOVER_BATCH_MAX: usize = 64;
@@ -32,12 +32,12 @@ const LIFE_MARGIN: Duration = Duration::from_millis(1500);
 #[derive(Debug)]
 pub struct WriteBack {
     target: Target,
-    landed: Landed,
+    landed: FetchedValue,
 }
 
 impl Lookups {
     /// Step 7: what has landed goes to the writer, or waits for a Redis that takes writes.
-    pub(crate) fn write_back(&self, target: Target, landed: Landed, writes: bool) {
+    pub(crate) fn write_back(&self, target: Target, landed: FetchedValue, writes: bool) {
         let write = WriteBack { target, landed };
         let refused = match writes {
             true => {
@@ -85,7 +85,7 @@ impl Lookups {
         }
     }
 
-    fn keep(&self, target: Target, landed: Landed) {
+    fn keep(&self, target: Target, landed: FetchedValue) {
         let dropped = self.recovery.put(target, landed) as u64;
         self.metrics.redis.not_written.inc_by(dropped);
         self.metrics.redis.recovery_dropped.inc_by(dropped);
@@ -108,7 +108,7 @@ impl Lookups {
 
     /// What Redis has lost goes back there.
     pub(crate) fn keep_for_redis(&self, target: &Target, copy: &Remembered) {
-        let landed = Landed {
+        let landed = FetchedValue {
             value: copy.value.clone(),
             fetched_at: copy.fetched_at,
             ttl: copy.ttl,
@@ -251,10 +251,10 @@ fn places(places: &[usize], count: usize) -> Vec<bool> {
 /// What is to be written at `now`, with what is left of each life.
 fn entries<'a>(
     keys: &'a [Cow<'_, str>],
-    landed: impl Iterator<Item = &'a Landed>,
+    landed: impl Iterator<Item = &'a FetchedValue>,
     now: Instant,
 ) -> Vec<Entry<'a>> {
-    let entry = |(key, landed): (&'a Cow<'_, str>, &'a Landed)| Entry {
+    let entry = |(key, landed): (&'a Cow<'_, str>, &'a FetchedValue)| Entry {
         key,
         value: &landed.value,
         // EX takes whole seconds: the few milliseconds it waited here do not cost one.
