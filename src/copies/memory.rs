@@ -27,7 +27,7 @@ const LOOK_PART: u32 = 20;
 
 /// A value as it was when it was last known to be good.
 #[derive(Debug, Clone)]
-pub struct Remembered {
+pub struct CachedValue {
     /// The value, byte for byte.
     pub value: Arc<str>,
     /// When it was fetched, or seen in Redis.
@@ -42,7 +42,7 @@ pub struct Remembered {
     pub retry_at: Option<Instant>,
 }
 
-impl Remembered {
+impl CachedValue {
     /// What a source has given at `now`, to be refreshed after `refresh_after`.
     #[must_use]
     pub fn fetched(
@@ -96,7 +96,7 @@ impl Remembered {
 /// What is kept for a key.
 #[derive(Debug, Clone)]
 enum Kept {
-    Value(Remembered),
+    Value(CachedValue),
     /// The source said that there is no such thing.
     Absence {
         until: Instant,
@@ -133,7 +133,7 @@ impl Memory {
 
     /// The copy of `key`, fresh or not.
     #[must_use]
-    pub fn recall(&self, route: usize, key: &str) -> Option<Remembered> {
+    pub fn recall(&self, route: usize, key: &str) -> Option<CachedValue> {
         match self.cache.as_ref()?.get(&KeyRef { route, name: key })? {
             Kept::Value(copy) => Some(copy),
             Kept::Absence { .. } => None,
@@ -150,7 +150,7 @@ impl Memory {
 
     /// Keeps `copy` in place of whatever was kept before. A value larger than an eighth of the limit
     /// is not kept, and the old copy is forgotten all the same.
-    pub fn remember(&self, route: usize, key: &str, copy: Remembered) {
+    pub fn remember(&self, route: usize, key: &str, copy: CachedValue) {
         if copy.value.len() as u64 > self.limit / LARGEST_PART {
             return self.forget(route, key);
         }
@@ -185,7 +185,7 @@ impl Memory {
             None if self.is_full() && fastrand::u8(..ADMIT_ONE_IN) > 0 => return false,
             _ => value.into(),
         };
-        let copy = Remembered {
+        let copy = CachedValue {
             value,
             fetched_at: now,
             ttl,
@@ -201,7 +201,7 @@ impl Memory {
     /// after a part of its life.
     #[must_use]
     pub fn is_first_to_look(&self, route: usize, key: &str, now: Instant) -> bool {
-        let look = |copy: &mut Remembered| {
+        let look = |copy: &mut CachedValue| {
             let is_due = copy.is_due(now);
             if is_due {
                 copy.due_at = Some(now + (copy.ttl / LOOK_PART).max(Duration::from_millis(500)));
@@ -217,7 +217,7 @@ impl Memory {
         &self,
         route: usize,
         key: &str,
-        change: impl FnOnce(&mut Remembered) -> T,
+        change: impl FnOnce(&mut CachedValue) -> T,
     ) -> Option<T> {
         let cache = self.cache.as_ref()?;
         let name = key.into();

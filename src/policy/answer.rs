@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::base::clock::Deadline;
-use crate::copies::memory::Remembered;
+use crate::copies::memory::CachedValue;
 use crate::observe::metrics::Outcome;
 use crate::policy::flight::{Target, Waiter};
 
@@ -17,7 +17,7 @@ pub struct Lookup {
     /// By when it must be answered, whatever happens.
     pub deadline: Deadline,
     /// What it can be answered with when nothing better comes: found while it waited for a fetch.
-    pub copy: Option<Remembered>,
+    pub copy: Option<CachedValue>,
     /// That copy is its answer, and too large for the front: it waits for a reader, and not for Redis.
     pub is_at_hand: bool,
     /// Who gets the answer. Dropped without one, it answers for itself that something broke.

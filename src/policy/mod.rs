@@ -22,7 +22,7 @@ use crate::cache::RedisCache;
 use crate::cache::node::Node;
 use crate::cache::routing::hash_slot::HashSlot;
 use crate::config::{Config, Route, Servers};
-use crate::copies::memory::{Memory, Remembered};
+use crate::copies::memory::{CachedValue, Memory};
 use crate::observe::logging::Seldom;
 use crate::observe::metrics::Metrics;
 use crate::policy::flight::{FetchedValue, Flights, Joined, Target};
@@ -137,7 +137,7 @@ impl Lookups {
     /// Step 4: what memory can say without the source, else one fetch per key. The first to come puts
     /// it in the queue, the others wait for it without holding anything but their place. `missed`:
     /// Redis was asked and does not have it.
-    fn fill(&self, mut lookup: Lookup, copy: Option<Remembered>, missed: bool, on: On) {
+    fn fill(&self, mut lookup: Lookup, copy: Option<CachedValue>, missed: bool, on: On) {
         let now = clock::now();
         let Target { route, key } = &lookup.target;
         let max_stale = self.routes[*route].max_stale;
@@ -235,7 +235,7 @@ impl Lookups {
         let route = &self.routes[target.route];
         let ttl = write_back::jittered(route.ttl, route.ttl_jitter.of(route.ttl));
         let refresh_after = (!route.refresh_at.is_whole()).then(|| route.refresh_at.of(ttl));
-        let copy = Remembered::fetched(Arc::clone(&value), ttl, refresh_after, fetched_at);
+        let copy = CachedValue::fetched(Arc::clone(&value), ttl, refresh_after, fetched_at);
         self.memory.remember(target.route, &target.key, copy);
         let landed = FetchedValue {
             value,
@@ -296,7 +296,7 @@ impl Lookups {
     fn answer_with_copy(
         &self,
         mut lookup: Lookup,
-        copy: &Remembered,
+        copy: &CachedValue,
         otherwise: &Answer<'_>,
         on: On,
     ) {
@@ -436,7 +436,7 @@ impl Lookups {
         usual.max().unwrap_or_default()
     }
 
-    fn recall(&self, target: &Target) -> Option<Remembered> {
+    fn recall(&self, target: &Target) -> Option<CachedValue> {
         self.memory.recall(target.route, &target.key)
     }
 

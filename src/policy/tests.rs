@@ -127,7 +127,7 @@ impl Stage {
 
     fn remember(&self, key: &str, value: &str, ttl: Duration, age: Duration) {
         let fetched_at = clock::now().checked_sub(age).expect("the machine is older");
-        let copy = Remembered::fetched(value.into(), ttl, Some(ttl / 10 * 9), fetched_at);
+        let copy = CachedValue::fetched(value.into(), ttl, Some(ttl / 10 * 9), fetched_at);
         self.lookups.memory.remember(0, key, copy);
     }
 }

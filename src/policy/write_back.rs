@@ -9,7 +9,7 @@ use log::info;
 use crate::base::clock::{self, Deadline};
 use crate::cache::ttl::Life;
 use crate::cache::write::Entry;
-use crate::copies::memory::Remembered;
+use crate::copies::memory::CachedValue;
 use crate::policy::Lookups;
 use crate::policy::flight::{FetchedValue, Target};
 
@@ -96,7 +96,7 @@ impl Lookups {
     pub(crate) fn was_lost_by_redis(
         &self,
         target: &Target,
-        copy: &Remembered,
+        copy: &CachedValue,
         now: Instant,
     ) -> bool {
         let is_within = |back: Instant| {
@@ -107,7 +107,7 @@ impl Lookups {
     }
 
     /// What Redis has lost goes back there.
-    pub(crate) fn keep_for_redis(&self, target: &Target, copy: &Remembered) {
+    pub(crate) fn keep_for_redis(&self, target: &Target, copy: &CachedValue) {
         let landed = FetchedValue {
             value: copy.value.clone(),
             fetched_at: copy.fetched_at,
@@ -200,7 +200,7 @@ impl Lookups {
         let lives = self.cache.lives(caller, &keys, deadline);
         for (target, life) in batch.iter().zip(lives) {
             let Some(life) = life else { continue };
-            let look = |copy: &mut Remembered| self.is_at_its_end(target, copy, life);
+            let look = |copy: &mut CachedValue| self.is_at_its_end(target, copy, life);
             let changed = self.memory.change(target.route, &target.key, look);
             if changed.unwrap_or(false) {
                 self.refresh(target);
@@ -210,7 +210,7 @@ impl Lookups {
 
     /// Whether `copy`, of which Redis says that it has `life`, is to be refreshed; when it is to be
     /// looked at again.
-    fn is_at_its_end(&self, target: &Target, copy: &mut Remembered, life: Life) -> bool {
+    fn is_at_its_end(&self, target: &Target, copy: &mut CachedValue, life: Life) -> bool {
         let now = clock::now();
         let route = &self.routes[target.route];
         let expected = copy.ttl.saturating_sub(copy.age(now));

@@ -19,7 +19,7 @@ fn memory(max_bytes: u64) -> Memory {
 
 /// What a source gave, to be refreshed at nine tenths of its life.
 fn keep(memory: &Memory, route: usize, key: &str, value: Arc<str>, ttl: Duration, now: Instant) {
-    let copy = Remembered::fetched(value, ttl, Some(ttl / 10 * 9), now);
+    let copy = CachedValue::fetched(value, ttl, Some(ttl / 10 * 9), now);
     memory.remember(route, key, copy);
 }
 
