@@ -98,7 +98,7 @@ impl CachedValue {
 enum Kept {
     Value(CachedValue),
     /// The source said that there is no such thing.
-    Absence {
+    Negative {
         until: Instant,
     },
 }
@@ -136,16 +136,16 @@ impl Memory {
     pub fn recall(&self, route: usize, key: &str) -> Option<CachedValue> {
         match self.cache.as_ref()?.get(&KeyRef { route, name: key })? {
             Kept::Value(copy) => Some(copy),
-            Kept::Absence { .. } => None,
+            Kept::Negative { .. } => None,
         }
     }
 
     /// Whether the source said, for so long that it holds at `now`, that there is no `key`.
     #[must_use]
-    pub fn knows_absence(&self, route: usize, key: &str, now: Instant) -> bool {
+    pub fn has_negative(&self, route: usize, key: &str, now: Instant) -> bool {
         let kept = self.cache.as_ref();
         let kept = kept.and_then(|cache| cache.get(&KeyRef { route, name: key }));
-        matches!(kept, Some(Kept::Absence { until }) if now < until)
+        matches!(kept, Some(Kept::Negative { until }) if now < until)
     }
 
     /// Keeps `copy` in place of whatever was kept before. A value larger than an eighth of the limit
@@ -158,8 +158,8 @@ impl Memory {
     }
 
     /// Keeps `until` then that there is no `key`.
-    pub fn remember_absence(&self, route: usize, key: &str, until: Instant) {
-        self.keep(route, key, Kept::Absence { until });
+    pub fn remember_negative(&self, route: usize, key: &str, until: Instant) {
+        self.keep(route, key, Kept::Negative { until });
     }
 
     /// Keeps what was seen in Redis; whether its life there is to be looked at, which is said once.
@@ -224,7 +224,7 @@ impl Memory {
         let changed = cache.entry(&Key { route, name }, Some(Duration::ZERO), |_, kept| {
             EntryAction::Retain(match kept {
                 Kept::Value(copy) => Some(change(copy)),
-                Kept::Absence { .. } => None,
+                Kept::Negative { .. } => None,
             })
         });
         match changed {

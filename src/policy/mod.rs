@@ -150,7 +150,7 @@ impl Lookups {
                 return self.answer_with_copy(lookup, &copy, &Answer::Shed, on);
             }
             lookup.copy = Some(copy);
-        } else if self.memory.knows_absence(*route, key, now) {
+        } else if self.memory.has_negative(*route, key, now) {
             self.metrics.route(*route).negative_hits.inc();
             return self.answer(lookup, &Answer::NoSuchThing);
         }
@@ -259,7 +259,7 @@ impl Lookups {
             Duration::ZERO => self.memory.forget(*route, key),
             ttl => self
                 .memory
-                .remember_absence(*route, key, clock::now() + ttl),
+                .remember_negative(*route, key, clock::now() + ttl),
         }
         for lookup in self.flights.fail(target) {
             self.answer(lookup, &Answer::NoSuchThing);

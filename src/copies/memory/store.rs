@@ -76,7 +76,7 @@ impl Weighter<Key, Kept> for Weight {
         let value = match kept {
             // An `Arc` has two counters before its value.
             Kept::Value(copy) => allocation(copy.value.len() + 16),
-            Kept::Absence { .. } => 0,
+            Kept::Negative { .. } => 0,
         };
         SLOT + allocation(key.name.len()) + value
     }

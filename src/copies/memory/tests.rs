@@ -121,14 +121,14 @@ fn an_absence_is_known_for_its_time_and_is_no_copy() {
     let memory = memory(1 << 20);
     let now = clock::now();
     keep(&memory, 0, "k", "v".into(), TTL, now);
-    memory.remember_absence(0, "k", now + TTL);
+    memory.remember_negative(0, "k", now + TTL);
     assert!(memory.recall(0, "k").is_none());
-    assert!(memory.knows_absence(0, "k", now) && !memory.knows_absence(1, "k", now));
-    assert!(!memory.knows_absence(0, "k", now + TTL));
+    assert!(memory.has_negative(0, "k", now) && !memory.has_negative(1, "k", now));
+    assert!(!memory.has_negative(0, "k", now + TTL));
     assert_eq!(memory.change(0, "k", |_| ()), None);
     memory.remember_hit(0, "k", "w", TTL, now);
     assert_eq!(recalled(&memory, 0, "k").as_deref(), Some("w"));
-    assert!(!memory.knows_absence(0, "k", now));
+    assert!(!memory.has_negative(0, "k", now));
 }
 
 #[test]
