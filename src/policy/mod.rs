@@ -112,7 +112,7 @@ impl Lookups {
 
     /// Step 3: Redis is not usable. A copy within its ttl keeps the outage from the source;
     /// everything else is fetched.
-    pub fn without_redis(&self, lookups: impl IntoIterator<Item = Lookup>, on: On) {
+    pub fn fall_back(&self, lookups: impl IntoIterator<Item = Lookup>, on: On) {
         let (now, slot_map) = (clock::now(), self.cache.slot_map());
         for lookup in lookups {
             if !lookup.is_at_hand {
@@ -155,7 +155,7 @@ impl Lookups {
             return self.answer(lookup, &Answer::NoSuchThing);
         }
         if self.source_of(&lookup.target).refuses(now) {
-            return self.turn_away(vec![lookup], &Answer::Unavailable, on);
+            return self.stale_or(vec![lookup], &Answer::Unavailable, on);
         }
         let target = lookup.target.clone();
         let missed = missed.then_some(lookup.arrived);
@@ -181,7 +181,7 @@ impl Lookups {
             is_extra,
         };
         if let Err(fill) = self.fills.put(lane, fill) {
-            self.turn_away(self.flights.fail(&fill.target), &Answer::Shed, on);
+            self.stale_or(self.flights.fail(&fill.target), &Answer::Shed, on);
         }
     }
 
@@ -202,11 +202,11 @@ impl Lookups {
         let now = clock::now();
         let target = fill.target;
         if now.saturating_duration_since(fill.queued_at) >= self.queue_timeout {
-            return self.turn_away(self.flights.fail(&target), &Answer::Shed, On::Worker);
+            return self.stale_or(self.flights.fail(&target), &Answer::Shed, On::Worker);
         }
         let source = self.source_of(&target);
         let Some(permit) = source.permit(now) else {
-            return self.turn_away(self.flights.fail(&target), &Answer::Unavailable, On::Worker);
+            return self.stale_or(self.flights.fail(&target), &Answer::Unavailable, On::Worker);
         };
         let deadline = self.flights.last_deadline(&target);
         let deadline = deadline.unwrap_or_else(|| Deadline::after(now, source.timeout));
@@ -273,12 +273,12 @@ impl Lookups {
             copy.retry_at = Some(retry_at);
             copy.due_at = copy.due_at.map(|_| retry_at);
         });
-        self.turn_away(self.flights.fail(target), &Answer::Unavailable, On::Worker);
+        self.stale_or(self.flights.fail(target), &Answer::Unavailable, On::Worker);
     }
 
     /// Step 6: no answer is to be had in time. An old copy is better than none, as long as it is
     /// younger than ttl + max_stale; without one, `otherwise`.
-    fn turn_away(&self, lookups: Vec<Lookup>, otherwise: &Answer<'_>, on: On) {
+    fn stale_or(&self, lookups: Vec<Lookup>, otherwise: &Answer<'_>, on: On) {
         let now = clock::now();
         for mut lookup in lookups {
             let max_stale = self.routes[lookup.target.route].max_stale;
@@ -349,15 +349,15 @@ impl Lookups {
         };
         let in_vain = self.reads.take_where(is_in_vain);
         let lookups = late.into_iter().chain(in_vain).map(|(_, lookup)| lookup);
-        self.without_redis(lookups, On::Front);
+        self.fall_back(lookups, On::Front);
         let limit = self.queue_timeout;
         let is_late = |fill: &Fill| now.saturating_duration_since(fill.queued_at) >= limit;
         for fill in self.fills.take_while(is_late) {
-            self.turn_away(self.flights.fail(&fill.target), &Answer::Shed, On::Front);
+            self.stale_or(self.flights.fail(&fill.target), &Answer::Shed, On::Front);
         }
         let soft_timeout = |target: &Target| self.source_of(target).soft_timeout;
         let overdue = self.flights.overdue(now, soft_timeout);
-        self.turn_away(overdue, &Answer::Unavailable, On::Front);
+        self.stale_or(overdue, &Answer::Unavailable, On::Front);
         if let Some(limit) = now.checked_sub(self.cache.limits().timeout * 2) {
             self.flights.forget_written(limit);
         }
@@ -365,7 +365,7 @@ impl Lookups {
 
     /// A filler broke off: who waited for its fetch is not left behind.
     pub fn abandon(&self, target: &Target) {
-        self.turn_away(self.flights.fail(target), &Answer::Unavailable, On::Worker);
+        self.stale_or(self.flights.fail(target), &Answer::Unavailable, On::Worker);
     }
 
     /// The cache, for health and for the prober.

@@ -29,8 +29,8 @@ impl Lookups {
             }
         }
         let no_room = self.reads.put(asked);
-        self.turn_away(no_room, &Answer::Shed, On::Front);
-        self.without_redis(others, On::Front);
+        self.stale_or(no_room, &Answer::Shed, On::Front);
+        self.fall_back(others, On::Front);
     }
 
     /// Step 2, on a reader: asks Redis for a batch, each node in one call. Whatever goes wrong, no
@@ -38,12 +38,12 @@ impl Lookups {
     pub fn read(&self, reader: usize, batch: &mut Vec<Lookup>) {
         let slot = |lookup: &Lookup| self.slot_of(&lookup.target);
         let (mut parts, unserved) = FanOut::of(&self.cache, batch.drain(..), slot);
-        self.without_redis(unserved, On::Worker);
+        self.fall_back(unserved, On::Worker);
         while let Some(part) = parts.take() {
             let hops = part.hops();
             let elsewhere = self.ask(reader, part);
             let stuck = parts.send_on(&self.cache, hops, elsewhere);
-            self.without_redis(stuck, On::Worker);
+            self.fall_back(stuck, On::Worker);
         }
     }
 
@@ -55,16 +55,16 @@ impl Lookups {
         let (node, mut items) = (part.node, part.items);
         let mut elsewhere = Vec::new();
         let Some(permit) = node.permit(now) else {
-            self.without_redis(items, On::Worker);
+            self.fall_back(items, On::Worker);
             return elsewhere;
         };
         // Who has waited for as long as Redis may take has too little left to spend on it.
         let patience = self.cache.limits().patience();
         let has_time = |lookup: &Lookup| !lookup.is_at_hand && has_waited(lookup, now) < patience;
         let others: Vec<_> = items.extract_if(.., |lookup| !has_time(lookup)).collect();
-        self.without_redis(others, On::Worker);
+        self.fall_back(others, On::Worker);
         if permit.is_trial() && items.len() > 1 {
-            self.without_redis(items.drain(1..), On::Worker);
+            self.fall_back(items.drain(1..), On::Worker);
         }
         let Some(oldest) = items.iter().map(|lookup| lookup.arrived).min() else {
             return elsewhere;
@@ -82,7 +82,7 @@ impl Lookups {
             values.map(|values| (values, places))
         };
         let Ok((values, places)) = values else {
-            self.without_redis(items, On::Worker);
+            self.fall_back(items, On::Worker);
             return elsewhere;
         };
         // One look for all: what lies between the first and the last is not seen.
@@ -100,7 +100,7 @@ impl Lookups {
                     self.fill(lookup, copy, true, On::Worker);
                 }
                 Reply::Elsewhere(redirect) => elsewhere.push((lookup, redirect.clone())),
-                Reply::Nowhere => self.without_redis([lookup], On::Worker),
+                Reply::Nowhere => self.fall_back([lookup], On::Worker),
             }
         }
         for (lookup, value) in large {
