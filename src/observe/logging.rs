@@ -64,7 +64,7 @@ pub fn log_panics() {
 /// Repeated faults are counted, not repeated: says a thing once, and then ever more seldom, with the
 /// number of times it happened meanwhile.
 #[derive(Debug, Default)]
-pub struct Seldom {
+pub struct LogThrottle {
     /// Guards what was said.
     said: Mutex<Vec<Said>>,
 }
@@ -95,7 +95,7 @@ impl fmt::Display for More {
     }
 }
 
-impl Seldom {
+impl LogThrottle {
     /// Whether a thing of kind `word` is to be said now, and how many times it was not.
     pub fn say(&self, word: &'static str, now: Instant) -> Option<More> {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,7 +135,7 @@ mod tests {
     fn repeated_faults_are_counted_and_not_repeated() {
         let now = clock::now();
         let at = |seconds| now + Duration::from_secs(seconds);
-        let seldom = Seldom::default();
+        let seldom = LogThrottle::default();
         let said = |word, seconds| seldom.say(word, at(seconds)).map(|more| more.to_string());
         assert_eq!(said("a", 0).as_deref(), Some(""));
         assert_eq!(said("b", 0).as_deref(), Some(""));
@@ -147,7 +147,7 @@ mod tests {
     fn a_fault_that_goes_on_is_said_ever_more_seldom_until_it_stops() {
         let now = clock::now();
         let at = |seconds| now + Duration::from_secs(seconds);
-        let seldom = Seldom::default();
+        let seldom = LogThrottle::default();
         let said = |from: u64, to: u64| {
             let seconds = (from..to).filter(|&second| seldom.say("a", at(second)).is_some());
             seconds.map(|second| second - from).collect::<Vec<_>>()

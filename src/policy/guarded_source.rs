@@ -11,7 +11,7 @@ use log::{debug, info, warn};
 use crate::base::breaker::{Breaker, Permit, State, Transition};
 use crate::base::clock::{self, Deadline};
 use crate::config::{self, BreakerMode, Config};
-use crate::observe::logging::Seldom;
+use crate::observe::logging::LogThrottle;
 use crate::observe::metrics::Metrics;
 use crate::source::{Fetched, Source, SourceError};
 
@@ -31,7 +31,7 @@ pub struct GuardedSource {
     /// What a fetch took lately, in microseconds, later ones counting more; 0: none has succeeded.
     usual_us: AtomicU64,
     /// Its failures are counted, and said now and then.
-    said: Seldom,
+    said: LogThrottle,
     /// Guards since when it is not asked, and why.
     away: Mutex<Option<Away>>,
     metrics: Arc<Metrics>,
@@ -75,7 +75,7 @@ impl GuardedSource {
             soft_timeout: config.soft_timeout,
             breaker: Arc::new(Breaker::new(&breaker, clock::now())),
             usual_us: AtomicU64::new(0),
-            said: Seldom::default(),
+            said: LogThrottle::default(),
             away: Mutex::default(),
             metrics,
         }

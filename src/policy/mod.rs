@@ -23,7 +23,7 @@ use crate::cache::node::Node;
 use crate::cache::routing::hash_slot::HashSlot;
 use crate::config::{Config, Route, Servers};
 use crate::copies::memory::{CachedValue, Memory};
-use crate::observe::logging::Seldom;
+use crate::observe::logging::LogThrottle;
 use crate::observe::metrics::Metrics;
 use crate::policy::flight::{FetchedValue, Flights, Joined, Target};
 use crate::policy::recovery::Recovery;
@@ -68,7 +68,7 @@ pub struct Lookups {
     flights: Flights<Lookup>,
     metrics: Arc<Metrics>,
     /// What is shed is counted, and said now and then.
-    said: Seldom,
+    said: LogThrottle,
     /// Lookups that wait for a reader.
     pub reads: Reads<Lookup>,
     /// Fetches that wait for a filler, in a lane for each source.
@@ -101,7 +101,7 @@ impl Lookups {
             memory,
             flights: Flights::default(),
             metrics,
-            said: Seldom::default(),
+            said: LogThrottle::default(),
             reads: Reads::new(config.server.queue, readers_of_a_node(config)),
             fills: Lanes::new(config.server.queue, config.server.queue_timeout, &lanes),
             writes: Queue::new(WRITES_MAX),

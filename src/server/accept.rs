@@ -13,7 +13,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::base::clock;
-use crate::observe::logging::Seldom;
+use crate::observe::logging::LogThrottle;
 use crate::observe::metrics::Metrics;
 use crate::server::connection::{Mailbox, Message};
 
@@ -161,7 +161,7 @@ impl Acceptor {
             metrics,
             next_front: 0,
             stop: Arc::clone(&stop),
-            said: Seldom::default(),
+            said: LogThrottle::default(),
         };
         let spawned = thread::Builder::new().name(name.to_owned());
         let thread = spawned.spawn(move || accepting.run())?;
@@ -196,7 +196,7 @@ struct Accepting {
     metrics: Arc<Metrics>,
     next_front: usize,
     stop: Arc<std::os::fd::OwnedFd>,
-    said: Seldom,
+    said: LogThrottle,
 }
 
 impl Accepting {

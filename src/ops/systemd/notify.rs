@@ -11,14 +11,14 @@ use std::time::Duration;
 use log::warn;
 
 use crate::base::clock;
-use crate::observe::logging::Seldom;
+use crate::observe::logging::LogThrottle;
 
 /// Who wants to know.
 #[derive(Debug)]
 pub struct Notifier {
     socket: UnixDatagram,
     address: SocketAddr,
-    said: Seldom,
+    said: LogThrottle,
 }
 
 impl Notifier {
@@ -45,7 +45,7 @@ impl Notifier {
         Ok(Self {
             socket,
             address,
-            said: Seldom::default(),
+            said: LogThrottle::default(),
         })
     }
 

@@ -13,7 +13,7 @@ use log::warn;
 
 use crate::base::breaker::State;
 use crate::base::clock::{self, Deadline};
-use crate::observe::logging::Seldom;
+use crate::observe::logging::LogThrottle;
 use crate::observe::metrics::{Metrics, Outcome};
 use crate::ops::health::{Draining, Health, SelfCheck};
 use crate::ops::systemd::notify::{Notifier, watchdog_limit};
@@ -71,7 +71,7 @@ impl Watchdog {
             notifier: Arc::clone(&notifier),
             interval: limit.map(|limit| limit / ASKED_PER_LIMIT),
             status,
-            said: Seldom::default(),
+            said: LogThrottle::default(),
         };
         let (stop, stopped) = mpsc::channel();
         let spawned = thread::Builder::new().name("watchdog".to_owned());
@@ -106,7 +106,7 @@ struct Feeding {
     /// After the last self-request.
     seen: Signs,
     status: String,
-    said: Seldom,
+    said: LogThrottle,
 }
 
 impl Feeding {
