@@ -24,7 +24,7 @@ use crate::policy::{GuardedSource, Lookups};
 use crate::server::accept::{Acceptor, Door, Room};
 use crate::server::connection::Message;
 use crate::server::contract::Contract;
-use crate::server::event_loop::{Front, Limits};
+use crate::server::event_loop::{EventLoop, Limits};
 use crate::server::service::Service;
 use crate::source;
 use crate::workers::Pipeline;
@@ -79,13 +79,13 @@ impl From<io::Error> for StartError {
 struct AdminDoor {
     address: SocketAddr,
     _acceptor: Acceptor,
-    _front: Front,
+    _front: EventLoop,
 }
 
 /// The running service. Fields are dropped in their order: the doors first, the workers after them.
 pub struct App {
     acceptor: Acceptor,
-    fronts: Vec<Front>,
+    fronts: Vec<EventLoop>,
     pipeline: Pipeline,
     admin: Option<AdminDoor>,
     prober: Prober,
@@ -252,7 +252,7 @@ fn open_admin(
     let service = service(config, Vec::new(), health).with(Admin::new(Arc::clone(health)));
     let room = Arc::new(Room::new(ADMIN_CONNECTIONS_MAX));
     let address = door.address()?;
-    let front = Front::start(
+    let front = EventLoop::start(
         "admin-front".to_owned(),
         limits(config),
         Arc::new(service),
@@ -273,13 +273,13 @@ fn start_fronts(
     service: &Arc<Service>,
     lookups: &Arc<Lookups>,
     room: &Arc<Room>,
-) -> io::Result<Vec<Front>> {
+) -> io::Result<Vec<EventLoop>> {
     let numbers = 0..config.server.fronts;
     numbers
         .map(|number| {
             let (service, lookups) = (Arc::clone(service), Arc::clone(lookups));
             let name = format!("front-{number}");
-            Front::start(name, limits(config), service, lookups, Arc::clone(room))
+            EventLoop::start(name, limits(config), service, lookups, Arc::clone(room))
         })
         .collect()
 }

@@ -53,12 +53,12 @@ pub struct Limits {
 }
 
 /// A front's thread.
-pub struct Front {
+pub struct EventLoop {
     mailbox: Arc<Mailbox>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Front {
+impl EventLoop {
     /// Starts one whose thread has this name.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl Front {
         let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&epoll, mailbox.bell(), data, edge)?;
         let now = clock::now();
-        let running = Running {
+        let running = Loop {
             epoll,
             mailbox: Arc::clone(&mailbox),
             library: Library::open()?,
@@ -116,7 +116,7 @@ impl Front {
     }
 }
 
-impl Drop for Front {
+impl Drop for EventLoop {
     fn drop(&mut self) {
         self.mailbox.post(Message::Stop);
         if let Some(thread) = self.thread.take() {
@@ -125,7 +125,7 @@ impl Drop for Front {
     }
 }
 
-struct Running {
+struct Loop {
     epoll: rustix::fd::OwnedFd,
     mailbox: Arc<Mailbox>,
     library: Library,
@@ -148,7 +148,7 @@ struct Running {
     drains: bool,
 }
 
-impl Running {
+impl Loop {
     fn run(mut self) {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         loop {

@@ -8,7 +8,7 @@ use rustix::event::epoll;
 
 use crate::server::connection::{Message, Rest, Sent};
 use crate::server::connections::{Phase, Slot};
-use crate::server::event_loop::Running;
+use crate::server::event_loop::Loop;
 
 /// Bytes of memory that answers may hold in one front while clients take them. Beyond it, who takes
 /// nothing has to go.
@@ -18,7 +18,7 @@ const RESTS_MAX_BYTES: usize = 128 * 1024 * 1024;
 /// How long a client has taken nothing when it has to go for the sake of others.
 const REST_STALLS_AFTER: Duration = Duration::from_millis(500);
 
-impl Running {
+impl Loop {
     /// Finishes what an answer has left to do, and goes on with the next request.
     pub(crate) fn finish(&mut self, token: u64, now: Instant) {
         let Some(slot) = self.slots.find(token) else {
