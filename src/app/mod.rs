@@ -21,7 +21,7 @@ use crate::ops::health::{Draining, Health};
 use crate::ops::systemd::activation::{self, NotServable};
 use crate::ops::systemd::watchdog::{Watchdog, Watched};
 use crate::policy::{GuardedSource, Lookups};
-use crate::server::accept::{Acceptor, Door, Room};
+use crate::server::accept::{Acceptor, Listener, Room};
 use crate::server::connection::Message;
 use crate::server::contract::Contract;
 use crate::server::event_loop::{EventLoop, Limits};
@@ -208,14 +208,14 @@ impl App {
     }
 }
 
-fn open(config: &Config) -> Result<Door, StartError> {
+fn open(config: &Config) -> Result<Listener, StartError> {
     let address = config.server.listen;
     match activation::passed_listener().map_err(StartError::Passed)? {
         Some(listener) => {
             info!("the socket that systemd passed is used, not [server] listen = {address}");
-            Ok(Door::passed(listener)?)
+            Ok(Listener::passed(listener)?)
         }
-        None => Door::bind(address).map_err(|error| StartError::Bind("server", address, error)),
+        None => Listener::bind(address).map_err(|error| StartError::Bind("server", address, error)),
     }
 }
 
@@ -238,14 +238,14 @@ fn service(config: &Config, routes: Vec<Route>, health: &Arc<Health>) -> Service
     )
 }
 
-fn bind_admin(address: SocketAddr) -> Result<Door, StartError> {
-    Door::bind(address).map_err(|error| StartError::Bind("admin", address, error))
+fn bind_admin(address: SocketAddr) -> Result<Listener, StartError> {
+    Listener::bind(address).map_err(|error| StartError::Bind("admin", address, error))
 }
 
 /// Opens the door of operators: no routes behind it, but its own pages.
 fn open_admin(
     config: &Config,
-    door: Door,
+    door: Listener,
     health: &Arc<Health>,
     lookups: &Arc<Lookups>,
 ) -> io::Result<AdminDoor> {

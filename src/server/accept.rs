@@ -26,13 +26,13 @@ const REST: Duration = Duration::from_millis(20);
 
 /// Where the connections come from.
 #[derive(Debug)]
-pub struct Door {
+pub struct Listener {
     listener: TcpListener,
     /// Another process holds the socket too and stays when this one ends.
     is_shared: bool,
 }
 
-impl Door {
+impl Listener {
     /// Binds and listens.
     ///
     /// # Errors
@@ -147,7 +147,7 @@ impl Acceptor {
     /// When there is no thread or eventfd to be had.
     pub fn start(
         name: &str,
-        door: Door,
+        door: Listener,
         room: Arc<Room>,
         fronts: Vec<Arc<Mailbox>>,
         metrics: Arc<Metrics>,
@@ -190,7 +190,7 @@ impl Drop for Acceptor {
 struct Accepting {
     /// Of its thread: which door it is.
     name: String,
-    door: Door,
+    door: Listener,
     room: Arc<Room>,
     fronts: Vec<Arc<Mailbox>>,
     metrics: Arc<Metrics>,

@@ -31,14 +31,14 @@ pub struct Connection {
     stage: AtomicU8,
     front: Arc<Mailbox>,
     /// Guards what is left to be done for the last answer.
-    rest: Mutex<Rest>,
+    rest: Mutex<PendingWrite>,
     /// Milliseconds since the mailbox was made at which the last answer was given.
     answered_at: AtomicU64,
 }
 
 /// What an answer leaves to the front.
 #[derive(Debug, Default)]
-pub struct Rest {
+pub struct PendingWrite {
     /// Not sent yet.
     pub bytes: Vec<u8>,
     /// How much of it has been sent meanwhile.
@@ -119,7 +119,7 @@ impl Connection {
             Sent::Broken => (bytes.len(), true),
         };
         if sent < bytes.len() || closes || is_broken {
-            *self.rest() = Rest {
+            *self.rest() = PendingWrite {
                 bytes,
                 sent,
                 closes,
@@ -133,7 +133,7 @@ impl Connection {
     }
 
     /// What the last answer left to do. The front's, while [`Self::is_idle`] does not hold.
-    pub fn rest(&self) -> MutexGuard<'_, Rest> {
+    pub fn rest(&self) -> MutexGuard<'_, PendingWrite> {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -145,7 +145,7 @@ impl Connection {
 
     /// The rest has been sent: the connection is free.
     pub fn finish(&self) {
-        *self.rest() = Rest::default();
+        *self.rest() = PendingWrite::default();
         self.stage.store(IDLE, Ordering::Release);
     }
 

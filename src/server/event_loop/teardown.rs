@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
 
-use crate::server::connection::{Message, Rest, Sent};
+use crate::server::connection::{Message, PendingWrite, Sent};
 use crate::server::connections::{Phase, Slot};
 use crate::server::event_loop::Loop;
 
@@ -63,7 +63,7 @@ impl Loop {
                 slot.phase = Phase::Open;
                 slot.since = now;
                 if closes {
-                    *connection.rest() = Rest::default();
+                    *connection.rest() = PendingWrite::default();
                     self.end(token, now);
                 } else {
                     connection.finish();
