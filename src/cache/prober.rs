@@ -53,7 +53,7 @@ impl Prober {
             .name("prober".to_owned())
             .spawn(move || {
                 for node in cache.slot_map().nodes() {
-                    node.is_first_look();
+                    node.claim_first_probe();
                     look_once(node, &probe_key);
                 }
                 if !interval.is_zero() {
@@ -106,7 +106,7 @@ fn look_once(node: &Node, probe_key: &str) {
                 report.is_lost = true;
             }
             match node.breaker.trip(clock::now()) {
-                Some(transition) => node.is_given_up(transition, "at start: ", &fault),
+                Some(transition) => node.give_up(transition, "at start: ", &fault),
                 None => warn!("redis at {} is not usable: {fault}", node.address),
             }
         }
@@ -124,7 +124,7 @@ fn run(cache: &RedisCache, probe_key: &str, interval: Duration, stop: &Stop) {
         for node in cache.slot_map().nodes() {
             if node.breaker.state().0 != State::Closed {
                 look_again(node, probe_key);
-            } else if node.is_first_look() {
+            } else if node.claim_first_probe() {
                 look_once(node, probe_key);
             }
         }
@@ -141,9 +141,9 @@ fn look_again(node: &Node, probe_key: &str) {
         Ok(()) => {
             node.pool.discard_all();
             let now = clock::now();
-            node.is_of_use(now);
+            node.record_success(now);
             if let Some(transition) = node.breaker.probe_succeeded(now) {
-                node.is_back(transition, "a probe succeeded");
+                node.mark_recovered(transition, "a probe succeeded");
             }
         }
         Err(fault) => {

@@ -177,7 +177,7 @@ impl Memory {
         let value = match self.recall(route, key) {
             Some(copy) if *copy.value == *value => {
                 if copy.is_fresh(now) {
-                    return copy.is_due(now) && self.is_first_to_look(route, key, now);
+                    return copy.is_due(now) && self.claim_refresh(route, key, now);
                 }
                 copy.value
             }
@@ -200,7 +200,7 @@ impl Memory {
     /// Whether the copy of `key` is due and nobody else looks after it: true once, and again only
     /// after a part of its life.
     #[must_use]
-    pub fn is_first_to_look(&self, route: usize, key: &str, now: Instant) -> bool {
+    pub fn claim_refresh(&self, route: usize, key: &str, now: Instant) -> bool {
         let look = |copy: &mut CachedValue| {
             let is_due = copy.is_due(now);
             if is_due {

@@ -124,7 +124,7 @@ impl Lookups {
             match self.recall(&lookup.target) {
                 Some(copy) if self.fresh_while_redis_is_down && copy.is_fresh(now) => {
                     let Target { route, key } = &lookup.target;
-                    if copy.is_due(now) && self.memory.is_first_to_look(*route, key, now) {
+                    if copy.is_due(now) && self.memory.claim_refresh(*route, key, now) {
                         self.refresh(&lookup.target);
                     }
                     self.answer_with_copy(lookup, &copy, &Answer::Shed, on);

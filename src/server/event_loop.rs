@@ -191,7 +191,7 @@ impl Loop {
         let now = clock::now();
         for event in events.iter() {
             if event.data.u64() != BELL {
-                self.has_event(event.data.u64(), event.flags, now);
+                self.on_event(event.data.u64(), event.flags, now);
             }
         }
         if !self.read_mail(now) {
@@ -213,7 +213,7 @@ impl Loop {
         }
     }
 
-    fn has_event(&mut self, token: u64, flags: epoll::EventFlags, now: Instant) {
+    fn on_event(&mut self, token: u64, flags: epoll::EventFlags, now: Instant) {
         let Some(slot) = self.slots.find(token) else {
             return;
         };

@@ -128,7 +128,7 @@ pub struct InFlight<'a> {
 impl InFlight<'_> {
     /// The call has this socket now. Whether to go on with it: the call may have been given up.
     #[must_use]
-    pub fn has_socket(&self, socket: &Arc<Socket>) -> bool {
+    pub fn attach_socket(&self, socket: &Arc<Socket>) -> bool {
         let mut place = lock(self.place);
         let Some(call) = place.as_mut() else {
             return false;
@@ -182,7 +182,7 @@ mod tests {
         calls.give_up_all();
         assert!(call.was_given_up());
         let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
-        assert!(!call.has_socket(&Arc::new(Socket::from(ours))));
+        assert!(!call.attach_socket(&Arc::new(Socket::from(ours))));
     }
 
     #[test]

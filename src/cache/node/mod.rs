@@ -220,7 +220,7 @@ impl Node {
         let call = self.calls.begin(options.caller, lookups, since);
         let lease = self
             .pool
-            .draw(options.deadline, |socket| call.has_socket(socket));
+            .draw(options.deadline, |socket| call.attach_socket(socket));
         let done = lease.and_then(|mut lease| {
             let done = work(&mut lease);
             if done.as_ref().is_err_and(Fault::costs_the_connection) {
@@ -265,9 +265,9 @@ impl Node {
 
     pub(crate) fn succeeded(&self, permit: Permit) {
         let now = clock::now();
-        self.is_of_use(now);
+        self.record_success(now);
         if let Some(transition) = permit.succeeded(now) {
-            self.is_back(transition, "the trial succeeded");
+            self.mark_recovered(transition, "the trial succeeded");
         }
     }
 
@@ -279,8 +279,8 @@ impl Node {
         }
     }
 
-    pub(crate) fn is_of_use(&self, now: Instant) {
-        let has_lost = self.pool.has_lost_connections();
+    pub(crate) fn record_success(&self, now: Instant) {
+        let has_lost = self.pool.take_lost();
         let mut report = self.report();
         report.last_success = Some(now);
         if std::mem::take(&mut report.is_lost) || has_lost {
@@ -311,7 +311,7 @@ impl Node {
     }
 
     /// Whether nobody has looked whether it is there; the next one need not.
-    pub(crate) fn is_first_look(&self) -> bool {
+    pub(crate) fn claim_first_probe(&self) -> bool {
         !self.was_looked_at.swap(true, Ordering::Relaxed)
     }
 
@@ -342,7 +342,7 @@ impl Node {
             self.report().last_fault = Some(fault.clone());
         }
         match transition {
-            Some(transition) => self.is_given_up(transition, "", fault),
+            Some(transition) => self.give_up(transition, "", fault),
             None => drop(self.say_misconfiguration(fault)),
         }
     }
@@ -367,7 +367,7 @@ impl Node {
         };
         let fault = Fault::Stalled(stalled + waiting, patience);
         self.report().last_fault = Some(fault.clone());
-        self.is_given_up(transition, "", &fault);
+        self.give_up(transition, "", &fault);
     }
 
     /// How long a lookup may wait for a reader: what a read usually takes is left of its patience then,

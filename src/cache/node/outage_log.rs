@@ -9,7 +9,7 @@ use crate::cache::wire::fault::Fault;
 
 impl Node {
     /// The breaker has closed.
-    pub(crate) fn is_back(&self, transition: Transition, how: &str) {
+    pub(crate) fn mark_recovered(&self, transition: Transition, how: &str) {
         self.metrics.outage_ended(&self.name);
         {
             let mut report = self.report();
@@ -23,7 +23,7 @@ impl Node {
 
     /// The breaker has opened because of `fault`, met `when`; what is in flight ends with it. A trial that
     /// has failed is no news.
-    pub(crate) fn is_given_up(&self, transition: Transition, when: &str, fault: &Fault) {
+    pub(crate) fn give_up(&self, transition: Transition, when: &str, fault: &Fault) {
         let Transition {
             from, to, failures, ..
         } = transition;

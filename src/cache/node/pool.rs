@@ -156,7 +156,7 @@ impl Pool {
 
     /// Whether a connection at rest was found closed since this was last asked: the server may have
     /// been restarted.
-    pub fn has_lost_connections(&self) -> bool {
+    pub fn take_lost(&self) -> bool {
         self.has_lost.load(Ordering::Relaxed) && self.has_lost.swap(false, Ordering::Relaxed)
     }
 

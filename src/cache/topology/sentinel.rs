@@ -126,7 +126,7 @@ impl Following {
         let address = RedisAddress::Tcp(master.clone());
         let node = Node::new(place, &address, &cache.factory);
         probe(&node, &self.probe_key)?;
-        node.is_first_look();
+        node.claim_first_probe();
         self.epoch = opinion.epoch;
         self.said = None;
         let (name, epoch) = (&self.name, self.epoch);

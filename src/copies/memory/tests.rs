@@ -107,13 +107,13 @@ fn a_fetched_value_is_due_once_when_its_life_nears_its_end() {
     let due = start + TTL / 10 * 9;
     let early = due - Duration::from_millis(1);
     assert!(!memory.remember_hit(0, "k", "v", TTL, early));
-    assert!(!memory.is_first_to_look(0, "k", early));
+    assert!(!memory.claim_refresh(0, "k", early));
     assert!(memory.remember_hit(0, "k", "v", TTL, due));
-    assert!(!memory.is_first_to_look(0, "k", due), "somebody looks");
-    assert!(memory.is_first_to_look(0, "k", due + TTL / LOOK_PART));
-    assert!(!memory.is_first_to_look(0, "other", due));
+    assert!(!memory.claim_refresh(0, "k", due), "somebody looks");
+    assert!(memory.claim_refresh(0, "k", due + TTL / LOOK_PART));
+    assert!(!memory.claim_refresh(0, "other", due));
     memory.change(0, "k", |copy| copy.due_at = None);
-    assert!(!memory.is_first_to_look(0, "k", start + TTL * 2));
+    assert!(!memory.claim_refresh(0, "k", start + TTL * 2));
 }
 
 #[test]
