@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::workers::probe_job::Errand;
+use crate::workers::probe_job::ProbeJob;
 
 /// How much of the longest wait may be expected of an item that is taken in: what is admitted should
 /// not be turned away later, when fetches take a little longer than the last ones did.
@@ -23,7 +23,7 @@ pub struct Queue<T> {
 #[derive(Debug)]
 struct QueueState<T> {
     items: VecDeque<T>,
-    errand: Option<Errand>,
+    job: Option<ProbeJob>,
     takers_waiting: usize,
     closed: bool,
 }
@@ -35,7 +35,7 @@ impl<T> Queue<T> {
         Self {
             state: Mutex::new(QueueState {
                 items: VecDeque::new(),
-                errand: None,
+                job: None,
                 takers_waiting: 0,
                 closed: false,
             }),
@@ -62,16 +62,16 @@ impl<T> Queue<T> {
         refused
     }
 
-    /// Has the next taker run `errand`, before it takes any item.
+    /// Has the next taker run `probe job`, before it takes any item.
     ///
     /// # Errors
-    /// The errand itself when another one waits, or after the close.
-    pub fn send(&self, errand: Errand) -> Result<(), Errand> {
+    /// The probe job itself when another one waits, or after the close.
+    pub fn send(&self, job: ProbeJob) -> Result<(), ProbeJob> {
         let mut state = self.lock();
-        if state.closed || state.errand.is_some() {
-            return Err(errand);
+        if state.closed || state.job.is_some() {
+            return Err(job);
         }
-        state.errand = Some(errand);
+        state.job = Some(job);
         drop(state);
         self.filled.notify_one();
         Ok(())
@@ -86,9 +86,9 @@ impl<T> Queue<T> {
     pub fn take_within(&self, max: usize, batch: &mut Vec<T>, limit: Duration) -> bool {
         let mut state = self.lock();
         loop {
-            if let Some(errand) = state.errand.take() {
+            if let Some(job) = state.job.take() {
                 drop(state);
-                errand.run();
+                job.run();
                 state = self.lock();
                 continue;
             }
@@ -174,7 +174,7 @@ struct LanesState<T> {
     /// Where the next search begins: lanes take turns.
     next: usize,
     waiting: usize,
-    errand: Option<Errand>,
+    job: Option<ProbeJob>,
     takers_waiting: usize,
     closed: bool,
 }
@@ -204,7 +204,7 @@ impl<T> Lanes<T> {
                 lanes: lanes.collect(),
                 next: 0,
                 waiting: 0,
-                errand: None,
+                job: None,
                 takers_waiting: 0,
                 closed: false,
             }),
@@ -237,16 +237,16 @@ impl<T> Lanes<T> {
         Ok(())
     }
 
-    /// Has a taker that is at rest run `errand`.
+    /// Has a taker that is at rest run `probe job`.
     ///
     /// # Errors
-    /// The errand itself when none is, when another one waits, or after the close.
-    pub fn send(&self, errand: Errand) -> Result<(), Errand> {
+    /// The probe job itself when none is, when another one waits, or after the close.
+    pub fn send(&self, job: ProbeJob) -> Result<(), ProbeJob> {
         let mut state = self.lock();
-        if state.closed || state.takers_waiting == 0 || state.errand.is_some() {
-            return Err(errand);
+        if state.closed || state.takers_waiting == 0 || state.job.is_some() {
+            return Err(job);
         }
-        state.errand = Some(errand);
+        state.job = Some(job);
         drop(state);
         self.filled.notify_one();
         Ok(())
@@ -257,9 +257,9 @@ impl<T> Lanes<T> {
     pub fn take(&self) -> Option<(usize, T)> {
         let mut state = self.lock();
         loop {
-            if let Some(errand) = state.errand.take() {
+            if let Some(job) = state.job.take() {
                 drop(state);
-                errand.run();
+                job.run();
                 state = self.lock();
                 continue;
             }
@@ -437,33 +437,35 @@ mod tests {
     #[test]
     fn an_errand_is_run_before_what_waits() {
         let (told, hears) = std::sync::mpsc::channel();
-        let errand = |told: &std::sync::mpsc::Sender<_>| {
+        let job = |told: &std::sync::mpsc::Sender<_>| {
             let told = told.clone();
-            Errand::new(move || told.send(()).expect("somebody hears"))
+            ProbeJob::new(move || told.send(()).expect("somebody hears"))
         };
         let queue = Queue::new(3);
         assert_eq!(queue.put(vec![1]), Vec::<i32>::new());
-        queue.send(errand(&told)).expect("the first");
-        queue.send(errand(&told)).expect_err("one at a time");
+        queue.send(job(&told)).expect("the first");
+        queue.send(job(&told)).expect_err("one at a time");
         assert!(hears.try_recv().is_err());
         assert!(queue.take(1, &mut Vec::new()));
         assert!(hears.try_recv().is_ok());
         queue.close();
-        queue.send(errand(&told)).expect_err("closed");
+        queue.send(job(&told)).expect_err("closed");
     }
 
     #[test]
     fn an_errand_for_lanes_does_not_wait_for_a_busy_taker() {
         let lanes = std::sync::Arc::new(Lanes::<i32>::new(2, LONG, &[1]));
         lanes
-            .send(Errand::new(|| {}))
+            .send(ProbeJob::new(|| {}))
             .expect_err("nobody is at rest");
         let resting = std::sync::Arc::clone(&lanes);
         let taker = std::thread::spawn(move || resting.take());
         let (told, hears) = std::sync::mpsc::channel();
         let run = || {
             let told = told.clone();
-            lanes.send(Errand::new(move || told.send(()).expect("somebody hears")))
+            lanes.send(ProbeJob::new(move || {
+                told.send(()).expect("somebody hears")
+            }))
         };
         while run().is_err() {
             std::thread::yield_now();

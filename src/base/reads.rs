@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::workers::probe_job::Errand;
+use crate::workers::probe_job::ProbeJob;
 
 /// First in, first out in each lane, taken in batches of one lane; the lanes take turns.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ struct State<T> {
     /// The lane whose turn it is.
     next: usize,
     waiting: usize,
-    errand: Option<Errand>,
+    job: Option<ProbeJob>,
     takers_waiting: usize,
     closed: bool,
 }
@@ -45,7 +45,7 @@ impl<T> Reads<T> {
                 lanes: Vec::new(),
                 next: 0,
                 waiting: 0,
-                errand: None,
+                job: None,
                 takers_waiting: 0,
                 closed: false,
             }),
@@ -78,16 +78,16 @@ impl<T> Reads<T> {
         refused
     }
 
-    /// Has the next taker run `errand`, before it takes any item.
+    /// Has the next taker run `probe job`, before it takes any item.
     ///
     /// # Errors
-    /// The errand itself when another one waits, or after the close.
-    pub fn send(&self, errand: Errand) -> Result<(), Errand> {
+    /// The probe job itself when another one waits, or after the close.
+    pub fn send(&self, job: ProbeJob) -> Result<(), ProbeJob> {
         let mut state = self.lock();
-        if state.closed || state.errand.is_some() {
-            return Err(errand);
+        if state.closed || state.job.is_some() {
+            return Err(job);
         }
-        state.errand = Some(errand);
+        state.job = Some(job);
         drop(state);
         self.filled.notify_one();
         Ok(())
@@ -98,9 +98,9 @@ impl<T> Reads<T> {
     pub fn take(&self, max: usize, batch: &mut Vec<T>) -> Option<usize> {
         let mut state = self.lock();
         loop {
-            if let Some(errand) = state.errand.take() {
+            if let Some(job) = state.job.take() {
                 drop(state);
-                errand.run();
+                job.run();
                 state = self.lock();
                 continue;
             }

@@ -336,8 +336,8 @@ impl Loop {
                     self.batch.push(lookup);
                 }
                 Reaction::SelfCheck => {
-                    let errand = self.service.self_check(exchange, request);
-                    probe_job::send(&self.lookups, errand);
+                    let job = self.service.self_check(exchange, request);
+                    probe_job::send(&self.lookups, job);
                 }
             }
         }

@@ -17,7 +17,7 @@ use crate::server::contract::{Asked, Contract, Origin, Provenance};
 use crate::server::head::{Field, Refusal};
 use crate::server::response::{Envelope, Response};
 use crate::server::tiny::Request;
-use crate::workers::probe_job::Errand;
+use crate::workers::probe_job::ProbeJob;
 
 /// Seconds after which a client that was shed may try again.
 const RETRY_AFTER_SHED_S: &str = "1";
@@ -121,10 +121,10 @@ impl Service {
         }
     }
 
-    /// The errand that answers a self-check.
+    /// The probe job that answers a self-check.
     #[must_use]
-    pub fn self_check(&self, exchange: Exchange, request: Request) -> Errand {
-        Errand::new(move || {
+    pub fn self_check(&self, exchange: Exchange, request: Request) -> ProbeJob {
+        ProbeJob::new(move || {
             let (status, json) = SelfCheck::answer(&exchange.service.health);
             let response = Response::new(status, "application/json", json.to_string().into_bytes());
             exchange.respond(&request, &response);

@@ -1,4 +1,4 @@
-//! An errand: a few microseconds of work that any worker does between two items, before whatever
+//! A probe job: a few microseconds of work that any worker does between two items, before whatever
 //! waits. It shows that the workers work, and waits behind nothing that is only slow.
 
 use std::fmt;
@@ -9,9 +9,9 @@ use crate::policy::Lookups;
 
 /// Work for the next worker that comes by. Dropped without having been run by a queue that takes no
 /// more.
-pub struct Errand(Box<dyn FnOnce() + Send>);
+pub struct ProbeJob(Box<dyn FnOnce() + Send>);
 
-impl Errand {
+impl ProbeJob {
     /// That runs `work`, which must not wait for anything.
     #[must_use]
     pub fn new(work: impl FnOnce() + Send + 'static) -> Self {
@@ -24,20 +24,20 @@ impl Errand {
     }
 }
 
-impl fmt::Debug for Errand {
+impl fmt::Debug for ProbeJob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Errand")
+        f.write_str("ProbeJob")
     }
 }
 
-/// Sends `errand` through the workers: a reader takes it, and hands it to a filler if one is at rest.
+/// Sends `probe job` through the workers: a reader takes it, and hands it to a filler if one is at rest.
 /// Readers are held by nothing longer than `[redis] timeout`; fillers may all be held by a source
 /// that hangs, which is no fault of theirs, and then `Progress` tells whether they are stuck.
-pub fn send(lookups: &Arc<Lookups>, errand: Errand) {
+pub fn send(lookups: &Arc<Lookups>, job: ProbeJob) {
     let on = Arc::clone(lookups);
-    let through_reader = Errand::new(move || {
-        if let Err(errand) = on.fills.send(errand) {
-            errand.run();
+    let through_reader = ProbeJob::new(move || {
+        if let Err(job) = on.fills.send(job) {
+            job.run();
         }
     });
     // Refused is dropped: whoever waits for it hears of that.
