@@ -27,7 +27,7 @@ use crate::server::contract::Contract;
 use crate::server::event_loop::{EventLoop, Limits};
 use crate::server::service::Service;
 use crate::source;
-use crate::workers::Pipeline;
+use crate::workers::Workers;
 
 /// Descriptors for everything but clients: Redis, sources, the library, logs.
 const DESCRIPTORS_RESERVED: u64 = 64 + ADMIN_CONNECTIONS_MAX as u64;
@@ -86,7 +86,7 @@ struct AdminDoor {
 pub struct App {
     acceptor: Acceptor,
     fronts: Vec<EventLoop>,
-    pipeline: Pipeline,
+    workers: Workers,
     admin: Option<AdminDoor>,
     prober: Prober,
     topology: Option<Topology>,
@@ -112,7 +112,7 @@ impl App {
         let draining = Arc::new(Draining::default());
         let room = Arc::new(Room::new(affordable_connections(config)));
         let lookups = Arc::new(lookups(config, &metrics));
-        let pipeline = Pipeline::start(
+        let workers = Workers::start(
             &lookups,
             &metrics,
             readers(config),
@@ -128,7 +128,7 @@ impl App {
             stuck_after: config.server.request_timeout * 2 + Duration::from_secs(5),
             queue_max: config.server.queue,
             lookups: Arc::clone(&lookups),
-            progress: Arc::clone(pipeline.progress()),
+            progress: Arc::clone(workers.progress()),
             room: Arc::clone(&room),
             metrics: Arc::clone(&metrics),
             draining: Arc::clone(&draining),
@@ -161,7 +161,7 @@ impl App {
         Ok(Self {
             acceptor,
             fronts,
-            pipeline,
+            workers,
             admin,
             prober,
             topology,
@@ -198,7 +198,7 @@ impl App {
         let (left, _) = self.room.taken();
         drop(self.fronts);
         // What was fetched for the last answers still goes to Redis.
-        self.pipeline.end(limit.max(clock::now() + LAST_WRITES));
+        self.workers.end(limit.max(clock::now() + LAST_WRITES));
         let (lost, _) = self.lookups.recovery.len();
         drop(self.prober);
         drop(self.topology);
@@ -288,7 +288,7 @@ fn lookups(config: &Config, metrics: &Arc<Metrics>) -> Lookups {
     let cache = RedisCache::new(
         &config.redis,
         &config.breaker,
-        Pipeline::callers(readers(config)),
+        Workers::callers(readers(config)),
         Arc::clone(metrics),
     );
     Lookups::new(
@@ -333,7 +333,7 @@ fn affordable_connections(config: &Config) -> usize {
     let of_a_node = config
         .redis
         .pool_size
-        .min(Pipeline::callers(readers(config)));
+        .min(Workers::callers(readers(config)));
     let redis = (of_a_node * nodes(config)) as u64;
     let others = DESCRIPTORS_RESERVED + 2 * config.server.workers as u64 + redis;
     let needed = wanted as u64 + others;

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use super::*;
 use crate::config::{self, NO_ENVIRONMENT};
 use crate::source::{Source, SourceError};
-use crate::workers::Pipeline;
+use crate::workers::Workers;
 
 /// What a client got.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -273,7 +273,7 @@ fn a_source_that_panics_costs_its_waiters_a_503_and_nothing_else() {
 fn a_panic_in_a_reader_or_filler_costs_what_it_held_and_the_thread_lives_on() {
     let stage = stage("");
     stage.remember("kept", "v", MINUTE, Duration::ZERO);
-    let pipeline = Pipeline::start(&stage.lookups, &stage.metrics, 1, 1, 1).expect("threads");
+    let workers = Workers::start(&stage.lookups, &stage.metrics, 1, 1, 1).expect("threads");
     let put = |key: &str, client: Box<dyn Client>| {
         let refused = stage.lookups.reads.put([(0, lookup(key, MINUTE, client))]);
         assert!(refused.is_empty());
@@ -296,7 +296,7 @@ fn a_panic_in_a_reader_or_filler_costs_what_it_held_and_the_thread_lives_on() {
         "the filler lives on"
     );
     assert!(stage.metrics.panics.get() >= 2);
-    drop(pipeline);
+    drop(workers);
     assert_eq!(stage.lookups.in_flight(), 0);
 }
 

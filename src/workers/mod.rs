@@ -28,7 +28,7 @@ const UPKEEP_REST: Duration = Duration::from_millis(500);
 const RECOVER_LOOK: Duration = Duration::from_millis(100);
 
 /// The running threads.
-pub struct Pipeline {
+pub struct Workers {
     lookups: Arc<Lookups>,
     threads: Vec<JoinHandle<()>>,
     progress: Arc<Progress>,
@@ -87,7 +87,7 @@ impl Progress {
     }
 }
 
-impl Pipeline {
+impl Workers {
     /// How many threads call Redis with so many readers: they, the writer and the upkeep.
     #[must_use]
     pub fn callers(readers: usize) -> usize {
@@ -108,7 +108,7 @@ impl Pipeline {
         let names = (0..readers).map(|reader| format!("reader-{reader}"));
         let names = names.chain((0..fillers).map(|filler| format!("filler-{filler}")));
         let names = names.chain(["writer".to_owned(), "upkeep".to_owned()]);
-        let mut pipeline = Self {
+        let mut workers = Self {
             lookups: Arc::clone(lookups),
             threads: Vec::with_capacity(readers + fillers + 2),
             progress: Arc::new(Progress::new(names.collect())),
@@ -116,7 +116,7 @@ impl Pipeline {
         let started = (|| {
             for reader in 0..readers {
                 let mut batch = Vec::new();
-                pipeline.spawn(metrics, move |lookups, work| {
+                workers.spawn(metrics, move |lookups, work| {
                     let batch_max = lookups.cache().limits().batch_max(batch_max);
                     let Some(lane) = lookups.reads.take(batch_max, &mut batch) else {
                         return false;
@@ -129,7 +129,7 @@ impl Pipeline {
                 })?;
             }
             for _ in 0..fillers {
-                pipeline.spawn(metrics, move |lookups, work| {
+                workers.spawn(metrics, move |lookups, work| {
                     let Some((lane, fill)) = lookups.fills.take() else {
                         return false;
                     };
@@ -151,7 +151,7 @@ impl Pipeline {
                 })?;
             }
             let mut batch = Vec::new();
-            pipeline.spawn(metrics, move |lookups, work| {
+            workers.spawn(metrics, move |lookups, work| {
                 if !lookups.writes.take(WRITE_BATCH_MAX, &mut batch) {
                     return false;
                 }
@@ -160,7 +160,7 @@ impl Pipeline {
                 true
             })?;
             let (mut batch, mut rest) = (Vec::new(), UPKEEP_REST);
-            pipeline.spawn(metrics, move |lookups, work| {
+            workers.spawn(metrics, move |lookups, work| {
                 let is_open = lookups.lives.take_within(LIFE_BATCH_MAX, &mut batch, rest);
                 rest = UPKEEP_REST;
                 if !is_open {
@@ -175,7 +175,7 @@ impl Pipeline {
                 is_open
             })
         })();
-        started.map(|()| pipeline)
+        started.map(|()| workers)
     }
 
     /// How long each thread has been at what it does.
@@ -214,7 +214,7 @@ impl Pipeline {
     }
 }
 
-impl Pipeline {
+impl Workers {
     /// Takes no more work and waits for what is under way, but not beyond `limit`: a thread that a
     /// source holds is left to the end of the process.
     pub fn end(mut self, limit: Instant) {
@@ -233,7 +233,7 @@ impl Pipeline {
     }
 }
 
-impl Drop for Pipeline {
+impl Drop for Workers {
     /// Closes the queues and waits for the threads to finish what they have.
     fn drop(&mut self) {
         self.close();
