@@ -17,7 +17,7 @@ use crate::observe::metrics::RedisOp;
 
 /// What is left of a key's life in Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Life {
+pub enum KeyTtl {
     /// So much.
     Left(Duration),
     /// It does not expire.
@@ -31,7 +31,7 @@ pub enum Life {
 impl RedisCache {
     /// The lives of `keys`, asked on behalf of thread `caller`, each node's in one go. None: its node
     /// is not to be asked, or the call failed.
-    pub fn lives(&self, caller: usize, keys: &[&str], deadline: Deadline) -> Vec<Option<Life>> {
+    pub fn lives(&self, caller: usize, keys: &[&str], deadline: Deadline) -> Vec<Option<KeyTtl>> {
         let mut lives = vec![None; keys.len()];
         let (mut parts, _) = FanOut::of(self, 0..keys.len(), |&at| HashSlot::of(keys[at]));
         while let Some(part) = parts.take() {
@@ -72,9 +72,9 @@ impl RedisCache {
         let (mut older, mut places, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         for (at, (entry, life)) in entries.iter().zip(lives).enumerate() {
             let is_older = match life {
-                Some(Life::Left(left)) => left < entry.ttl,
-                Some(Life::Endless) => false,
-                Some(Life::Gone | Life::Unknown) => true,
+                Some(KeyTtl::Left(left)) => left < entry.ttl,
+                Some(KeyTtl::Endless) => false,
+                Some(KeyTtl::Gone | KeyTtl::Unknown) => true,
                 None => {
                     refused.push(at);
                     continue;
@@ -98,7 +98,7 @@ impl RedisCache {
 }
 
 impl Node {
-    fn lives(&self, keys: &[&str], options: CallOptions) -> Result<Vec<Reply<Life>>, Unusable> {
+    fn lives(&self, keys: &[&str], options: CallOptions) -> Result<Vec<Reply<KeyTtl>>, Unusable> {
         let began = clock::now();
         let permit = self.permit_to_upkeep(began).ok_or(Unusable)?;
         let lives = self.on_a_connection(RedisOp::Life, options, |lease| {
@@ -126,15 +126,15 @@ fn pttl(key: &str) -> redis::Cmd {
     pttl
 }
 
-fn life(reply: &Value) -> Result<Life, Fault> {
+fn life(reply: &Value) -> Result<KeyTtl, Fault> {
     match reply {
-        Value::Int(-1) => Ok(Life::Endless),
-        Value::Int(left_ms @ 0..) => Ok(Life::Left(Duration::from_millis(*left_ms as u64))),
-        Value::Int(_) => Ok(Life::Gone),
+        Value::Int(-1) => Ok(KeyTtl::Endless),
+        Value::Int(left_ms @ 0..) => Ok(KeyTtl::Left(Duration::from_millis(*left_ms as u64))),
+        Value::Int(_) => Ok(KeyTtl::Gone),
         Value::ServerError(error) => match Fault::from_reply(error) {
             // A server that is not ready is not; one that knows or allows no PTTL is well.
             fault @ Fault::NotReady(_) => Err(fault),
-            _ => Ok(Life::Unknown),
+            _ => Ok(KeyTtl::Unknown),
         },
         _ => Err(Fault::Protocol("PTTL not answered by a number".to_owned())),
     }
@@ -144,7 +144,7 @@ fn life(reply: &Value) -> Result<Life, Fault> {
 mod tests {
     use super::*;
 
-    fn life_of(reply: &[u8]) -> Result<Life, Fault> {
+    fn life_of(reply: &[u8]) -> Result<KeyTtl, Fault> {
         life(&redis::parse_redis_value(reply).expect("a reply"))
     }
 
@@ -152,15 +152,15 @@ mod tests {
     fn a_refused_command_is_no_fault_and_a_server_that_is_not_ready_is() {
         assert_eq!(
             life_of(b":1500\r\n"),
-            Ok(Life::Left(Duration::from_millis(1500)))
+            Ok(KeyTtl::Left(Duration::from_millis(1500)))
         );
-        assert_eq!(life_of(b":-1\r\n"), Ok(Life::Endless));
-        assert_eq!(life_of(b":-2\r\n"), Ok(Life::Gone));
+        assert_eq!(life_of(b":-1\r\n"), Ok(KeyTtl::Endless));
+        assert_eq!(life_of(b":-2\r\n"), Ok(KeyTtl::Gone));
         assert_eq!(
             life_of(b"-ERR unknown command 'PTTL'\r\n"),
-            Ok(Life::Unknown)
+            Ok(KeyTtl::Unknown)
         );
-        assert_eq!(life_of(b"-NOPERM no\r\n"), Ok(Life::Unknown));
+        assert_eq!(life_of(b"-NOPERM no\r\n"), Ok(KeyTtl::Unknown));
         assert!(matches!(
             life_of(b"-LOADING wait\r\n"),
             Err(Fault::NotReady(_))

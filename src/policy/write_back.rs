@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use log::info;
 
 use crate::base::clock::{self, Deadline};
-use crate::cache::ttl::Life;
+use crate::cache::ttl::KeyTtl;
 use crate::cache::write::Entry;
 use crate::copies::memory::CachedValue;
 use crate::policy::Lookups;
@@ -210,24 +210,24 @@ impl Lookups {
 
     /// Whether `copy`, of which Redis says that it has `life`, is to be refreshed; when it is to be
     /// looked at again.
-    fn is_at_its_end(&self, target: &Target, copy: &mut CachedValue, life: Life) -> bool {
+    fn is_at_its_end(&self, target: &Target, copy: &mut CachedValue, life: KeyTtl) -> bool {
         let now = clock::now();
         let route = &self.routes[target.route];
         let expected = copy.ttl.saturating_sub(copy.age(now));
         let left = match life {
-            Life::Left(left) => left,
+            KeyTtl::Left(left) => left,
             // It will never end there, or that cannot be known: then our own count holds.
-            Life::Endless | Life::Unknown if !copy.is_life_known => {
-                copy.is_life_known = life == Life::Endless;
+            KeyTtl::Endless | KeyTtl::Unknown if !copy.is_life_known => {
+                copy.is_life_known = life == KeyTtl::Endless;
                 copy.due_at = None;
                 return false;
             }
-            Life::Endless => {
+            KeyTtl::Endless => {
                 copy.due_at = None;
                 return false;
             }
-            Life::Unknown => return !route.refresh_at.is_whole(),
-            Life::Gone => return false,
+            KeyTtl::Unknown => return !route.refresh_at.is_whole(),
+            KeyTtl::Gone => return false,
         };
         if copy.is_life_known && left <= expected + LIFE_MARGIN {
             return !route.refresh_at.is_whole();
