@@ -20,7 +20,7 @@ use crate::ops::admin::Admin;
 use crate::ops::health::{Draining, Health};
 use crate::ops::systemd::activation::{self, NotServable};
 use crate::ops::systemd::watchdog::{Watchdog, Watched};
-use crate::policy::{GuardedSource, Lookups};
+use crate::policy::{GuardedSource, Policy};
 use crate::server::accept::{Acceptor, Listener, Room};
 use crate::server::connection::Message;
 use crate::server::contract::Contract;
@@ -93,7 +93,7 @@ pub struct App {
     watchdog: Option<Watchdog>,
     draining: Arc<Draining>,
     room: Arc<Room>,
-    lookups: Arc<Lookups>,
+    lookups: Arc<Policy>,
     metrics: Arc<Metrics>,
     drain_timeout: Duration,
 }
@@ -247,7 +247,7 @@ fn open_admin(
     config: &Config,
     door: Listener,
     health: &Arc<Health>,
-    lookups: &Arc<Lookups>,
+    lookups: &Arc<Policy>,
 ) -> io::Result<AdminDoor> {
     let service = service(config, Vec::new(), health).with(Admin::new(Arc::clone(health)));
     let room = Arc::new(Room::new(ADMIN_CONNECTIONS_MAX));
@@ -271,7 +271,7 @@ fn open_admin(
 fn start_fronts(
     config: &Config,
     service: &Arc<Service>,
-    lookups: &Arc<Lookups>,
+    lookups: &Arc<Policy>,
     room: &Arc<Room>,
 ) -> io::Result<Vec<EventLoop>> {
     let numbers = 0..config.server.fronts;
@@ -284,14 +284,14 @@ fn start_fronts(
         .collect()
 }
 
-fn lookups(config: &Config, metrics: &Arc<Metrics>) -> Lookups {
+fn lookups(config: &Config, metrics: &Arc<Metrics>) -> Policy {
     let cache = RedisCache::new(
         &config.redis,
         &config.breaker,
         Workers::callers(readers(config)),
         Arc::clone(metrics),
     );
-    Lookups::new(
+    Policy::new(
         config,
         sources(config, metrics),
         Arc::new(cache),

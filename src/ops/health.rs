@@ -13,7 +13,7 @@ use crate::base::clock;
 use crate::cache::status::{Mode, NodeStatus, Status};
 use crate::config::RedisHealth;
 use crate::observe::metrics::{Metrics, Outcome};
-use crate::policy::{GuardedSource, Lookups};
+use crate::policy::{GuardedSource, Policy};
 use crate::server::accept::Room;
 use crate::workers::Progress;
 
@@ -65,10 +65,10 @@ pub struct Health {
     /// How long a thread may be at one thing before the process counts as stuck: what no limit of
     /// the configuration lets it take.
     pub stuck_after: Duration,
-    /// Lookups that may wait for readers, and fetches that may wait for fillers.
+    /// Policy that may wait for readers, and fetches that may wait for fillers.
     pub queue_max: usize,
     /// The policy, its queues and its parts.
-    pub lookups: Arc<Lookups>,
+    pub lookups: Arc<Policy>,
     /// The worker threads.
     pub progress: Arc<Progress>,
     /// The connections.

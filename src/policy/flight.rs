@@ -1,4 +1,4 @@
-//! One fetch per key at a time. Lookups that join one that is under way hold no thread: the flight
+//! One fetch per key at a time. Policy that join one that is under way hold no thread: the flight
 //! keeps them, and whoever fetches answers them all. It knows nothing of sources, Redis or HTTP.
 
 use std::collections::HashMap;

@@ -58,7 +58,7 @@ pub enum On {
 }
 
 /// The policy and everything it needs.
-pub struct Lookups {
+pub struct Policy {
     routes: Vec<Route>,
     sources: Vec<GuardedSource>,
     fresh_while_redis_is_down: bool,
@@ -69,7 +69,7 @@ pub struct Lookups {
     metrics: Arc<Metrics>,
     /// What is shed is counted, and said now and then.
     said: LogThrottle,
-    /// Lookups that wait for a reader.
+    /// Policy that wait for a reader.
     pub reads: Reads<Lookup>,
     /// Fetches that wait for a filler, in a lane for each source.
     pub fills: Lanes<Fill>,
@@ -81,7 +81,7 @@ pub struct Lookups {
     pub recovery: Recovery,
 }
 
-impl Lookups {
+impl Policy {
     /// From the settings and the parts; `sources` as in `config.sources`.
     #[must_use]
     pub fn new(

@@ -10,9 +10,9 @@ use crate::cache::node::{CallOptions, Reply};
 use crate::cache::routing::fan_out::{FanOut, NodeBatch};
 use crate::cache::routing::hash_slot::Redirect;
 use crate::policy::flight::Target;
-use crate::policy::{Answer, FRONT_MAX_BYTES, Lookup, Lookups, On, has_waited};
+use crate::policy::{Answer, FRONT_MAX_BYTES, Lookup, On, Policy, has_waited};
 
-impl Lookups {
+impl Policy {
     /// Step 1: a batch of lookups from the front. They wait for a reader, each in the lane of its node,
     /// unless that is not worth asking.
     pub fn submit(&self, batch: Vec<Lookup>) {

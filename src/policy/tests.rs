@@ -74,7 +74,7 @@ impl Source for ScriptedSource {
 }
 
 struct Stage {
-    lookups: Arc<Lookups>,
+    lookups: Arc<Policy>,
     source: ScriptedSource,
     metrics: Arc<Metrics>,
 }
@@ -95,7 +95,7 @@ fn stage(settings: &str) -> Stage {
     let redis = RedisCache::new(&config.redis, &config.breaker, 3, Arc::clone(&metrics));
     let cache = Arc::new(redis);
     let memory = Memory::new(&config.memory);
-    let lookups = Lookups::new(&config, vec![guarded], cache, memory, Arc::clone(&metrics));
+    let lookups = Policy::new(&config, vec![guarded], cache, memory, Arc::clone(&metrics));
     Stage {
         lookups: Arc::new(lookups),
         source,

@@ -10,7 +10,7 @@ use crate::base::clock::{self, Deadline};
 use crate::cache::ttl::KeyTtl;
 use crate::cache::write::Entry;
 use crate::copies::memory::CachedValue;
-use crate::policy::Lookups;
+use crate::policy::Policy;
 use crate::policy::flight::{FetchedValue, Target};
 
 /// Values that are written to a Redis that is back, in one go.
@@ -35,7 +35,7 @@ pub struct WriteBack {
     landed: FetchedValue,
 }
 
-impl Lookups {
+impl Policy {
     /// Step 7: what has landed goes to the writer, or waits for a Redis that takes writes.
     pub(crate) fn write_back(&self, target: Target, landed: FetchedValue, writes: bool) {
         let write = WriteBack { target, landed };

@@ -15,7 +15,7 @@ use log::error;
 use rustix::event::epoll;
 
 use crate::base::clock;
-use crate::policy::{Lookup, Lookups};
+use crate::policy::{Lookup, Policy};
 use crate::server::accept::Room;
 use crate::server::connection::{Connection, Mailbox, Message};
 use crate::server::connections::{Phase, Slot, Slots};
@@ -67,7 +67,7 @@ impl EventLoop {
         name: String,
         limits: Limits,
         service: Arc<Service>,
-        lookups: Arc<Lookups>,
+        lookups: Arc<Policy>,
         room: Arc<Room>,
     ) -> io::Result<Self> {
         let mailbox = Arc::new(Mailbox::new()?);
@@ -131,7 +131,7 @@ struct Loop {
     library: Library,
     limits: Limits,
     service: Arc<Service>,
-    lookups: Arc<Lookups>,
+    lookups: Arc<Policy>,
     room: Arc<Room>,
     slots: Slots,
     /// Of all connections together.
@@ -139,7 +139,7 @@ struct Loop {
     received: Vec<u8>,
     /// The exchanges whose heads have been given to the library, in their order.
     given: Vec<Exchange>,
-    /// Lookups for the pipeline, collected over one turn of the loop.
+    /// Policy for the pipeline, collected over one turn of the loop.
     batch: Vec<Lookup>,
     watched_at: Instant,
     swept_at: Instant,

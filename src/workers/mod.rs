@@ -16,7 +16,7 @@ use log::error;
 
 use crate::base::clock;
 use crate::observe::metrics::Metrics;
-use crate::policy::Lookups;
+use crate::policy::Policy;
 
 /// Values of one write to Redis, at most.
 const WRITE_BATCH_MAX: usize = 64;
@@ -29,7 +29,7 @@ const RECOVER_LOOK: Duration = Duration::from_millis(100);
 
 /// The running threads.
 pub struct Workers {
-    lookups: Arc<Lookups>,
+    lookups: Arc<Policy>,
     threads: Vec<JoinHandle<()>>,
     progress: Arc<Progress>,
 }
@@ -99,7 +99,7 @@ impl Workers {
     /// # Errors
     /// When a thread is not to be had; those already started end with the returned error.
     pub fn start(
-        lookups: &Arc<Lookups>,
+        lookups: &Arc<Policy>,
         metrics: &Arc<Metrics>,
         readers: usize,
         fillers: usize,
@@ -189,7 +189,7 @@ impl Workers {
     fn spawn(
         &mut self,
         metrics: &Arc<Metrics>,
-        mut step: impl FnMut(&Lookups, &dyn Fn(&mut dyn FnMut()) -> bool) -> bool + Send + 'static,
+        mut step: impl FnMut(&Policy, &dyn Fn(&mut dyn FnMut()) -> bool) -> bool + Send + 'static,
     ) -> io::Result<()> {
         let number = self.threads.len();
         let lookups = Arc::clone(&self.lookups);

@@ -18,7 +18,7 @@ use crate::observe::metrics::{Metrics, Outcome};
 use crate::ops::health::{Draining, Health, SelfCheck};
 use crate::ops::systemd::notify::{Notifier, watchdog_limit};
 use crate::ops::systemd::self_request;
-use crate::policy::Lookups;
+use crate::policy::Policy;
 use crate::workers::Progress;
 
 /// Self-requests within the limit of the watchdog: three have to fail in a row before it bites. Each
@@ -34,7 +34,7 @@ pub struct Watched {
     progress: Arc<Progress>,
     metrics: Arc<Metrics>,
     /// For the status line.
-    lookups: Arc<Lookups>,
+    lookups: Arc<Policy>,
     draining: Arc<Draining>,
     request_timeout: Duration,
 }
