@@ -52,7 +52,7 @@ pub struct Transition {
 
 /// A breaker, shared by everyone who calls what it guards.
 #[derive(Debug)]
-pub struct Breaker {
+pub(crate) struct Breaker {
     settings: config::Breaker,
     /// Guards nothing but the machine; held for nanoseconds, never over I/O.
     machine: Mutex<Machine>,
@@ -76,7 +76,7 @@ struct Machine {
 impl Breaker {
     /// A breaker that is closed, or held as the settings say.
     #[must_use]
-    pub fn new(settings: &config::Breaker, now: Instant) -> Self {
+    pub(crate) fn new(settings: &config::Breaker, now: Instant) -> Self {
         let state = match settings.mode {
             BreakerMode::ForcedOpen => State::Open,
             BreakerMode::Auto | BreakerMode::Disabled => State::Closed,
@@ -96,26 +96,20 @@ impl Breaker {
 
     /// The state and since when.
     #[must_use]
-    pub fn state(&self) -> (State, Instant) {
+    pub(crate) fn state(&self) -> (State, Instant) {
         let machine = self.lock();
         (machine.state, machine.since)
     }
 
-    /// What the settings let it do.
-    #[must_use]
-    pub fn mode(&self) -> BreakerMode {
-        self.settings.mode
-    }
-
     /// How often it has gone into each state, in the order of [`State::ALL`].
     #[must_use]
-    pub fn entered(&self) -> [u64; State::ALL.len()] {
+    pub(crate) fn entered(&self) -> [u64; State::ALL.len()] {
         self.lock().entered
     }
 
     /// Whether [`Self::permit`] would refuse at `now`; changes nothing.
     #[must_use]
-    pub fn refuses(&self, now: Instant) -> bool {
+    pub(crate) fn refuses(&self, now: Instant) -> bool {
         let machine = self.lock();
         match machine.state {
             State::Closed => false,
@@ -127,7 +121,7 @@ impl Breaker {
     /// Leave to make one call, or `None` when it is refused. In the classic way (`probe_interval`
     /// 0) the first call after `reset_timeout` is the trial.
     #[must_use]
-    pub fn permit(self: &Arc<Self>, now: Instant) -> Option<Permit> {
+    pub(crate) fn permit(self: &Arc<Self>, now: Instant) -> Option<Permit> {
         let mut machine = self.lock();
         let trial = match machine.state {
             State::Closed => false,
@@ -156,7 +150,7 @@ impl Breaker {
     }
 
     /// A probe of its own, made while the breaker was open, found everything well.
-    pub fn probe_succeeded(&self, now: Instant) -> Option<Transition> {
+    pub(crate) fn probe_succeeded(&self, now: Instant) -> Option<Transition> {
         let mut machine = self.lock();
         match (self.settings.mode, machine.state) {
             (BreakerMode::Auto, State::Open | State::HalfOpen) => {
@@ -167,7 +161,7 @@ impl Breaker {
     }
 
     /// Evidence that needs no counting (calls stall, credentials are refused): opens at once.
-    pub fn trip(&self, now: Instant) -> Option<Transition> {
+    pub(crate) fn trip(&self, now: Instant) -> Option<Transition> {
         let mut machine = self.lock();
         match (self.settings.mode, machine.state) {
             (BreakerMode::Auto, State::Closed | State::HalfOpen) => {

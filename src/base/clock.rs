@@ -5,49 +5,43 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Now, on the monotonic clock: what time-outs, ages and states are measured with.
 #[must_use]
-pub fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
 /// Now, on the wall clock: what people and headers are shown.
 #[must_use]
-pub fn wall() -> SystemTime {
+pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
 }
 
 /// The moment by which something must be over. One is made for each request and handed down;
 /// every step takes the smaller of its own limit and what is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Deadline(Instant);
+pub(crate) struct Deadline(Instant);
 
 impl Deadline {
     /// The deadline that lies `limit` after `from`.
     #[must_use]
-    pub fn after(from: Instant, limit: Duration) -> Self {
+    pub(crate) fn after(from: Instant, limit: Duration) -> Self {
         Self(from + limit)
-    }
-
-    /// The moment itself.
-    #[must_use]
-    pub fn at(self) -> Instant {
-        self.0
     }
 
     /// What is left of it at `now`; zero when it has passed.
     #[must_use]
-    pub fn left(self, now: Instant) -> Duration {
+    pub(crate) fn left(self, now: Instant) -> Duration {
         self.0.saturating_duration_since(now)
     }
 
     /// Whether it has passed at `now`.
     #[must_use]
-    pub fn passed(self, now: Instant) -> bool {
+    pub(crate) fn passed(self, now: Instant) -> bool {
         now >= self.0
     }
 
     /// The earlier of this deadline and the one `limit` after `from`.
     #[must_use]
-    pub fn within(self, from: Instant, limit: Duration) -> Self {
+    pub(crate) fn within(self, from: Instant, limit: Duration) -> Self {
         self.min(Self::after(from, limit))
     }
 }

@@ -9,7 +9,7 @@ const BATCH_BYTES: u64 = 2 * 1024 * 1024;
 
 /// The figures; later ones count more.
 #[derive(Debug, Default)]
-pub struct Usual {
+pub(crate) struct Usual {
     /// Of one read, in microseconds.
     wait_us: AtomicU64,
     /// Of one value.
@@ -19,33 +19,33 @@ pub struct Usual {
 impl Usual {
     /// What a read takes.
     #[must_use]
-    pub fn wait(&self) -> Duration {
+    pub(crate) fn wait(&self) -> Duration {
         Duration::from_micros(self.wait_us.load(Ordering::Relaxed))
     }
 
     /// One took so long.
-    pub fn learn_wait(&self, took: Duration) {
+    pub(crate) fn learn_wait(&self, took: Duration) {
         learn(&self.wait_us, took.as_micros() as u64);
     }
 
     /// How many keys to ask for at once, up to `max`: fewer where values are large, so that a batch
     /// costs neither memory nor the time of everybody in it.
     #[must_use]
-    pub fn batch_max(&self, max: usize) -> usize {
+    pub(crate) fn batch_max(&self, max: usize) -> usize {
         let bytes = self.bytes.load(Ordering::Relaxed).max(1);
         let affordable = usize::try_from(BATCH_BYTES / bytes).unwrap_or(max);
         affordable.clamp(1, max)
     }
 
     /// `count` values of `bytes` in all were read.
-    pub fn learn_sizes(&self, count: usize, bytes: usize) {
+    pub(crate) fn learn_sizes(&self, count: usize, bytes: usize) {
         if let Some(mean) = bytes.checked_div(count) {
             learn(&self.bytes, mean as u64);
         }
     }
 
     /// A batch was more than can be taken: from now on one at a time, until they are found small.
-    pub fn learn_too_large(&self) {
+    pub(crate) fn learn_too_large(&self) {
         self.bytes.fetch_max(BATCH_BYTES, Ordering::Relaxed);
     }
 }

@@ -1,11 +1,11 @@
 //! What knows nothing of us: clocks, queues, the breaker's state machine, names to addresses, TLS files.
 
-pub mod breaker;
-pub mod clock;
-pub mod ewma;
-pub mod notify;
-pub mod queue;
-pub mod reads;
-pub mod resolver;
+pub(crate) mod breaker;
+pub(crate) mod clock;
+pub(crate) mod ewma;
+pub(crate) mod notify;
+pub(crate) mod queue;
+pub(crate) mod reads;
+pub(crate) mod resolver;
 pub mod shutdown;
-pub mod tls;
+pub(crate) mod tls;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Rung any number of times, it wakes the thread once.
 #[derive(Debug, Default)]
-pub struct Notify {
+pub(crate) struct Notify {
     /// Guards what was heard; held for nanoseconds.
     state: Mutex<State>,
     changed: Condvar,
@@ -20,7 +20,7 @@ struct State {
 
 impl Notify {
     /// There is something to look at.
-    pub fn notify(&self) {
+    pub(crate) fn notify(&self) {
         let mut state = self.lock();
         if !std::mem::replace(&mut state.was_rung, true) {
             drop(state);
@@ -29,7 +29,7 @@ impl Notify {
     }
 
     /// Waits to be rung, up to `limit`, but for `rest` in any case; false: it is over.
-    pub fn wait(&self, rest: Duration, limit: Duration) -> bool {
+    pub(crate) fn wait(&self, rest: Duration, limit: Duration) -> bool {
         if !self.pause(rest) {
             return false;
         }
@@ -50,12 +50,12 @@ impl Notify {
     }
 
     /// Whether whoever waits may go home.
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.lock().is_closed
     }
 
     /// Whoever waits goes home.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.lock().is_closed = true;
         self.changed.notify_all();
     }

@@ -13,7 +13,7 @@ const WAIT_MARGIN: f64 = 0.8;
 
 /// First in, first out, taken in batches.
 #[derive(Debug)]
-pub struct Queue<T> {
+pub(crate) struct Queue<T> {
     /// Guards the items and how many takers wait.
     state: Mutex<QueueState<T>>,
     filled: Condvar,
@@ -31,7 +31,7 @@ struct QueueState<T> {
 impl<T> Queue<T> {
     /// For at most `items_max` items.
     #[must_use]
-    pub fn new(items_max: usize) -> Self {
+    pub(crate) fn new(items_max: usize) -> Self {
         Self {
             state: Mutex::new(QueueState {
                 items: VecDeque::new(),
@@ -46,7 +46,7 @@ impl<T> Queue<T> {
 
     /// Puts `items` in, in their order; what does not fit, or comes after the close, is returned.
     #[must_use]
-    pub fn put(&self, mut items: Vec<T>) -> Vec<T> {
+    pub(crate) fn put(&self, mut items: Vec<T>) -> Vec<T> {
         let mut state = self.lock();
         let room = match state.closed {
             true => 0,
@@ -62,28 +62,13 @@ impl<T> Queue<T> {
         refused
     }
 
-    /// Has the next taker run `probe job`, before it takes any item.
-    ///
-    /// # Errors
-    /// The probe job itself when another one waits, or after the close.
-    pub fn send(&self, job: ProbeJob) -> Result<(), ProbeJob> {
-        let mut state = self.lock();
-        if state.closed || state.job.is_some() {
-            return Err(job);
-        }
-        state.job = Some(job);
-        drop(state);
-        self.filled.notify_one();
-        Ok(())
-    }
-
     /// Takes up to `max` items into `batch`, waiting for the first; false when closed and empty.
-    pub fn take(&self, max: usize, batch: &mut Vec<T>) -> bool {
+    pub(crate) fn take(&self, max: usize, batch: &mut Vec<T>) -> bool {
         self.take_within(max, batch, Duration::MAX)
     }
 
     /// The same, but waits no longer than `limit`: then with nothing in `batch`.
-    pub fn take_within(&self, max: usize, batch: &mut Vec<T>, limit: Duration) -> bool {
+    pub(crate) fn take_within(&self, max: usize, batch: &mut Vec<T>, limit: Duration) -> bool {
         let mut state = self.lock();
         loop {
             if let Some(job) = state.job.take() {
@@ -117,35 +102,26 @@ impl<T> Queue<T> {
         true
     }
 
-    /// Takes out, without waiting, the items for which `is_meant` holds.
-    #[must_use]
-    pub fn take_where(&self, is_meant: impl Fn(&T) -> bool) -> Vec<T> {
-        let mut state = self.lock();
-        let (taken, kept) = state.items.drain(..).partition(is_meant);
-        state.items = kept;
-        taken.into()
-    }
-
     /// How many items wait.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.lock().items.len()
     }
 
     /// Whether nothing waits.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// How many items may wait.
     #[must_use]
-    pub fn max(&self) -> usize {
+    pub(crate) fn max(&self) -> usize {
         self.items_max
     }
 
     /// Takes no more; who takes gets what is left and then hears of the close.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_all();
     }
@@ -160,7 +136,7 @@ impl<T> Queue<T> {
 /// too long, by how long the last ones took, is not taken in at all: whoever is to be turned away is
 /// better told at once.
 #[derive(Debug)]
-pub struct Lanes<T> {
+pub(crate) struct Lanes<T> {
     /// Guards the lanes.
     state: Mutex<LanesState<T>>,
     filled: Condvar,
@@ -192,7 +168,7 @@ impl<T> Lanes<T> {
     /// For at most `items_max` waiting items, none of which is to wait longer than `wait_max`; one
     /// lane for each of `under_way_max`.
     #[must_use]
-    pub fn new(items_max: usize, wait_max: Duration, under_way_max: &[usize]) -> Self {
+    pub(crate) fn new(items_max: usize, wait_max: Duration, under_way_max: &[usize]) -> Self {
         let lanes = under_way_max.iter().map(|&under_way_max| Lane {
             items: VecDeque::new(),
             under_way: 0,
@@ -218,7 +194,7 @@ impl<T> Lanes<T> {
     ///
     /// # Errors
     /// The item itself when there is no room, when it would wait too long, or after the close.
-    pub fn put(&self, lane: usize, item: T) -> Result<(), T> {
+    pub(crate) fn put(&self, lane: usize, item: T) -> Result<(), T> {
         let mut state = self.lock();
         let is_full = state.waiting >= self.items_max;
         if state.closed
@@ -241,7 +217,7 @@ impl<T> Lanes<T> {
     ///
     /// # Errors
     /// The probe job itself when none is, when another one waits, or after the close.
-    pub fn send(&self, job: ProbeJob) -> Result<(), ProbeJob> {
+    pub(crate) fn send(&self, job: ProbeJob) -> Result<(), ProbeJob> {
         let mut state = self.lock();
         if state.closed || state.takers_waiting == 0 || state.job.is_some() {
             return Err(job);
@@ -254,7 +230,7 @@ impl<T> Lanes<T> {
 
     /// Takes the next item of a lane that is under its limit, waiting for one; `None` when closed
     /// and empty. [`Self::done`] must follow.
-    pub fn take(&self) -> Option<(usize, T)> {
+    pub(crate) fn take(&self) -> Option<(usize, T)> {
         let mut state = self.lock();
         loop {
             if let Some(job) = state.job.take() {
@@ -280,14 +256,14 @@ impl<T> Lanes<T> {
 
     /// Whether `lane` has nobody waiting and half of its takers free.
     #[must_use]
-    pub fn has_room_to_spare(&self, lane: usize) -> bool {
+    pub(crate) fn has_room_to_spare(&self, lane: usize) -> bool {
         let state = self.lock();
         let lane = &state.lanes[lane];
         !state.closed && lane.items.is_empty() && lane.under_way * 2 < lane.under_way_max
     }
 
     /// What was taken from `lane` is done; it was under way for `took`.
-    pub fn done(&self, lane: usize, took: Duration) {
+    pub(crate) fn done(&self, lane: usize, took: Duration) {
         let mut state = self.lock();
         let lane = &mut state.lanes[lane];
         lane.under_way = lane.under_way.saturating_sub(1);
@@ -304,7 +280,7 @@ impl<T> Lanes<T> {
 
     /// Takes out, without waiting, the items at the heads of all lanes for which `is_overdue` holds.
     #[must_use]
-    pub fn take_while(&self, is_overdue: impl Fn(&T) -> bool) -> Vec<T> {
+    pub(crate) fn take_while(&self, is_overdue: impl Fn(&T) -> bool) -> Vec<T> {
         let mut overdue = Vec::new();
         let mut state = self.lock();
         for lane in &mut state.lanes {
@@ -321,7 +297,7 @@ impl<T> Lanes<T> {
 
     /// How many items wait, and how many of each lane are under way.
     #[must_use]
-    pub fn len(&self) -> (usize, Vec<usize>) {
+    pub(crate) fn len(&self) -> (usize, Vec<usize>) {
         let state = self.lock();
         let under_way = state.lanes.iter().map(|lane| lane.under_way);
         (state.waiting, under_way.collect())
@@ -329,12 +305,12 @@ impl<T> Lanes<T> {
 
     /// How many items may wait.
     #[must_use]
-    pub fn max(&self) -> usize {
+    pub(crate) fn max(&self) -> usize {
         self.items_max
     }
 
     /// Takes no more; who takes gets what is left and then hears of the close.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_all();
     }
@@ -410,8 +386,9 @@ mod tests {
         assert!(queue.take(2, &mut batch));
         assert_eq!(batch, [1, 2]);
         assert_eq!(queue.put(vec![4, 5]), Vec::<i32>::new());
-        assert_eq!(queue.take_where(|&n| n != 4), [3, 5]);
-        assert_eq!(queue.take_where(|_| true), [4]);
+        batch.clear();
+        assert!(queue.take(5, &mut batch));
+        assert_eq!(batch, [3, 4, 5]);
         queue.close();
         assert_eq!(queue.put(vec![6]), [6]);
         assert!(!queue.take(1, &mut batch));
@@ -432,24 +409,6 @@ mod tests {
         lanes.close();
         assert_eq!(lanes.take(), None);
         assert_eq!(lanes.put(0, "a3"), Err("a3"));
-    }
-
-    #[test]
-    fn an_errand_is_run_before_what_waits() {
-        let (told, hears) = std::sync::mpsc::channel();
-        let job = |told: &std::sync::mpsc::Sender<_>| {
-            let told = told.clone();
-            ProbeJob::new(move || told.send(()).expect("somebody hears"))
-        };
-        let queue = Queue::new(3);
-        assert_eq!(queue.put(vec![1]), Vec::<i32>::new());
-        queue.send(job(&told)).expect("the first");
-        queue.send(job(&told)).expect_err("one at a time");
-        assert!(hears.try_recv().is_err());
-        assert!(queue.take(1, &mut Vec::new()));
-        assert!(hears.try_recv().is_ok());
-        queue.close();
-        queue.send(job(&told)).expect_err("closed");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::workers::probe_job::ProbeJob;
 
 /// First in, first out in each lane, taken in batches of one lane; the lanes take turns.
 #[derive(Debug)]
-pub struct Reads<T> {
+pub(crate) struct Reads<T> {
     /// Guards the lanes and how many takers wait.
     state: Mutex<State<T>>,
     filled: Condvar,
@@ -39,7 +39,7 @@ struct Lane<T> {
 impl<T> Reads<T> {
     /// For at most `items_max` items; at most `takers_max` takers are at work for one lane.
     #[must_use]
-    pub fn new(items_max: usize, takers_max: usize) -> Self {
+    pub(crate) fn new(items_max: usize, takers_max: usize) -> Self {
         Self {
             state: Mutex::new(State {
                 lanes: Vec::new(),
@@ -58,7 +58,7 @@ impl<T> Reads<T> {
     /// Puts items into their lanes, in their order; what does not fit, or comes after the close, is
     /// returned.
     #[must_use]
-    pub fn put(&self, items: impl IntoIterator<Item = (usize, T)>) -> Vec<T> {
+    pub(crate) fn put(&self, items: impl IntoIterator<Item = (usize, T)>) -> Vec<T> {
         let mut refused = Vec::new();
         let mut state = self.lock();
         let waited = state.waiting;
@@ -82,7 +82,7 @@ impl<T> Reads<T> {
     ///
     /// # Errors
     /// The probe job itself when another one waits, or after the close.
-    pub fn send(&self, job: ProbeJob) -> Result<(), ProbeJob> {
+    pub(crate) fn send(&self, job: ProbeJob) -> Result<(), ProbeJob> {
         let mut state = self.lock();
         if state.closed || state.job.is_some() {
             return Err(job);
@@ -95,7 +95,7 @@ impl<T> Reads<T> {
 
     /// Takes up to `max` items of one lane into `batch`, waiting for the first; the lane's number, or
     /// `None` when closed and empty. [`Self::done`] must follow.
-    pub fn take(&self, max: usize, batch: &mut Vec<T>) -> Option<usize> {
+    pub(crate) fn take(&self, max: usize, batch: &mut Vec<T>) -> Option<usize> {
         let mut state = self.lock();
         loop {
             if let Some(job) = state.job.take() {
@@ -128,7 +128,7 @@ impl<T> Reads<T> {
     }
 
     /// What was taken from lane `number` is done.
-    pub fn done(&self, number: usize) {
+    pub(crate) fn done(&self, number: usize) {
         let mut state = self.lock();
         let lane = state.lane(number);
         lane.takers = lane.takers.saturating_sub(1);
@@ -145,7 +145,7 @@ impl<T> Reads<T> {
 
     /// Takes out, without waiting, the items for which `is_meant` holds, with the number of their lane.
     #[must_use]
-    pub fn take_where(&self, is_meant: impl Fn(usize, &T) -> bool) -> Vec<(usize, T)> {
+    pub(crate) fn take_where(&self, is_meant: impl Fn(usize, &T) -> bool) -> Vec<(usize, T)> {
         let mut taken = Vec::new();
         let mut state = self.lock();
         for (number, lane) in state.lanes.iter_mut().enumerate() {
@@ -163,24 +163,24 @@ impl<T> Reads<T> {
 
     /// How many items wait.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.lock().waiting
     }
 
     /// Whether nothing waits.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// How many items may wait.
     #[must_use]
-    pub fn max(&self) -> usize {
+    pub(crate) fn max(&self) -> usize {
         self.items_max
     }
 
     /// Takes no more; who takes gets what is left and then hears of the close.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_all();
     }

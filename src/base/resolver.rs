@@ -26,7 +26,7 @@ type Look = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
 /// Why there is no address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ResolveError {
+pub(crate) enum ResolveError {
     /// The limit passed first.
     TimedOut,
     /// The name has none, or nobody could be asked.
@@ -34,7 +34,7 @@ pub enum ResolveError {
 }
 
 /// Resolves one host.
-pub struct HostResolver(Arc<Shared>);
+pub(crate) struct HostResolver(Arc<Shared>);
 
 struct Shared {
     host_and_port: String,
@@ -65,7 +65,7 @@ impl HostResolver {
     /// (`getaddrinfo`: hosts file, DNS), at the first request, and again when what is known is
     /// older than `fresh`.
     #[must_use]
-    pub fn new(host_and_port: String, fresh: Duration) -> Self {
+    pub(crate) fn new(host_and_port: String, fresh: Duration) -> Self {
         Self::with_look(host_and_port, fresh, |host| {
             Ok(host.to_socket_addrs()?.collect())
         })
@@ -74,7 +74,7 @@ impl HostResolver {
     /// As [`new`](Self::new), with another way to look names up.
     /// The host alone, without the brackets of an IPv6 address.
     #[must_use]
-    pub fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         let whole = self.0.host_and_port.as_str();
         let host = whole.rsplit_once(':').map_or(whole, |(host, _)| host);
         host.trim_start_matches('[').trim_end_matches(']')
@@ -97,7 +97,7 @@ impl HostResolver {
     ///
     /// # Errors
     /// [`ResolveError`], when none is known.
-    pub fn addresses(&self, limit: Duration) -> Result<Vec<SocketAddr>, ResolveError> {
+    pub(crate) fn addresses(&self, limit: Duration) -> Result<Vec<SocketAddr>, ResolveError> {
         if let Ok(address) = self.0.host_and_port.parse() {
             return Ok(vec![address]);
         }

@@ -23,7 +23,7 @@ const MAX_BYTES: u64 = 4 << 20;
 
 /// What is wrong with a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wrong {
+pub(crate) struct Wrong {
     /// The key that names it.
     pub key: &'static str,
     /// The file; none where that key says nothing.
@@ -37,7 +37,7 @@ pub struct Wrong {
 ///
 /// # Errors
 /// Everything that is wrong, at once.
-pub fn load(tls: &Tls) -> Result<Arc<ClientConfig>, Vec<Wrong>> {
+pub(crate) fn load(tls: &Tls) -> Result<Arc<ClientConfig>, Vec<Wrong>> {
     let provider = Arc::new(ring::default_provider());
     let trust = trust(tls.ca_file.as_deref(), &provider);
     let identity = tls.identity.as_ref().map(identity).transpose();

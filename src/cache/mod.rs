@@ -3,15 +3,15 @@
 //! knows routes, sources or HTTP.
 
 pub mod routing;
-pub mod ttl;
-pub mod wire;
-pub mod limits;
-pub mod node;
-pub mod prober;
-pub mod read;
-pub mod status;
-pub mod topology;
-pub mod write;
+pub(crate) mod ttl;
+pub(crate) mod wire;
+pub(crate) mod limits;
+pub(crate) mod node;
+pub(crate) mod prober;
+pub(crate) mod read;
+pub(crate) mod status;
+pub(crate) mod topology;
+pub(crate) mod write;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
@@ -31,7 +31,7 @@ use status::DiscoveryState;
 const NODES_MAX: usize = 2000;
 
 /// Redis, as one process sees it.
-pub struct RedisCache {
+pub(crate) struct RedisCache {
     factory: NodeFactory,
     /// Guards which table is in force; held for nanoseconds.
     slot_map: RwLock<Arc<SlotMap>>,
@@ -41,13 +41,13 @@ pub struct RedisCache {
 
 /// The call brought nothing: Redis is not to be asked again by the same request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unusable;
+pub(crate) struct Unusable;
 
 impl RedisCache {
     /// For `callers` threads that make calls. Opens no connection. Where the nodes have to be found
     /// first, it has none until [`topology::Topology`] has found them.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         redis: &config::Redis,
         breaker: &config::Breaker,
         callers: usize,
@@ -155,20 +155,20 @@ impl RedisCache {
 
     /// What it may cost, and how much is asked of it at once.
     #[must_use]
-    pub fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &Limits {
         self.factory.limits()
     }
 
     /// Which node serves which key, now.
     #[must_use]
-    pub fn slot_map(&self) -> Arc<SlotMap> {
+    pub(crate) fn slot_map(&self) -> Arc<SlotMap> {
         let slot_map = self.slot_map.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&slot_map)
     }
 
     /// Whether a write of a key would be tried now.
     #[must_use]
-    pub fn takes_writes(&self, slot: impl FnOnce() -> HashSlot, now: Instant) -> bool {
+    pub(crate) fn takes_writes(&self, slot: impl FnOnce() -> HashSlot, now: Instant) -> bool {
         let slot_map = self.slot_map();
         slot_map
             .node(slot)
@@ -177,7 +177,7 @@ impl RedisCache {
 
     /// Whether there is a node that would be written to now.
     #[must_use]
-    pub fn takes_any_writes(&self, now: Instant) -> bool {
+    pub(crate) fn takes_any_writes(&self, now: Instant) -> bool {
         self.slot_map()
             .nodes()
             .iter()
@@ -186,13 +186,13 @@ impl RedisCache {
 
     /// Since when the node of a key is of use again, if it was ever lost: what it had may be gone.
     #[must_use]
-    pub fn back_since(&self, slot: impl FnOnce() -> HashSlot) -> Option<Instant> {
+    pub(crate) fn back_since(&self, slot: impl FnOnce() -> HashSlot) -> Option<Instant> {
         self.slot_map().node(slot)?.back_since()
     }
 
     /// Looks at the calls in flight, and gives up nodes that stall; of each node's lookups so many
     /// `waiting` ones wait for a reader for too long.
-    pub fn watch(&self, waiting: impl Fn(&Node) -> usize, now: Instant) {
+    pub(crate) fn watch(&self, waiting: impl Fn(&Node) -> usize, now: Instant) {
         for node in self.slot_map().nodes() {
             node.watch(waiting(node), now);
         }
@@ -200,7 +200,7 @@ impl RedisCache {
 
     /// Whether a call is in flight.
     #[must_use]
-    pub fn is_calling(&self) -> bool {
+    pub(crate) fn is_calling(&self) -> bool {
         self.slot_map().nodes().iter().any(|node| node.is_calling())
     }
 }

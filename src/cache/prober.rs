@@ -24,7 +24,7 @@ const REASONS_SAID_MAX: u32 = 5;
 const WELL_WITHIN: f64 = 0.8;
 
 /// The prober's thread; ends when dropped.
-pub struct Prober {
+pub(crate) struct Prober {
     stop: Arc<Stop>,
     thread: Option<JoinHandle<()>>,
 }
@@ -42,7 +42,7 @@ impl Prober {
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub fn start(
+    pub(crate) fn start(
         cache: Arc<RedisCache>,
         interval: Duration,
         probe_key: String,

@@ -15,7 +15,7 @@ use crate::cache::wire::fault::{Fault, is_about_a_key, is_out_of_reach};
 use crate::observe::metrics::RedisOp;
 
 /// What a node says to GET: a value, or that it has none that can be used.
-pub type Found = Reply<Option<String>>;
+pub(crate) type Found = Reply<Option<String>>;
 
 /// A reply of so many bytes may take its time.
 const LARGE_REPLY_BYTES: usize = 64 * 1024;

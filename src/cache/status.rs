@@ -63,7 +63,7 @@ impl Mode {
 
 /// What the topology thread has found out, beside the table.
 #[derive(Debug, Clone, Default)]
-pub struct DiscoveryState {
+pub(crate) struct DiscoveryState {
     /// Why it is not known where the nodes are, or not for certain.
     pub fault: Option<String>,
     /// Whom it asks.

@@ -32,7 +32,7 @@ pub struct Entry<'a> {
 
 /// Whether a node takes writes.
 #[derive(Debug, Default)]
-pub struct Writes {
+pub(crate) struct Writes {
     /// Guards the state of being refused.
     refused: Mutex<Option<Refused>>,
 }

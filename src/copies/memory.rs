@@ -27,7 +27,7 @@ const LOOK_PART: u32 = 20;
 
 /// A value as it was when it was last known to be good.
 #[derive(Debug, Clone)]
-pub struct CachedValue {
+pub(crate) struct CachedValue {
     /// The value, byte for byte.
     pub value: Arc<str>,
     /// When it was fetched, or seen in Redis.
@@ -45,7 +45,7 @@ pub struct CachedValue {
 impl CachedValue {
     /// What a source has given at `now`, to be refreshed after `refresh_after`.
     #[must_use]
-    pub fn fetched(
+    pub(crate) fn fetched(
         value: Arc<str>,
         ttl: Duration,
         refresh_after: Option<Duration>,
@@ -63,32 +63,32 @@ impl CachedValue {
 
     /// How old it is at `now`; zero for a moment before it was fetched.
     #[must_use]
-    pub fn age(&self, now: Instant) -> Duration {
+    pub(crate) fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.fetched_at)
     }
 
     /// Whether it is still within its ttl at `now`.
     #[must_use]
-    pub fn is_fresh(&self, now: Instant) -> bool {
+    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
         self.age(now) < self.ttl
     }
 
     /// Whether it may be served at `now` when there is nothing better: up to `max_stale` past its
     /// ttl (`stale-if-error`, RFC 5861 section 4).
     #[must_use]
-    pub fn is_servable_stale(&self, now: Instant, max_stale: Duration) -> bool {
+    pub(crate) fn is_servable_stale(&self, now: Instant, max_stale: Duration) -> bool {
         self.age(now) < self.ttl.saturating_add(max_stale)
     }
 
     /// Whether it is to be refreshed, or its life to be looked at.
     #[must_use]
-    pub fn is_due(&self, now: Instant) -> bool {
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.due_at.is_some_and(|at| now >= at)
     }
 
     /// Whether the source has failed for it a moment ago.
     #[must_use]
-    pub fn waits_for_retry(&self, now: Instant) -> bool {
+    pub(crate) fn waits_for_retry(&self, now: Instant) -> bool {
         self.retry_at.is_some_and(|at| now < at)
     }
 }
@@ -105,7 +105,7 @@ enum Kept {
 
 /// The copies of all routes. Shared by all threads; a call takes one short lock and never waits for
 /// anything else.
-pub struct Memory {
+pub(crate) struct Memory {
     /// None: switched off, nothing is kept.
     cache: Option<Copies>,
     limit: u64,
@@ -120,7 +120,7 @@ impl Memory {
     /// or mixed ones in steady exchange. Where 32 threads write without a pause, each frees
     /// into the arenas of others: 99 MiB, and 75 with `MALLOC_ARENA_MAX=2`.
     #[must_use]
-    pub fn new(config: &config::Memory) -> Self {
+    pub(crate) fn new(config: &config::Memory) -> Self {
         let limit = config.max_bytes;
         let evictions = Evictions::default();
         let cache = config.enabled.then(|| copies(limit, &evictions)).flatten();
@@ -133,7 +133,7 @@ impl Memory {
 
     /// The copy of `key`, fresh or not.
     #[must_use]
-    pub fn recall(&self, route: usize, key: &str) -> Option<CachedValue> {
+    pub(crate) fn recall(&self, route: usize, key: &str) -> Option<CachedValue> {
         match self.cache.as_ref()?.get(&KeyRef { route, name: key })? {
             Kept::Value(copy) => Some(copy),
             Kept::Negative { .. } => None,
@@ -142,7 +142,7 @@ impl Memory {
 
     /// Whether the source said, for so long that it holds at `now`, that there is no `key`.
     #[must_use]
-    pub fn has_negative(&self, route: usize, key: &str, now: Instant) -> bool {
+    pub(crate) fn has_negative(&self, route: usize, key: &str, now: Instant) -> bool {
         let kept = self.cache.as_ref();
         let kept = kept.and_then(|cache| cache.get(&KeyRef { route, name: key }));
         matches!(kept, Some(Kept::Negative { until }) if now < until)
@@ -150,7 +150,7 @@ impl Memory {
 
     /// Keeps `copy` in place of whatever was kept before. A value larger than an eighth of the limit
     /// is not kept, and the old copy is forgotten all the same.
-    pub fn remember(&self, route: usize, key: &str, copy: CachedValue) {
+    pub(crate) fn remember(&self, route: usize, key: &str, copy: CachedValue) {
         if copy.value.len() as u64 > self.limit / LARGEST_PART {
             return self.forget(route, key);
         }
@@ -158,7 +158,7 @@ impl Memory {
     }
 
     /// Keeps `until` then that there is no `key`.
-    pub fn remember_negative(&self, route: usize, key: &str, until: Instant) {
+    pub(crate) fn remember_negative(&self, route: usize, key: &str, until: Instant) {
         self.keep(route, key, Kept::Negative { until });
     }
 
@@ -166,7 +166,7 @@ impl Memory {
     /// An equal copy that is still fresh is left as it is, so that a hit costs a look and no
     /// allocation: 50,000 of them come each second, at 42 ns for 100 bytes. A full memory takes in
     /// only some of the keys that it does not have. `ttl` is the longest that it may live.
-    pub fn remember_hit(
+    pub(crate) fn remember_hit(
         &self,
         route: usize,
         key: &str,
@@ -200,7 +200,7 @@ impl Memory {
     /// Whether the copy of `key` is due and nobody else looks after it: true once, and again only
     /// after a part of its life.
     #[must_use]
-    pub fn claim_refresh(&self, route: usize, key: &str, now: Instant) -> bool {
+    pub(crate) fn claim_refresh(&self, route: usize, key: &str, now: Instant) -> bool {
         let look = |copy: &mut CachedValue| {
             let is_due = copy.is_due(now);
             if is_due {
@@ -213,7 +213,7 @@ impl Memory {
 
     /// Changes the copy of `key` in its place, if there is one; what `change` returns. A lock is
     /// held meanwhile: it must be quick.
-    pub fn change<T>(
+    pub(crate) fn change<T>(
         &self,
         route: usize,
         key: &str,
@@ -246,7 +246,7 @@ impl Memory {
     }
 
     /// Forgets the copy of `key`, if there is one.
-    pub fn forget(&self, route: usize, key: &str) {
+    pub(crate) fn forget(&self, route: usize, key: &str) {
         if let Some(cache) = &self.cache {
             cache.remove(&KeyRef { route, name: key });
         }
@@ -254,26 +254,26 @@ impl Memory {
 
     /// What is kept, in bytes, overhead counted; never more than [`limit`](Self::limit).
     #[must_use]
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.cache.as_ref().map_or(0, Copies::weight)
     }
 
     /// How many copies are kept.
     #[must_use]
-    pub fn entries(&self) -> usize {
+    pub(crate) fn entries(&self) -> usize {
         self.cache.as_ref().map_or(0, Copies::len)
     }
 
     /// How many copies were dropped for want of room since the start; copies that were replaced or
     /// forgotten are not among them.
     #[must_use]
-    pub fn evictions(&self) -> u64 {
+    pub(crate) fn evictions(&self) -> u64 {
         self.evictions.count()
     }
 
     /// `max_bytes`; 0 when the memory is switched off.
     #[must_use]
-    pub fn limit(&self) -> u64 {
+    pub(crate) fn limit(&self) -> u64 {
         self.cache.as_ref().map_or(0, |_| self.limit)
     }
 }

@@ -1,3 +1,3 @@
 //! The last good answers of this process.
 
-pub mod memory;
+pub(crate) mod memory;

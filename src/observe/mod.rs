@@ -1,6 +1,6 @@
 //! Counted and said, never decides: metrics, outages, outcomes, the log.
 
 pub mod logging;
-pub mod metrics;
-pub mod outage;
-pub mod outcome;
+pub(crate) mod metrics;
+pub(crate) mod outage;
+pub(crate) mod outcome;

@@ -21,7 +21,7 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(10);
 /// Characters of a cause that are kept: some of it is what a server said.
 const CAUSE_MAX_CHARS: usize = 200;
 /// What an outage of Redis is of.
-pub const REDIS: &str = "redis";
+pub(crate) const REDIS: &str = "redis";
 
 /// The outages.
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ use crate::ops::health::Health;
 
 /// The pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Page {
+pub(crate) enum Page {
     /// `/metrics`: in Prometheus' text format.
     Metrics,
     /// `/outages`: the last ones, as JSON.
@@ -23,7 +23,7 @@ pub enum Page {
 impl Page {
     /// The one at `path`.
     #[must_use]
-    pub fn find(path: &str) -> Option<Self> {
+    pub(crate) fn find(path: &str) -> Option<Self> {
         match path {
             "/metrics" => Some(Self::Metrics),
             "/outages" => Some(Self::Outages),
@@ -33,14 +33,14 @@ impl Page {
 }
 
 /// Everything that the pages look at.
-pub struct Admin {
+pub(crate) struct Admin {
     health: Arc<Health>,
 }
 
 impl Admin {
     /// Shows what `health` looks at.
     #[must_use]
-    pub fn new(health: Arc<Health>) -> Self {
+    pub(crate) fn new(health: Arc<Health>) -> Self {
         Self { health }
     }
 
@@ -48,13 +48,13 @@ impl Admin {
     ///
     /// # Errors
     /// As [`crate::observe::metrics::Metrics::page`].
-    pub fn metrics(&self) -> io::Result<Vec<u8>> {
+    pub(crate) fn metrics(&self) -> io::Result<Vec<u8>> {
         self.health.metrics.page(&self.seen())
     }
 
     /// The last outages, the latest first.
     #[must_use]
-    pub fn outages(&self) -> Value {
+    pub(crate) fn outages(&self) -> Value {
         let metrics = &self.health.metrics;
         metrics.outages.json(clock::now(), &metrics.tally())
     }

@@ -19,7 +19,7 @@ use crate::workers::Progress;
 
 /// The endpoints. A configured route may not have their paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Endpoint {
+pub(crate) enum Endpoint {
     /// `/livez`: whether the process and its threads make progress.
     Live,
     /// `/readyz`: whether to send it requests.
@@ -31,7 +31,7 @@ pub enum Endpoint {
 impl Endpoint {
     /// The one at `path`.
     #[must_use]
-    pub fn find(path: &str) -> Option<Self> {
+    pub(crate) fn find(path: &str) -> Option<Self> {
         match path {
             "/livez" => Some(Self::Live),
             "/readyz" => Some(Self::Ready),
@@ -43,23 +43,23 @@ impl Endpoint {
 
 /// Whether the process is on its way out.
 #[derive(Debug, Default)]
-pub struct Draining(AtomicBool);
+pub(crate) struct Draining(AtomicBool);
 
 impl Draining {
     /// From now on it is.
-    pub fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.0.store(true, Ordering::Release);
     }
 
     /// Whether it is.
     #[must_use]
-    pub fn has_begun(&self) -> bool {
+    pub(crate) fn has_begun(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
 
 /// Everything that the endpoints look at.
-pub struct Health {
+pub(crate) struct Health {
     /// What a Redis that is down does to the answers.
     pub redis: RedisHealth,
     /// How long a thread may be at one thing before the process counts as stuck: what no limit of
@@ -84,7 +84,7 @@ pub struct Health {
 /// The request by which the process finds out whether it serves: `/livez`, answered by a worker. It
 /// has a secret, since nobody else is to occupy the workers from outside their queues.
 #[derive(Debug)]
-pub struct SelfCheck {
+pub(crate) struct SelfCheck {
     target: String,
 }
 
@@ -101,13 +101,13 @@ impl Default for SelfCheck {
 impl SelfCheck {
     /// What is asked for.
     #[must_use]
-    pub fn target(&self) -> &str {
+    pub(crate) fn target(&self) -> &str {
         &self.target
     }
 
     /// The answer to it, on a worker: that of `/livez`, and who gives it.
     #[must_use]
-    pub fn answer(health: &Health) -> (u16, Value) {
+    pub(crate) fn answer(health: &Health) -> (u16, Value) {
         let (status, mut json) = health.look(Endpoint::Live);
         json["worker"] = std::thread::current().name().into();
         (status, json)
@@ -115,7 +115,7 @@ impl SelfCheck {
 
     /// Whether `response` is the answer of a worker that all is well.
     #[must_use]
-    pub fn is_sound(response: &str) -> bool {
+    pub(crate) fn is_sound(response: &str) -> bool {
         response.starts_with("HTTP/1.1 200 ") && response.contains("\"worker\":\"")
     }
 }
@@ -123,13 +123,13 @@ impl SelfCheck {
 impl Health {
     /// Whether the process is on its way out.
     #[must_use]
-    pub fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.draining.has_begun()
     }
 
     /// Status code and body of an endpoint.
     #[must_use]
-    pub fn look(&self, endpoint: Endpoint) -> (u16, Value) {
+    pub(crate) fn look(&self, endpoint: Endpoint) -> (u16, Value) {
         let reason = match endpoint {
             Endpoint::Live => self.stuck_reason(),
             Endpoint::Ready => self.unready_reason().map(str::to_owned),

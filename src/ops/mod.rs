@@ -1,5 +1,5 @@
 //! What operators and systemd meet: the admin door, health, and systemd's own protocols.
 
-pub mod admin;
-pub mod health;
-pub mod systemd;
+pub(crate) mod admin;
+pub(crate) mod health;
+pub(crate) mod systemd;

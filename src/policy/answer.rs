@@ -9,7 +9,7 @@ use crate::observe::metrics::Outcome;
 use crate::policy::flight::{Target, Waiter};
 
 /// One request for one key, and who wants to know.
-pub struct Lookup {
+pub(crate) struct Lookup {
     /// What is looked up.
     pub target: Target,
     /// When the request was whole.
@@ -26,7 +26,7 @@ pub struct Lookup {
 
 /// A fetch that waits for a filler.
 #[derive(Debug)]
-pub struct Fill {
+pub(crate) struct Fill {
     /// What is to be fetched.
     pub target: Target,
     /// Since when it waits.
@@ -36,7 +36,7 @@ pub struct Fill {
 }
 
 /// Who wants an answer.
-pub trait Client: Send {
+pub(crate) trait Client: Send {
     /// Gives it, without waiting for anybody.
     fn answer(self: Box<Self>, answer: &Answer<'_>);
 }
@@ -53,7 +53,7 @@ impl Waiter for Lookup {
 
 /// The answer to a lookup.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer<'a> {
+pub(crate) enum Answer<'a> {
     /// From Redis; how old it is nobody knows.
     Redis(&'a str),
     /// From this process, within its ttl.
@@ -77,7 +77,7 @@ pub enum Answer<'a> {
 
 /// A value from memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Copied<'a> {
+pub(crate) struct Copied<'a> {
     /// The value.
     pub value: &'a str,
     /// Since it was fetched.
@@ -89,7 +89,7 @@ pub struct Copied<'a> {
 impl Answer<'_> {
     /// How it is counted.
     #[must_use]
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         match self {
             Self::Redis(_) => Outcome::Redis,
             Self::Memory(_) => Outcome::MemoryFresh,

@@ -10,7 +10,7 @@ use crate::base::clock::Deadline;
 
 /// What is looked up: a key of a route.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Target {
+pub(crate) struct Target {
     /// Index into the configured routes.
     pub route: usize,
     /// The decoded key, without any prefix.
@@ -18,7 +18,7 @@ pub struct Target {
 }
 
 /// Who can be kept waiting by a flight.
-pub trait Waiter {
+pub(crate) trait Waiter {
     /// By when it must be answered.
     fn deadline(&self) -> Deadline;
 
@@ -28,7 +28,7 @@ pub trait Waiter {
 
 /// A value that was just fetched.
 #[derive(Debug, Clone)]
-pub struct FetchedValue {
+pub(crate) struct FetchedValue {
     /// The value.
     pub value: Arc<str>,
     /// When the source gave it.
@@ -40,7 +40,7 @@ pub struct FetchedValue {
 impl FetchedValue {
     /// What is left of its life at `now`.
     #[must_use]
-    pub fn life_left(&self, now: Instant) -> Duration {
+    pub(crate) fn life_left(&self, now: Instant) -> Duration {
         self.ttl
             .saturating_sub(now.saturating_duration_since(self.fetched_at))
     }
@@ -48,7 +48,7 @@ impl FetchedValue {
 
 /// The fetches under way, and those whose value is still on its way to Redis.
 #[derive(Debug)]
-pub struct Flights<W> {
+pub(crate) struct Flights<W> {
     /// Guards the flights; held for nanoseconds, never over I/O or an answer.
     flights: Mutex<HashMap<Target, Flight<W>>>,
 }
@@ -74,7 +74,7 @@ enum Flight<W> {
 
 /// What became of a lookup that came to the flights.
 #[derive(Debug)]
-pub enum Joined<W> {
+pub(crate) enum Joined<W> {
     /// It is the first: somebody has to fetch, and then call [`Flights::complete`] or [`Flights::fail`].
     Leads,
     /// It waits with the others.
@@ -94,7 +94,7 @@ impl<W> Default for Flights<W> {
 impl<W: Waiter> Flights<W> {
     /// Takes `waiter` aboard the flight of `target` at `now`. `missed`: when it came, if Redis was
     /// asked since then and did not have the value; `None`: Redis was not asked.
-    pub fn join(
+    pub(crate) fn join(
         &self,
         target: &Target,
         waiter: W,
@@ -131,7 +131,7 @@ impl<W: Waiter> Flights<W> {
 
     /// Begins a flight for which nobody waits; false when there is one already, or has just been.
     #[must_use]
-    pub fn lead(&self, target: &Target, now: Instant) -> bool {
+    pub(crate) fn lead(&self, target: &Target, now: Instant) -> bool {
         match self.lock().entry(target.clone()) {
             Entry::Occupied(_) => false,
             Entry::Vacant(vacant) => {
@@ -148,7 +148,7 @@ impl<W: Waiter> Flights<W> {
     /// By when the last of those who wait for `target` must be answered; `None` when nobody waits
     /// any more.
     #[must_use]
-    pub fn last_deadline(&self, target: &Target) -> Option<Deadline> {
+    pub(crate) fn last_deadline(&self, target: &Target) -> Option<Deadline> {
         match self.lock().get(target) {
             Some(Flight::Fetching { waiters, .. }) => waiters.iter().map(Waiter::deadline).max(),
             _ => None,
@@ -158,7 +158,7 @@ impl<W: Waiter> Flights<W> {
     /// The fetch has brought `landed`; returns who waited for it. With `is_being_written`, lookups that
     /// miss it in Redis until [`Self::written`] get it too.
     #[must_use]
-    pub fn complete(
+    pub(crate) fn complete(
         &self,
         target: &Target,
         landed: FetchedValue,
@@ -178,21 +178,21 @@ impl<W: Waiter> Flights<W> {
 
     /// The fetch brought nothing, or was not made; returns who waited for it.
     #[must_use]
-    pub fn fail(&self, target: &Target) -> Vec<W> {
+    pub(crate) fn fail(&self, target: &Target) -> Vec<W> {
         let before = self.lock().remove(target);
         waiters(before)
     }
 
     /// At `now` the value of `target` was in Redis, or given up. It is kept for those who had missed
     /// it there before, until [`Self::forget_written`].
-    pub fn written(&self, target: &Target, now: Instant) {
+    pub(crate) fn written(&self, target: &Target, now: Instant) {
         if let Some(Flight::FetchedValue { written_at, .. }) = self.lock().get_mut(target) {
             *written_at = Some(now);
         }
     }
 
     /// Forgets the values that were written before `limit`: nobody who missed them is left.
-    pub fn forget_written(&self, limit: Instant) {
+    pub(crate) fn forget_written(&self, limit: Instant) {
         self.lock().retain(|_, flight| match flight {
             Flight::FetchedValue { written_at, .. } => written_at.is_none_or(|at| at >= limit),
             Flight::Fetching { .. } => true,
@@ -202,7 +202,11 @@ impl<W: Waiter> Flights<W> {
     /// Takes out everyone whose deadline has passed, and who has a copy and has waited for the
     /// `soft_timeout` of the flight; the fetches go on for the others, or for nobody.
     #[must_use]
-    pub fn overdue(&self, now: Instant, soft_timeout: impl Fn(&Target) -> Duration) -> Vec<W> {
+    pub(crate) fn overdue(
+        &self,
+        now: Instant,
+        soft_timeout: impl Fn(&Target) -> Duration,
+    ) -> Vec<W> {
         let mut overdue = Vec::new();
         for (target, flight) in self.lock().iter_mut() {
             if let Flight::Fetching { waiters, since } = flight {
@@ -217,7 +221,7 @@ impl<W: Waiter> Flights<W> {
 
     /// How many keys are being fetched or written.
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.lock().len()
     }
 

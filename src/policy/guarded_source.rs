@@ -16,7 +16,7 @@ use crate::observe::metrics::Metrics;
 use crate::source::{Fetched, Source, SourceError};
 
 /// A source and what guards it.
-pub struct GuardedSource {
+pub(crate) struct GuardedSource {
     /// Name of its section.
     pub name: String,
     /// Its place in the configuration.
@@ -39,7 +39,7 @@ pub struct GuardedSource {
 
 /// A source that is not asked, but for a trial now and then.
 #[derive(Debug, Clone)]
-pub struct Away {
+pub(crate) struct Away {
     /// When it was given up.
     pub since: Instant,
     /// Why, in words.
@@ -49,7 +49,7 @@ pub struct Away {
 impl GuardedSource {
     /// `source`, the `number`-th of the configuration, with the limits of its section.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         config: &config::Source,
         number: usize,
         source: Box<dyn Source>,
@@ -83,25 +83,25 @@ impl GuardedSource {
 
     /// Since when it is not asked, and why, if that is so.
     #[must_use]
-    pub fn away(&self) -> Option<Away> {
+    pub(crate) fn away(&self) -> Option<Away> {
         self.lock_away().clone()
     }
 
     /// Whether a fetch would be refused at `now`.
     #[must_use]
-    pub fn refuses(&self, now: Instant) -> bool {
+    pub(crate) fn refuses(&self, now: Instant) -> bool {
         self.breaker.refuses(now)
     }
 
     /// Leave to make one fetch.
     #[must_use]
-    pub fn permit(&self, now: Instant) -> Option<Permit> {
+    pub(crate) fn permit(&self, now: Instant) -> Option<Permit> {
         self.breaker.permit(now)
     }
 
     /// What a fetch usually takes; zero before any has succeeded.
     #[must_use]
-    pub fn usual(&self) -> Duration {
+    pub(crate) fn usual(&self) -> Duration {
         Duration::from_micros(self.usual_us.load(Ordering::Relaxed))
     }
 
@@ -109,7 +109,7 @@ impl GuardedSource {
     ///
     /// # Errors
     /// As [`Source::fetch`].
-    pub fn fetch(
+    pub(crate) fn fetch(
         &self,
         permit: Permit,
         key: &str,

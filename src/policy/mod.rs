@@ -2,11 +2,11 @@
 //! the place of what is gone. This is the main loop of the service, in the order in which a lookup
 //! meets it; the threads that walk it are in `pipeline`. It knows nothing of HTTP.
 
-pub mod flight;
-pub mod guarded_source;
-pub mod read;
-pub mod recovery;
-pub mod write_back;
+pub(crate) mod flight;
+pub(crate) mod guarded_source;
+pub(crate) mod read;
+pub(crate) mod recovery;
+pub(crate) mod write_back;
 mod answer;
 
 use std::borrow::Cow;
@@ -32,9 +32,9 @@ use crate::source::Fetched;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, Client, Copied, Fill, Lookup};
-pub use guarded_source::GuardedSource;
-pub use write_back::WriteBack;
+pub(crate) use answer::{Answer, Client, Copied, Fill, Lookup};
+pub(crate) use guarded_source::GuardedSource;
+pub(crate) use write_back::WriteBack;
 
 /// Bytes of a copy that the front answers with itself. Larger answers take too long to build there.
 const FRONT_MAX_BYTES: usize = 64 * 1024;
@@ -50,7 +50,7 @@ const NO_NODE: usize = 0;
 
 /// Who walks a step: the front must not be held up by large answers, workers may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum On {
+pub(crate) enum On {
     /// A front.
     Front,
     /// A reader, filler or writer.
@@ -58,7 +58,7 @@ pub enum On {
 }
 
 /// The policy and everything it needs.
-pub struct Policy {
+pub(crate) struct Policy {
     routes: Vec<Route>,
     sources: Vec<GuardedSource>,
     fresh_while_redis_is_down: bool,
@@ -84,7 +84,7 @@ pub struct Policy {
 impl Policy {
     /// From the settings and the parts; `sources` as in `config.sources`.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         config: &Config,
         sources: Vec<GuardedSource>,
         cache: Arc<RedisCache>,
@@ -112,7 +112,7 @@ impl Policy {
 
     /// Step 3: Redis is not usable. A copy within its ttl keeps the outage from the source;
     /// everything else is fetched.
-    pub fn fall_back(&self, lookups: impl IntoIterator<Item = Lookup>, on: On) {
+    pub(crate) fn fall_back(&self, lookups: impl IntoIterator<Item = Lookup>, on: On) {
         let (now, slot_map) = (clock::now(), self.cache.slot_map());
         for lookup in lookups {
             if !lookup.is_at_hand {
@@ -198,7 +198,7 @@ impl Policy {
     }
 
     /// Step 5, on a filler: fetches, and answers everyone who waits for it.
-    pub fn fetch(&self, fill: Fill) {
+    pub(crate) fn fetch(&self, fill: Fill) {
         let now = clock::now();
         let target = fill.target;
         if now.saturating_duration_since(fill.queued_at) >= self.queue_timeout {
@@ -323,7 +323,7 @@ impl Policy {
     /// What time does, looked at every few milliseconds while there is anything under way: who has
     /// waited too long for a reader to be answered in time goes on without Redis, who has waited too
     /// long for a filler or for a fetch is turned away, and a Redis that stalls is given up.
-    pub fn watch(&self, now: Instant) {
+    pub(crate) fn watch(&self, now: Instant) {
         let slot_map = self.cache.slot_map();
         let nodes = slot_map.nodes().iter();
         let limits: Vec<_> = nodes
@@ -364,38 +364,32 @@ impl Policy {
     }
 
     /// A filler broke off: who waited for its fetch is not left behind.
-    pub fn abandon(&self, target: &Target) {
+    pub(crate) fn abandon(&self, target: &Target) {
         self.stale_or(self.flights.fail(target), &Answer::Unavailable, On::Worker);
     }
 
     /// The cache, for health and for the prober.
     #[must_use]
-    pub fn cache(&self) -> &Arc<RedisCache> {
+    pub(crate) fn cache(&self) -> &Arc<RedisCache> {
         &self.cache
     }
 
     /// The sources, for the metrics.
     #[must_use]
-    pub fn sources(&self) -> &[GuardedSource] {
+    pub(crate) fn sources(&self) -> &[GuardedSource] {
         &self.sources
     }
 
     /// The memory, for health.
     #[must_use]
-    pub fn memory(&self) -> &Memory {
+    pub(crate) fn memory(&self) -> &Memory {
         &self.memory
     }
 
     /// Whether there is anything that [`Self::watch`] would have to look at soon.
     #[must_use]
-    pub fn is_under_way(&self) -> bool {
+    pub(crate) fn is_under_way(&self) -> bool {
         !self.reads.is_empty() || self.flights.count() > 0 || self.cache.is_calling()
-    }
-
-    /// How many keys are being fetched or written.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.flights.count()
     }
 
     fn answer(&self, lookup: Lookup, answer: &Answer<'_>) {

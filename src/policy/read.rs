@@ -15,7 +15,7 @@ use crate::policy::{Answer, FRONT_MAX_BYTES, Lookup, On, Policy, has_waited};
 impl Policy {
     /// Step 1: a batch of lookups from the front. They wait for a reader, each in the lane of its node,
     /// unless that is not worth asking.
-    pub fn submit(&self, batch: Vec<Lookup>) {
+    pub(crate) fn submit(&self, batch: Vec<Lookup>) {
         if batch.is_empty() {
             return;
         }
@@ -35,7 +35,7 @@ impl Policy {
 
     /// Step 2, on a reader: asks Redis for a batch, each node in one call. Whatever goes wrong, no
     /// request pays for Redis twice.
-    pub fn read(&self, reader: usize, batch: &mut Vec<Lookup>) {
+    pub(crate) fn read(&self, reader: usize, batch: &mut Vec<Lookup>) {
         let slot = |lookup: &Lookup| self.slot_of(&lookup.target);
         let (mut parts, unserved) = FanOut::of(&self.cache, batch.drain(..), slot);
         self.fall_back(unserved, On::Worker);

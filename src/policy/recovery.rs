@@ -17,7 +17,7 @@ const SHORTEST_LIFE: Duration = Duration::from_secs(1);
 
 /// The values that wait.
 #[derive(Debug)]
-pub struct Recovery {
+pub(crate) struct Recovery {
     /// Guards the values; held for microseconds, never over I/O.
     waiting: Mutex<Waiting>,
     max_bytes: u64,
@@ -35,7 +35,7 @@ struct Waiting {
 impl Recovery {
     /// For at most `max_bytes` of keys, values and overhead; for nothing at all with 0.
     #[must_use]
-    pub fn new(max_bytes: u64) -> Self {
+    pub(crate) fn new(max_bytes: u64) -> Self {
         Self {
             waiting: Mutex::default(),
             max_bytes,
@@ -44,7 +44,7 @@ impl Recovery {
 
     /// Keeps `landed`, unless there is a newer value of the same key. Returns how many values were
     /// dropped for want of room, oldest first; the new one may be among them.
-    pub fn put(&self, target: Target, landed: FetchedValue) -> usize {
+    pub(crate) fn put(&self, target: Target, landed: FetchedValue) -> usize {
         let mut waiting = self.lock();
         let known = waiting.entries.get(&target);
         if known.is_some_and(|(_, known)| known.fetched_at > landed.fetched_at) {
@@ -63,7 +63,7 @@ impl Recovery {
     /// bytes, but at least one. Those whose life is over by `now` are left out, and their number is
     /// returned too. What is not wanted goes to the end; not all of it is looked at in one go.
     #[must_use]
-    pub fn take(
+    pub(crate) fn take(
         &self,
         count_max: usize,
         bytes_max: u64,
@@ -94,20 +94,20 @@ impl Recovery {
     }
 
     /// Forgets the value of `target`: a newer one is on its way.
-    pub fn forget(&self, target: &Target) {
+    pub(crate) fn forget(&self, target: &Target) {
         self.lock().remove(target);
     }
 
     /// How many values wait, and their bytes.
     #[must_use]
-    pub fn len(&self) -> (usize, u64) {
+    pub(crate) fn len(&self) -> (usize, u64) {
         let waiting = self.lock();
         (waiting.entries.len(), waiting.bytes)
     }
 
     /// Whether nothing waits.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.lock().entries.is_empty()
     }
 

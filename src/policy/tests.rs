@@ -242,7 +242,7 @@ fn a_fetch_that_waited_too_long_for_a_filler_is_shed() {
     assert!(client.try_recv().is_err());
     stage.lookups.watch(now + Duration::from_millis(1100));
     assert_eq!(client.recv(), Ok(Got::Shed));
-    assert_eq!(stage.lookups.in_flight(), 0);
+    assert_eq!(stage.lookups.flights.count(), 0);
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn a_panic_in_a_reader_or_filler_costs_what_it_held_and_the_thread_lives_on() {
     );
     assert!(stage.metrics.panics.get() >= 2);
     drop(workers);
-    assert_eq!(stage.lookups.in_flight(), 0);
+    assert_eq!(stage.lookups.flights.count(), 0);
 }
 
 #[test]

@@ -30,7 +30,7 @@ const LIFE_MARGIN: Duration = Duration::from_millis(1500);
 
 /// A value that waits to be written to Redis.
 #[derive(Debug)]
-pub struct WriteBack {
+pub(crate) struct WriteBack {
     target: Target,
     landed: FetchedValue,
 }
@@ -50,7 +50,7 @@ impl Policy {
     }
 
     /// Step 7a, on the writer: what was fetched goes to Redis, with what is left of its life.
-    pub fn write(&self, writer: usize, batch: &mut Vec<WriteBack>) {
+    pub(crate) fn write(&self, writer: usize, batch: &mut Vec<WriteBack>) {
         let now = clock::now();
         let keys: Vec<_> = batch
             .iter()
@@ -118,7 +118,7 @@ impl Policy {
 
     /// Step 8, on the upkeep thread: looks after the lives of `batch`, and writes to a Redis that is
     /// back what it has missed, a little at a time. Returns how long to rest.
-    pub fn upkeep(&self, caller: usize, batch: &mut Vec<Target>) -> Duration {
+    pub(crate) fn upkeep(&self, caller: usize, batch: &mut Vec<Target>) -> Duration {
         if !batch.is_empty() {
             self.look_at_lives(caller, batch);
             batch.clear();
@@ -135,14 +135,14 @@ impl Policy {
 
     /// Whether something waits that Redis would take. What was just fetched goes first.
     #[must_use]
-    pub fn can_recover(&self) -> bool {
+    pub(crate) fn can_recover(&self) -> bool {
         !self.recovery.is_empty()
             && self.writes.is_empty()
             && self.cache.takes_any_writes(clock::now())
     }
 
     /// Step 8c: the reports of outages that are over, one line each.
-    pub fn report_outages(&self) {
+    pub(crate) fn report_outages(&self) {
         let outages = &self.metrics.outages;
         if !outages.wait_to_settle() {
             return;
@@ -155,7 +155,7 @@ impl Policy {
     }
 
     /// Step 8a: the last chance of what waits, as long as Redis takes it.
-    pub fn recover_at_the_end(&self, caller: usize) {
+    pub(crate) fn recover_at_the_end(&self, caller: usize) {
         let takes_writes = || self.cache.takes_any_writes(clock::now());
         while !self.recovery.is_empty() && takes_writes() && self.recover(caller, clock::now()) {}
     }

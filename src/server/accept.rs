@@ -26,7 +26,7 @@ const REST: Duration = Duration::from_millis(20);
 
 /// Where the connections come from.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     listener: TcpListener,
     /// Another process holds the socket too and stays when this one ends.
     is_shared: bool,
@@ -37,7 +37,7 @@ impl Listener {
     ///
     /// # Errors
     /// What bind(2) or listen(2) says.
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM,
@@ -53,7 +53,7 @@ impl Listener {
     ///
     /// # Errors
     /// What setsockopt(2) or listen(2) says.
-    pub fn passed(listener: TcpListener) -> io::Result<Self> {
+    pub(crate) fn passed(listener: TcpListener) -> io::Result<Self> {
         Self::prepare(listener, true)
     }
 
@@ -75,14 +75,14 @@ impl Listener {
     ///
     /// # Errors
     /// What getsockname(2) says.
-    pub fn address(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 }
 
 /// How many connections there are, and how many there may be.
 #[derive(Debug)]
-pub struct Room {
+pub(crate) struct Room {
     /// Guards the number of open connections.
     taken: Mutex<usize>,
     freed: Condvar,
@@ -92,7 +92,7 @@ pub struct Room {
 impl Room {
     /// For `max` connections.
     #[must_use]
-    pub fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self {
             taken: Mutex::new(0),
             freed: Condvar::new(),
@@ -101,7 +101,7 @@ impl Room {
     }
 
     /// A connection has ended.
-    pub fn free(&self) {
+    pub(crate) fn free(&self) {
         let mut taken = self.lock();
         *taken = taken.saturating_sub(1);
         drop(taken);
@@ -110,7 +110,7 @@ impl Room {
 
     /// Open connections now, and at most.
     #[must_use]
-    pub fn taken(&self) -> (usize, usize) {
+    pub(crate) fn taken(&self) -> (usize, usize) {
         (*self.lock(), self.max)
     }
 
@@ -135,7 +135,7 @@ impl Room {
 }
 
 /// The accept loop's thread.
-pub struct Acceptor {
+pub(crate) struct Acceptor {
     stop: Arc<std::os::fd::OwnedFd>,
     thread: Option<JoinHandle<()>>,
 }
@@ -145,7 +145,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// When there is no thread or eventfd to be had.
-    pub fn start(
+    pub(crate) fn start(
         name: &str,
         door: Listener,
         room: Arc<Room>,
@@ -173,7 +173,7 @@ impl Acceptor {
 
     /// Takes what the kernel has accepted already, and then no more: the port is closed. A shared
     /// door stays open, and what the kernel has accepted there waits for the next process.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let _ = rustix::io::write(&self.stop, &1_u64.to_ne_bytes());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

@@ -24,7 +24,7 @@ const TO_BE_FINISHED: u8 = 3;
 
 /// A connection as those who answer see it.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     socket: TcpStream,
     /// The front's name for it.
     token: u64,
@@ -38,7 +38,7 @@ pub struct Connection {
 
 /// What an answer leaves to the front.
 #[derive(Debug, Default)]
-pub struct PendingWrite {
+pub(crate) struct PendingWrite {
     /// Not sent yet.
     pub bytes: Vec<u8>,
     /// How much of it has been sent meanwhile.
@@ -51,7 +51,7 @@ pub struct PendingWrite {
 
 /// What one attempt to send came to.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Sent {
+pub(crate) enum Sent {
     /// All of it.
     All,
     /// This many bytes: the socket takes no more now.
@@ -63,7 +63,7 @@ pub enum Sent {
 impl Connection {
     /// Around `socket`, which need not be non-blocking.
     #[must_use]
-    pub fn new(socket: TcpStream, token: u64, front: Arc<Mailbox>) -> Self {
+    pub(crate) fn new(socket: TcpStream, token: u64, front: Arc<Mailbox>) -> Self {
         Self {
             socket,
             token,
@@ -76,13 +76,13 @@ impl Connection {
 
     /// The front's name for it.
     #[must_use]
-    pub fn token(&self) -> u64 {
+    pub(crate) fn token(&self) -> u64 {
         self.token
     }
 
     /// Whether the front may take the next request. If not, it will be told when it may.
     #[must_use]
-    pub fn is_free_or_will_tell(&self) -> bool {
+    pub(crate) fn is_free_or_will_tell(&self) -> bool {
         let told = self.stage.compare_exchange(
             IN_FLIGHT,
             IN_FLIGHT_AND_AWAITED,
@@ -94,12 +94,12 @@ impl Connection {
 
     /// Whether no request is in flight and nothing is left to be sent.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.stage.load(Ordering::Acquire) == IDLE
     }
 
     /// A request has been taken from it; `is_awaited`: the front has more to do when it is answered.
-    pub fn take_off(&self, is_awaited: bool) {
+    pub(crate) fn take_off(&self, is_awaited: bool) {
         let stage = if is_awaited {
             IN_FLIGHT_AND_AWAITED
         } else {
@@ -110,7 +110,7 @@ impl Connection {
 
     /// Gives the answer to the request in flight: sends what the socket takes, and is done, or
     /// leaves the rest to the front.
-    pub fn answer(&self, bytes: Vec<u8>, closes: bool) {
+    pub(crate) fn answer(&self, bytes: Vec<u8>, closes: bool) {
         self.answered_at
             .store(self.front.elapsed_ms(clock::now()), Ordering::Relaxed);
         let (sent, is_broken) = match self.send(&bytes) {
@@ -133,24 +133,24 @@ impl Connection {
     }
 
     /// What the last answer left to do. The front's, while [`Self::is_idle`] does not hold.
-    pub fn rest(&self) -> MutexGuard<'_, PendingWrite> {
+    pub(crate) fn rest(&self) -> MutexGuard<'_, PendingWrite> {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there is a rest to be finished.
     #[must_use]
-    pub fn has_rest(&self) -> bool {
+    pub(crate) fn has_rest(&self) -> bool {
         self.stage.load(Ordering::Acquire) == TO_BE_FINISHED
     }
 
     /// The rest has been sent: the connection is free.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         *self.rest() = PendingWrite::default();
         self.stage.store(IDLE, Ordering::Release);
     }
 
     /// Sends what the socket takes now.
-    pub fn send(&self, bytes: &[u8]) -> Sent {
+    pub(crate) fn send(&self, bytes: &[u8]) -> Sent {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let mut sent = 0;
         while sent < bytes.len() {
@@ -168,7 +168,7 @@ impl Connection {
     ///
     /// # Errors
     /// The connection has failed.
-    pub fn receive(&self, buffer: &mut [u8]) -> rustix::io::Result<Option<usize>> {
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> rustix::io::Result<Option<usize>> {
         loop {
             match rustix::net::recv(&self.socket, &mut *buffer, RecvFlags::DONTWAIT) {
                 Ok((count, _)) => return Ok(Some(count)),
@@ -181,20 +181,20 @@ impl Connection {
 
     /// When the last answer was given, in milliseconds since the front's mailbox was made.
     #[must_use]
-    pub fn answered_at_ms(&self) -> u64 {
+    pub(crate) fn answered_at_ms(&self) -> u64 {
         self.answered_at.load(Ordering::Relaxed)
     }
 
     /// Its socket.
     #[must_use]
-    pub fn socket(&self) -> &TcpStream {
+    pub(crate) fn socket(&self) -> &TcpStream {
         &self.socket
     }
 }
 
 /// What the front is told by other threads.
 #[derive(Debug)]
-pub enum Message {
+pub(crate) enum Message {
     /// A new connection, by the accept loop.
     Accepted(TcpStream),
     /// The request in flight on this connection was answered, and there is more to do for it.
@@ -209,7 +209,7 @@ pub enum Message {
 
 /// The front's mailbox, and the bell that wakes it.
 #[derive(Debug)]
-pub struct Mailbox {
+pub(crate) struct Mailbox {
     born: Instant,
     /// Guards the messages.
     messages: Mutex<Vec<Message>>,
@@ -223,7 +223,7 @@ impl Mailbox {
     ///
     /// # Errors
     /// When the system has no eventfd for the bell.
-    pub fn new() -> std::io::Result<Self> {
+    pub(crate) fn new() -> std::io::Result<Self> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         Ok(Self {
             born: clock::now(),
@@ -234,7 +234,7 @@ impl Mailbox {
     }
 
     /// Leaves a message and wakes the front.
-    pub fn post(&self, message: Message) {
+    pub(crate) fn post(&self, message: Message) {
         self.lock().push(message);
         if !self.is_rung.swap(true, Ordering::SeqCst) {
             // It can only fail when the counter is full: after 2^64 rings.
@@ -243,7 +243,7 @@ impl Mailbox {
     }
 
     /// Takes all messages.
-    pub fn empty(&self) -> Vec<Message> {
+    pub(crate) fn empty(&self) -> Vec<Message> {
         // The bell is watched for edges and never read: reading it could swallow a ring in between.
         self.is_rung.store(false, Ordering::SeqCst);
         std::mem::take(&mut *self.lock())
@@ -251,13 +251,13 @@ impl Mailbox {
 
     /// To be waited for.
     #[must_use]
-    pub fn bell(&self) -> impl AsFd + '_ {
+    pub(crate) fn bell(&self) -> impl AsFd + '_ {
         &self.bell
     }
 
     /// Milliseconds since it was made.
     #[must_use]
-    pub fn elapsed_ms(&self, now: Instant) -> u64 {
+    pub(crate) fn elapsed_ms(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.born).as_millis() as u64
     }
 

@@ -17,7 +17,7 @@ const WRITE_MIN_BYTES_PER_S: usize = 8 * 1024;
 
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// In use.
     Open,
     /// Part of an answer waits for the client to accept it.
@@ -28,7 +28,7 @@ pub enum Phase {
 
 /// A connection as its front sees it.
 #[derive(Debug)]
-pub struct Slot {
+pub(crate) struct Slot {
     /// What others share.
     pub connection: Arc<Connection>,
     /// Received and not taken: the beginning of a head, or pipelined requests.
@@ -53,7 +53,7 @@ pub struct Slot {
 impl Slot {
     /// For a new connection.
     #[must_use]
-    pub fn new(connection: Arc<Connection>, now: Instant) -> Self {
+    pub(crate) fn new(connection: Arc<Connection>, now: Instant) -> Self {
         Self {
             connection,
             buffer: Vec::new(),
@@ -69,13 +69,13 @@ impl Slot {
 
     /// Whether nothing would be lost with it: no request in flight, no answer to be sent.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.phase == Phase::Lingering || self.connection.is_idle()
     }
 
     /// How long it has been idle or in its head.
     #[must_use]
-    pub fn idle_for(&self, mailbox: &Mailbox, now: Instant) -> Duration {
+    pub(crate) fn idle_for(&self, mailbox: &Mailbox, now: Instant) -> Duration {
         let since = now.saturating_duration_since(self.since);
         if !self.buffer.is_empty() {
             return since;
@@ -87,7 +87,13 @@ impl Slot {
 
     /// Whether its time is up.
     #[must_use]
-    pub fn is_over(&self, limits: &Limits, mailbox: &Mailbox, drains: bool, now: Instant) -> bool {
+    pub(crate) fn is_over(
+        &self,
+        limits: &Limits,
+        mailbox: &Mailbox,
+        drains: bool,
+        now: Instant,
+    ) -> bool {
         let since = now.saturating_duration_since(self.since);
         match self.phase {
             Phase::Lingering => since >= LINGER,
@@ -112,7 +118,7 @@ impl Slot {
 
 /// The slots of one front.
 #[derive(Debug, Default)]
-pub struct Slots {
+pub(crate) struct Slots {
     places: Vec<(u32, Option<Slot>)>,
     free: Vec<u32>,
     count: usize,
@@ -120,7 +126,7 @@ pub struct Slots {
 
 impl Slots {
     /// The token that the next connection gets.
-    pub fn next_token(&mut self) -> u64 {
+    pub(crate) fn next_token(&mut self) -> u64 {
         let place = match self.free.last() {
             Some(&place) => place,
             None => {
@@ -135,7 +141,7 @@ impl Slots {
     }
 
     /// Puts a connection in; `token` from [`Self::next_token`].
-    pub fn fill(&mut self, token: u64, slot: Slot) {
+    pub(crate) fn fill(&mut self, token: u64, slot: Slot) {
         let place = token as u32;
         if self.free.last() == Some(&place) {
             self.free.pop();
@@ -147,7 +153,7 @@ impl Slots {
     }
 
     /// The connection of a token, if it has not ended.
-    pub fn find(&mut self, token: u64) -> Option<&mut Slot> {
+    pub(crate) fn find(&mut self, token: u64) -> Option<&mut Slot> {
         match self.places.get_mut(token as u32 as usize) {
             Some((uses, slot)) if u64::from(*uses) == token >> 32 => slot.as_mut(),
             _ => None,
@@ -155,7 +161,7 @@ impl Slots {
     }
 
     /// Takes a connection out.
-    pub fn empty(&mut self, token: u64) -> Option<Slot> {
+    pub(crate) fn empty(&mut self, token: u64) -> Option<Slot> {
         self.find(token)?;
         let place = token as u32;
         let (uses, slot) = self.places.get_mut(place as usize)?;
@@ -166,18 +172,18 @@ impl Slots {
     }
 
     /// All connections.
-    pub fn iter(&self) -> impl Iterator<Item = &Slot> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Slot> {
         self.places.iter().filter_map(|(_, slot)| slot.as_ref())
     }
 
     /// All connections, to be changed.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
         self.places.iter_mut().filter_map(|(_, slot)| slot.as_mut())
     }
 
     /// Whether there is none.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.count == 0
     }
 }

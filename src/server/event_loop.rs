@@ -2,7 +2,7 @@
 //! library does, answers what needs no lookup, hands batches of lookups to the pipeline, and keeps
 //! all deadlines of clients. It never waits for Redis, for a source or for a client.
 
-pub mod teardown;
+pub(crate) mod teardown;
 
 use std::io;
 use std::net::TcpStream;
@@ -41,7 +41,7 @@ const BELL: u64 = u64::MAX;
 
 /// Limits of a front.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Bytes of a head.
     pub head_max_bytes: usize,
     /// See [`crate::config::Server`], as the others.
@@ -53,7 +53,7 @@ pub struct Limits {
 }
 
 /// A front's thread.
-pub struct EventLoop {
+pub(crate) struct EventLoop {
     mailbox: Arc<Mailbox>,
     thread: Option<JoinHandle<()>>,
 }
@@ -63,7 +63,7 @@ impl EventLoop {
     ///
     /// # Errors
     /// When the system lacks descriptors or threads.
-    pub fn start(
+    pub(crate) fn start(
         name: String,
         limits: Limits,
         service: Arc<Service>,
@@ -105,13 +105,13 @@ impl EventLoop {
 
     /// Where to leave messages for it.
     #[must_use]
-    pub fn mailbox(&self) -> &Arc<Mailbox> {
+    pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
         &self.mailbox
     }
 
     /// Whether it has ended.
     #[must_use]
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 }

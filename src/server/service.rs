@@ -27,7 +27,7 @@ const RETRY_AFTER_FAILURE_S: &str = "5";
 const HEALTH_ALLOW: &str = "GET, HEAD, OPTIONS";
 
 /// What every exchange needs to know.
-pub struct Service {
+pub(crate) struct Service {
     contract: Contract,
     health: Arc<Health>,
     /// Behind the admin door alone.
@@ -38,7 +38,7 @@ pub struct Service {
 }
 
 /// What is done for a request.
-pub enum Reaction {
+pub(crate) enum Reaction {
     /// It is answered at once.
     Answer(Response),
     /// A key is looked up.
@@ -50,7 +50,7 @@ pub enum Reaction {
 impl Service {
     /// From its parts and limits.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         contract: Contract,
         health: Arc<Health>,
         metrics: Arc<Metrics>,
@@ -69,7 +69,7 @@ impl Service {
 
     /// The same with the pages of `admin`.
     #[must_use]
-    pub fn with(self, admin: Admin) -> Self {
+    pub(crate) fn with(self, admin: Admin) -> Self {
         Self {
             admin: Some(admin),
             ..self
@@ -78,7 +78,7 @@ impl Service {
 
     /// What is done for `request`, which came in over the connection of `exchange`.
     #[must_use]
-    pub fn react(&self, request: &Request, exchange: &Exchange) -> Reaction {
+    pub(crate) fn react(&self, request: &Request, exchange: &Exchange) -> Reaction {
         let path = request.target.split(['?', '#']).next().unwrap_or_default();
         if let Some(endpoint) = Endpoint::find(path) {
             if request.target == self.health.self_check.target() {
@@ -103,7 +103,7 @@ impl Service {
 
     /// The lookup of a request that was whole at `now`.
     #[must_use]
-    pub fn lookup(
+    pub(crate) fn lookup(
         &self,
         mut exchange: Exchange,
         request: Request,
@@ -123,7 +123,7 @@ impl Service {
 
     /// The probe job that answers a self-check.
     #[must_use]
-    pub fn self_check(&self, exchange: Exchange, request: Request) -> ProbeJob {
+    pub(crate) fn self_check(&self, exchange: Exchange, request: Request) -> ProbeJob {
         ProbeJob::new(move || {
             let (status, json) = SelfCheck::answer(&exchange.service.health);
             let response = Response::new(status, "application/json", json.to_string().into_bytes());
@@ -133,7 +133,7 @@ impl Service {
 
     /// The counters.
     #[must_use]
-    pub fn metrics(&self) -> &Metrics {
+    pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
@@ -226,7 +226,7 @@ impl Service {
 
 /// The duty to answer one request. Dropped without an answer, by a panic or for want of anything
 /// better, it answers 503.
-pub struct Exchange {
+pub(crate) struct Exchange {
     connection: Arc<Connection>,
     service: Arc<Service>,
     is_head: bool,
@@ -239,7 +239,7 @@ pub struct Exchange {
 impl Exchange {
     /// For the request whose head has just been taken off `connection`.
     #[must_use]
-    pub fn begin(
+    pub(crate) fn begin(
         connection: &Arc<Connection>,
         service: &Arc<Service>,
         is_head: bool,
@@ -258,14 +258,14 @@ impl Exchange {
     }
 
     /// Answers `request`.
-    pub fn respond(mut self, request: &Request, response: &Response) {
+    pub(crate) fn respond(mut self, request: &Request, response: &Response) {
         self.request_id = request_id(request);
         self.service.metrics.responded(response.status);
         self.send(response);
     }
 
     /// Answers a head that is refused; the connection ends with it.
-    pub fn refuse(mut self, refusal: Refusal) {
+    pub(crate) fn refuse(mut self, refusal: Refusal) {
         self.closes = true;
         let response = self.service.contract.refused(refusal);
         self.service.metrics.responded(response.status);

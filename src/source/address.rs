@@ -18,10 +18,10 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 
 /// The longest URL that is sent, in bytes: what the connection's output buffer holds with room for
 /// the headers. Common servers refuse more than 8 KiB.
-pub const MAX_URL: usize = 24 * 1024;
+pub(super) const MAX_URL: usize = 24 * 1024;
 
 /// The two halves of a source's URL, and what else its requests need.
-pub struct Address {
+pub(super) struct Address {
     /// Scheme, host, path before the key; without user and password.
     prefix: String,
     suffix: String,
@@ -36,7 +36,7 @@ impl Address {
     ///
     /// # Errors
     /// Says why no request can be sent there, without repeating any of the URL.
-    pub fn new(config: &config::HttpSource) -> Result<Self, String> {
+    pub(super) fn new(config: &config::HttpSource) -> Result<Self, String> {
         let uri: Uri = config
             .url_prefix
             .parse()
@@ -68,7 +68,7 @@ impl Address {
     /// segments however they are written (RFC 3986 sections 6.2.2.2 and 6.2.2.3, and the WHATWG
     /// URL standard take `%2E` for a dot), and an empty key would be the path of the folder.
     #[must_use]
-    pub fn url(&self, key: &str) -> Option<String> {
+    pub(super) fn url(&self, key: &str) -> Option<String> {
         if matches!(key, "" | "." | "..") {
             return None;
         }

@@ -12,11 +12,11 @@ use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTi
 /// it while the request was on its way, so it never looked at it (RFC 9112 section 9.3.1 has a
 /// client repeat the request then).
 #[derive(Debug)]
-pub struct ClosedWhileIdle;
+pub(super) struct ClosedWhileIdle;
 
 impl ClosedWhileIdle {
     /// Whether that is what `error` says.
-    pub fn is(error: &Error) -> bool {
+    pub(super) fn is(error: &Error) -> bool {
         matches!(error, Error::Other(cause) if cause.is::<Self>())
     }
 }
@@ -31,7 +31,7 @@ impl std::error::Error for ClosedWhileIdle {}
 
 /// Puts a [`Watched`] round every connection made.
 #[derive(Debug)]
-pub struct Watch;
+pub(super) struct Watch;
 
 impl<In: Transport> Connector<In> for Watch {
     type Out = Watched<In>;
@@ -51,7 +51,7 @@ impl<In: Transport> Connector<In> for Watch {
 
 /// A connection that remembers how far its exchange has come.
 #[derive(Debug)]
-pub struct Watched<T> {
+pub(super) struct Watched<T> {
     inner: T,
     /// Requests begun on it.
     requests: u64,

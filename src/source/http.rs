@@ -35,7 +35,7 @@ const MAX_DRAIN: u64 = 16 * 1024;
 const FIRST_ALLOCATION: u64 = 64 * 1024;
 
 /// `kind = http`
-pub struct HttpSource {
+pub(crate) struct HttpSource {
     /// Or why no request can be sent.
     address: Result<Address, String>,
     agent: Agent,
@@ -46,7 +46,7 @@ pub struct HttpSource {
 impl HttpSource {
     /// The source with the settings of its section. Nothing is resolved or connected yet.
     #[must_use]
-    pub fn new(config: &config::HttpSource) -> Self {
+    pub(crate) fn new(config: &config::HttpSource) -> Self {
         let address = Address::new(config);
         let host = address
             .as_ref()

@@ -4,9 +4,9 @@
 
 mod address;
 mod connection;
-pub mod http;
+pub(crate) mod http;
 mod resolver;
-pub mod simulated;
+pub(crate) mod simulated;
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ use http::HttpSource;
 use simulated::SimulatedSource;
 
 /// A primary source. Called from many threads at once; each call blocks its thread.
-pub trait Source: Send + Sync {
+pub(crate) trait Source: Send + Sync {
     /// Fetches the value of `key`, any text. Returns by `deadline` or the source's own time-out,
     /// whichever is earlier; how late it can be is said by each kind.
     ///
@@ -28,7 +28,7 @@ pub trait Source: Send + Sync {
 
 /// What a source that works says about a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fetched {
+pub(crate) enum Fetched {
     /// The value, byte for byte as the source gave it; may be empty.
     Value(String),
     /// The source knows that there is no such key.
@@ -37,7 +37,7 @@ pub enum Fetched {
 
 /// Why there is no value. The texts hold neither keys, values nor credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SourceError {
+pub(crate) enum SourceError {
     /// The time-out or the deadline passed first.
     TimedOut,
     /// No connection: the name does not resolve, or nobody listens there.
@@ -64,7 +64,7 @@ pub enum SourceError {
 impl SourceError {
     /// The word for its kind: failures of one kind are said once and then counted.
     #[must_use]
-    pub fn word(&self) -> &'static str {
+    pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::TimedOut => "timed-out",
             Self::Unreachable(_) => "unreachable",
@@ -82,7 +82,7 @@ impl SourceError {
     /// breaker before the source counts. 408 and 429 mean "not now" (RFC 9110 section 15.5.9, RFC
     /// 6585 section 4); any other 4xx is about the request.
     #[must_use]
-    pub fn counts_as_failure(&self) -> bool {
+    pub(crate) fn counts_as_failure(&self) -> bool {
         match self {
             Self::TimedOut | Self::Unreachable(_) | Self::BrokenOff(_) | Self::Panicked => true,
             Self::Status(status) => !(400..500).contains(status) || matches!(status, 408 | 429),
@@ -113,7 +113,7 @@ impl std::error::Error for SourceError {}
 /// Makes the source that `config` describes. Touches no network and starts no thread; an address
 /// that no request can be sent to shows as [`SourceError::NotAskable`] on every fetch.
 #[must_use]
-pub fn build(config: &config::Source) -> Box<dyn Source> {
+pub(crate) fn build(config: &config::Source) -> Box<dyn Source> {
     match &config.kind {
         config::SourceKind::Simulated(simulated) => Box::new(SimulatedSource::new(simulated)),
         config::SourceKind::Http(http) => Box::new(HttpSource::new(http)),

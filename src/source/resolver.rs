@@ -17,12 +17,12 @@ const FRESH: Duration = Duration::from_secs(30);
 /// Resolves the host of one source, whatever URI it is asked for: a source has one host, follows
 /// no redirect and uses no proxy.
 #[derive(Debug)]
-pub struct SourceResolver(HostResolver);
+pub(super) struct SourceResolver(HostResolver);
 
 impl SourceResolver {
     /// A resolver for `host:port`.
     #[must_use]
-    pub fn new(host_and_port: String) -> Self {
+    pub(super) fn new(host_and_port: String) -> Self {
         Self(HostResolver::new(host_and_port, FRESH))
     }
 }

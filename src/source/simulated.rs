@@ -18,7 +18,7 @@ const FORMAT: &str = "%Y-%m-%d %H:%M:%S.%6f";
 
 /// `kind = simulated`
 #[derive(Debug)]
-pub struct SimulatedSource {
+pub(crate) struct SimulatedSource {
     latency: Duration,
     fail_prefix: String,
     /// Looked up once: where there is no zone at all jiff would search the disk on every call.
@@ -29,7 +29,7 @@ impl SimulatedSource {
     /// The source with the settings of its section, in the machine's time zone: `TZ`, else
     /// `/etc/localtime`, else UTC. A zone changed later takes a restart; summer time does not.
     #[must_use]
-    pub fn new(config: &config::Simulated) -> Self {
+    pub(crate) fn new(config: &config::Simulated) -> Self {
         Self {
             latency: config.latency,
             fail_prefix: config.fail_prefix.clone(),

@@ -3,7 +3,7 @@
 //! is fixed by the configuration. Each takes from its queue until that is closed; a panic in one
 //! costs the requests it held a 503 and nothing else.
 
-pub mod probe_job;
+pub(crate) mod probe_job;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,7 +28,7 @@ const UPKEEP_REST: Duration = Duration::from_millis(500);
 const RECOVER_LOOK: Duration = Duration::from_millis(100);
 
 /// The running threads.
-pub struct Workers {
+pub(crate) struct Workers {
     lookups: Arc<Policy>,
     threads: Vec<JoinHandle<()>>,
     progress: Arc<Progress>,
@@ -36,7 +36,7 @@ pub struct Workers {
 
 /// Since when each thread has been at what it does.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     born: Instant,
     names: Box<[String]>,
     /// Milliseconds since `born` at which the work began, plus one; 0: at rest.
@@ -70,13 +70,13 @@ impl Progress {
 
     /// How many pieces of work the threads have finished so far.
     #[must_use]
-    pub fn finished(&self) -> u64 {
+    pub(crate) fn finished(&self) -> u64 {
         self.finished.load(Ordering::Relaxed)
     }
 
     /// The thread that has been busy the longest, and how long. Nobody is busy: no time at all.
     #[must_use]
-    pub fn longest(&self, now: Instant) -> (&str, Duration) {
+    pub(crate) fn longest(&self, now: Instant) -> (&str, Duration) {
         let elapsed = now.saturating_duration_since(self.born).as_millis() as u64 + 1;
         let since = self.busy_since.iter().map(|at| at.load(Ordering::Relaxed));
         let busy = self.names.iter().zip(since).filter(|&(_, at)| at > 0);
@@ -90,7 +90,7 @@ impl Progress {
 impl Workers {
     /// How many threads call Redis with so many readers: they, the writer and the upkeep.
     #[must_use]
-    pub fn callers(readers: usize) -> usize {
+    pub(crate) fn callers(readers: usize) -> usize {
         readers + 2
     }
 
@@ -98,7 +98,7 @@ impl Workers {
     ///
     /// # Errors
     /// When a thread is not to be had; those already started end with the returned error.
-    pub fn start(
+    pub(crate) fn start(
         lookups: &Arc<Policy>,
         metrics: &Arc<Metrics>,
         readers: usize,
@@ -180,7 +180,7 @@ impl Workers {
 
     /// How long each thread has been at what it does.
     #[must_use]
-    pub fn progress(&self) -> &Arc<Progress> {
+    pub(crate) fn progress(&self) -> &Arc<Progress> {
         &self.progress
     }
 
@@ -217,7 +217,7 @@ impl Workers {
 impl Workers {
     /// Takes no more work and waits for what is under way, but not beyond `limit`: a thread that a
     /// source holds is left to the end of the process.
-    pub fn end(mut self, limit: Instant) {
+    pub(crate) fn end(mut self, limit: Instant) {
         self.close();
         while clock::now() < limit && self.threads.iter().any(|thread| !thread.is_finished()) {
             thread::park_timeout(Duration::from_millis(5));

@@ -9,12 +9,12 @@ use crate::policy::Policy;
 
 /// Work for the next worker that comes by. Dropped without having been run by a queue that takes no
 /// more.
-pub struct ProbeJob(Box<dyn FnOnce() + Send>);
+pub(crate) struct ProbeJob(Box<dyn FnOnce() + Send>);
 
 impl ProbeJob {
     /// That runs `work`, which must not wait for anything.
     #[must_use]
-    pub fn new(work: impl FnOnce() + Send + 'static) -> Self {
+    pub(crate) fn new(work: impl FnOnce() + Send + 'static) -> Self {
         Self(Box::new(work))
     }
 
@@ -33,7 +33,7 @@ impl fmt::Debug for ProbeJob {
 /// Sends `probe job` through the workers: a reader takes it, and hands it to a filler if one is at rest.
 /// Readers are held by nothing longer than `[redis] timeout`; fillers may all be held by a source
 /// that hangs, which is no fault of theirs, and then `Progress` tells whether they are stuck.
-pub fn send(lookups: &Arc<Policy>, job: ProbeJob) {
+pub(crate) fn send(lookups: &Arc<Policy>, job: ProbeJob) {
     let on = Arc::clone(lookups);
     let through_reader = ProbeJob::new(move || {
         if let Err(job) = on.fills.send(job) {

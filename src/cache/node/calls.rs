@@ -12,7 +12,7 @@ const PROGRESS_BYTES: u64 = 64 * 1024;
 
 /// The calls in flight, one place for each thread that makes them.
 #[derive(Debug)]
-pub struct Calls {
+pub(crate) struct Calls {
     /// Each guards one call; held for nanoseconds by its caller and by the watch.
     places: Box<[Mutex<Option<Call>>]>,
 }
@@ -59,7 +59,7 @@ impl Call {
 impl Calls {
     /// Places for callers `0..callers`.
     #[must_use]
-    pub fn new(callers: usize) -> Self {
+    pub(crate) fn new(callers: usize) -> Self {
         Self {
             places: (0..callers).map(|_| Mutex::new(None)).collect(),
         }
@@ -67,7 +67,7 @@ impl Calls {
 
     /// Caller `caller` begins a call that `lookups` requests have waited for `since`; it ends with the
     /// guard.
-    pub fn begin(&self, caller: usize, lookups: usize, since: Instant) -> InFlight<'_> {
+    pub(crate) fn begin(&self, caller: usize, lookups: usize, since: Instant) -> InFlight<'_> {
         let place = &self.places[caller];
         *lock(place) = Some(Call {
             since,
@@ -81,13 +81,13 @@ impl Calls {
 
     /// Whether a call is in flight.
     #[must_use]
-    pub fn is_any(&self) -> bool {
+    pub(crate) fn is_any(&self) -> bool {
         self.places.iter().any(|place| lock(place).is_some())
     }
 
     /// Lookups that wait for a call which has made no progress for `limit`.
     #[must_use]
-    pub fn stalled(&self, limit: Duration, now: Instant) -> usize {
+    pub(crate) fn stalled(&self, limit: Duration, now: Instant) -> usize {
         let places = self.places.iter();
         places
             .filter_map(|place| {
@@ -99,7 +99,7 @@ impl Calls {
     }
 
     /// Ends every call in flight.
-    pub fn give_up_all(&self) {
+    pub(crate) fn give_up_all(&self) {
         for place in &self.places {
             if let Some(call) = lock(place).as_mut() {
                 call.give_up();
@@ -108,7 +108,7 @@ impl Calls {
     }
 
     /// Ends the calls that have made no progress for `limit` while lookups wait for them.
-    pub fn give_up_stalled(&self, limit: Duration, now: Instant) {
+    pub(crate) fn give_up_stalled(&self, limit: Duration, now: Instant) {
         for place in &self.places {
             if let Some(call) = lock(place).as_mut().filter(|call| !call.given_up)
                 && call.stalls(limit, now)
@@ -121,14 +121,14 @@ impl Calls {
 
 /// A call in flight; over when dropped.
 #[derive(Debug)]
-pub struct InFlight<'a> {
+pub(crate) struct InFlight<'a> {
     place: &'a Mutex<Option<Call>>,
 }
 
 impl InFlight<'_> {
     /// The call has this socket now. Whether to go on with it: the call may have been given up.
     #[must_use]
-    pub fn attach_socket(&self, socket: &Arc<Socket>) -> bool {
+    pub(crate) fn attach_socket(&self, socket: &Arc<Socket>) -> bool {
         let mut place = lock(self.place);
         let Some(call) = place.as_mut() else {
             return false;
@@ -140,7 +140,7 @@ impl InFlight<'_> {
 
     /// Whether it was ended from outside.
     #[must_use]
-    pub fn was_given_up(&self) -> bool {
+    pub(crate) fn was_given_up(&self) -> bool {
         lock(self.place).as_ref().is_some_and(|call| call.given_up)
     }
 }

@@ -16,7 +16,7 @@ use crate::config::{self, HostPort, Login, RedisAddress, Servers};
 use crate::observe::metrics::Metrics;
 
 /// What all nodes have in common.
-pub struct NodeFactory {
+pub(crate) struct NodeFactory {
     pub(crate) mode: Mode,
     handshake: Handshake,
     pub(crate) breaker: config::Breaker,
@@ -34,7 +34,7 @@ pub struct NodeFactory {
 impl NodeFactory {
     /// From the settings, for `callers` threads that make calls.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         redis: &config::Redis,
         breaker: &config::Breaker,
         callers: usize,
@@ -66,7 +66,7 @@ impl NodeFactory {
 
     /// The figures that all nodes share.
     #[must_use]
-    pub fn limits(&self) -> &Arc<Limits> {
+    pub(crate) fn limits(&self) -> &Arc<Limits> {
         &self.limits
     }
 
@@ -81,7 +81,7 @@ impl NodeFactory {
     }
 
     /// Reads the files of TLS again where they have changed.
-    pub fn look_for_new_files(&self) {
+    pub(crate) fn look_for_new_files(&self) {
         if let Some(tls) = &self.handshake.tls {
             tls.look_for_new_files();
         }
@@ -89,7 +89,7 @@ impl NodeFactory {
 
     /// How the Sentinel at `address` is reached.
     #[must_use]
-    pub fn sentinel(&self, address: &HostPort, login: &Login) -> Dial {
+    pub(crate) fn sentinel(&self, address: &HostPort, login: &Login) -> Dial {
         let Handshake { tls, protocol, .. } = &self.handshake;
         let handshake = Handshake::new(tls.clone(), *protocol, login.clone(), 0);
         self.dial_with(&RedisAddress::Tcp(address.clone()), handshake)

@@ -2,10 +2,10 @@
 //! it. A dead server is its own outage and nobody else's, so whatever can fail is kept here, once for
 //! each.
 
-pub mod calls;
-pub mod factory;
-pub mod outage_log;
-pub mod pool;
+pub(crate) mod calls;
+pub(crate) mod factory;
+pub(crate) mod outage_log;
+pub(crate) mod pool;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

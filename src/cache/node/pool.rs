@@ -18,7 +18,7 @@ use crate::cache::wire::fault::Fault;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The pool.
-pub struct Pool {
+pub(crate) struct Pool {
     slots: r2d2::Pool<Slots>,
     dial: Arc<Dial>,
     /// Raised when connections are lost: one opened under an older generation is not used again.
@@ -30,7 +30,7 @@ pub struct Pool {
 }
 
 /// How to open a connection.
-pub struct Dial {
+pub(crate) struct Dial {
     /// Where the server is.
     pub endpoint: Endpoint,
     /// What it is told first.
@@ -42,7 +42,7 @@ struct Slots;
 
 /// A place for one connection.
 #[derive(Default)]
-pub struct PoolSlot {
+pub(crate) struct PoolSlot {
     link: Option<Connection>,
     generation: u64,
 }
@@ -67,7 +67,7 @@ impl ManageConnection for Slots {
 }
 
 /// A connection drawn from the pool; goes back when dropped.
-pub struct Lease {
+pub(crate) struct Lease {
     slot: PooledConnection<Slots>,
 }
 
@@ -75,7 +75,7 @@ impl Pool {
     /// Of at most `size` connections; opens none. `threads` make its slots and close what rests for
     /// too long.
     #[must_use]
-    pub fn new(dial: Arc<Dial>, size: usize, threads: Arc<ScheduledThreadPool>) -> Self {
+    pub(crate) fn new(dial: Arc<Dial>, size: usize, threads: Arc<ScheduledThreadPool>) -> Self {
         let slots = r2d2::Pool::builder()
             .thread_pool(threads)
             .max_size(u32::try_from(size).unwrap_or(u32::MAX))
@@ -99,7 +99,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`Fault::NoConnection`] when all are in use until then, else what went wrong in opening one.
-    pub fn draw(
+    pub(crate) fn draw(
         &self,
         deadline: Deadline,
         mut on_socket: impl FnMut(&Arc<Socket>) -> bool,
@@ -144,32 +144,32 @@ impl Pool {
     }
 
     /// From now on no connection that is open or in use is drawn again.
-    pub fn discard_all(&self) {
+    pub(crate) fn discard_all(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
     /// From now on no connection is opened, nor any that is open or in use drawn again.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
         self.discard_all();
     }
 
     /// Whether a connection at rest was found closed since this was last asked: the server may have
     /// been restarted.
-    pub fn take_lost(&self) -> bool {
+    pub(crate) fn take_lost(&self) -> bool {
         self.has_lost.load(Ordering::Relaxed) && self.has_lost.swap(false, Ordering::Relaxed)
     }
 
     /// Slots that exist, and those of them that nobody holds.
     #[must_use]
-    pub fn slots(&self) -> (u32, u32) {
+    pub(crate) fn slots(&self) -> (u32, u32) {
         let state = self.slots.state();
         (state.connections, state.idle_connections)
     }
 
     /// Slots there may be at most.
     #[must_use]
-    pub fn size(&self) -> u32 {
+    pub(crate) fn size(&self) -> u32 {
         self.slots.max_size()
     }
 }
@@ -179,12 +179,12 @@ impl Lease {
     ///
     /// # Errors
     /// [`Fault::NoConnection`] after [`Self::discard`].
-    pub fn link(&mut self) -> Result<&mut Connection, Fault> {
+    pub(crate) fn link(&mut self) -> Result<&mut Connection, Fault> {
         self.slot.link.as_mut().ok_or(Fault::NoConnection)
     }
 
     /// Closes the connection; the slot goes back empty.
-    pub fn discard(&mut self) {
+    pub(crate) fn discard(&mut self) {
         self.slot.link = None;
     }
 }

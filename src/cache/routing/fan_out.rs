@@ -13,7 +13,7 @@ use crate::cache::routing::hash_slot::{HashSlot, Redirect};
 const HOPS_MAX: u8 = 4;
 
 /// What one node is to be asked for.
-pub struct NodeBatch<T> {
+pub(crate) struct NodeBatch<T> {
     /// The node.
     pub node: Arc<Node>,
     /// With ASKING before each command.
@@ -25,13 +25,13 @@ pub struct NodeBatch<T> {
 }
 
 /// The parts of a batch that are still to be asked for.
-pub struct FanOut<T> {
+pub(crate) struct FanOut<T> {
     waiting: VecDeque<NodeBatch<T>>,
 }
 
 impl<T> FanOut<T> {
     /// Divides `items` by the nodes that serve them. Returns too what no node serves.
-    pub fn of(
+    pub(crate) fn of(
         cache: &RedisCache,
         items: impl IntoIterator<Item = T>,
         slot: impl Fn(&T) -> HashSlot,
@@ -51,13 +51,18 @@ impl<T> FanOut<T> {
     }
 
     /// The next one.
-    pub fn take(&mut self) -> Option<NodeBatch<T>> {
+    pub(crate) fn take(&mut self) -> Option<NodeBatch<T>> {
         self.waiting.pop_front()
     }
 
     /// Sends items of a part that had been sent on `hops` times to where their nodes said. Returns
     /// what cannot be sent on.
-    pub fn send_on(&mut self, cache: &RedisCache, hops: u8, items: Vec<(T, Redirect)>) -> Vec<T> {
+    pub(crate) fn send_on(
+        &mut self,
+        cache: &RedisCache,
+        hops: u8,
+        items: Vec<(T, Redirect)>,
+    ) -> Vec<T> {
         let mut stuck = Vec::new();
         for (item, redirect) in items {
             match cache.follow(&redirect).filter(|_| hops < HOPS_MAX) {
@@ -87,7 +92,7 @@ impl<T> FanOut<T> {
 impl<T> NodeBatch<T> {
     /// How often its items were sent on.
     #[must_use]
-    pub fn hops(&self) -> u8 {
+    pub(crate) fn hops(&self) -> u8 {
         self.hops
     }
 }

@@ -1,5 +1,5 @@
 //! Which node serves which key, and asking several at once.
 
-pub mod fan_out;
+pub(crate) mod fan_out;
 pub mod hash_slot;
-pub mod slot_map;
+pub(crate) mod slot_map;

@@ -1,7 +1,7 @@
 //! Discovery with a cluster: one of its nodes is asked who serves what, and its answer is put in force,
 //! unless it is an older one than we know.
 
-pub mod seed;
+pub(crate) mod seed;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -2,8 +2,8 @@
 //! every now and then and whenever the notify rings, and puts a new table in force. It waits for servers
 //! so that no lookup has to.
 
-pub mod cluster;
-pub mod sentinel;
+pub(crate) mod cluster;
+pub(crate) mod sentinel;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub(crate) trait Discovery: Send {
 }
 
 /// The topology thread; ends when dropped.
-pub struct Topology {
+pub(crate) struct Topology {
     notify: Arc<Notify>,
     thread: Option<JoinHandle<()>>,
 }
@@ -55,7 +55,7 @@ impl Topology {
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub fn start(
+    pub(crate) fn start(
         cache: &Arc<RedisCache>,
         redis: &config::Redis,
         probe_key: &str,

@@ -1,6 +1,6 @@
 //! Discovery with Sentinels: the master that they name is put in force, once it says itself that it is one.
 
-pub mod monitors;
+pub(crate) mod monitors;
 
 use std::sync::Arc;
 use std::time::Duration;

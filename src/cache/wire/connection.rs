@@ -10,18 +10,18 @@ use redis::{Cmd, Parser, Value};
 
 use crate::base::clock::{self, Deadline};
 use crate::cache::wire::fault::{Fault, Step};
-pub use crate::cache::wire::handshake::Handshake;
+pub(crate) use crate::cache::wire::handshake::Handshake;
 use crate::cache::wire::role;
-pub use crate::cache::wire::socket::{Endpoint, Socket};
+pub(crate) use crate::cache::wire::socket::{Endpoint, Socket};
 use crate::cache::wire::tls::Session;
 
 #[cfg(test)]
 mod tests;
 
 /// Bytes of all replies to one call: what it may cost in memory before it is given up.
-pub const REPLY_MAX_BYTES: u64 = 16 * 1024 * 1024;
+pub(crate) const REPLY_MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// The same, where one value alone is asked for.
-pub const VALUE_MAX_BYTES: u64 = 128 * 1024 * 1024;
+pub(crate) const VALUE_MAX_BYTES: u64 = 128 * 1024 * 1024;
 /// Bytes received at once. The parser reads 8 KiB at a time, which would cost two system calls each.
 const RECEIVE_BYTES: usize = 64 * 1024;
 /// A call that times out with this many bytes of its reply received asked for too much at once: that
@@ -29,7 +29,7 @@ const RECEIVE_BYTES: usize = 64 * 1024;
 const REPLY_LARGE_BYTES: u64 = 1024 * 1024;
 
 /// An open connection.
-pub struct Connection {
+pub(crate) struct Connection {
     wire: Wire,
     /// What a read from the wire brings, for the parser to take in its own smaller pieces.
     received: Vec<u8>,
@@ -49,7 +49,7 @@ impl Connection {
     ///
     /// # Errors
     /// The [`Fault`] of the step that failed.
-    pub fn open(
+    pub(crate) fn open(
         endpoint: &Endpoint,
         handshake: &Handshake,
         deadline: Deadline,
@@ -78,7 +78,7 @@ impl Connection {
 
     /// The socket, for [`Socket::shut_down`] from outside.
     #[must_use]
-    pub fn socket(&self) -> &Arc<Socket> {
+    pub(crate) fn socket(&self) -> &Arc<Socket> {
         &self.wire.socket
     }
 
@@ -87,7 +87,7 @@ impl Connection {
     ///
     /// # Errors
     /// The [`Fault`] that ended the connection; it is broken then.
-    pub fn call(
+    pub(crate) fn call(
         &mut self,
         commands: &[Cmd],
         max_bytes: u64,
@@ -100,7 +100,7 @@ impl Connection {
     /// Whether it can be used for another call: no call ended badly on it, and the server has
     /// neither closed it nor sent anything unasked. Waits for nothing.
     #[must_use]
-    pub fn is_usable(&mut self) -> bool {
+    pub(crate) fn is_usable(&mut self) -> bool {
         !self.broken && self.wire.is_quiet()
     }
 
@@ -119,7 +119,12 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Self::call`].
-    pub fn send(&mut self, commands: &[Cmd], deadline: Deadline, step: Step) -> Result<(), Fault> {
+    pub(crate) fn send(
+        &mut self,
+        commands: &[Cmd],
+        deadline: Deadline,
+        step: Step,
+    ) -> Result<(), Fault> {
         // Broken until the last reply is in: an early return or a panic leaves it so.
         self.broken = true;
         let mut packed = Vec::new();
@@ -133,7 +138,7 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Self::call`].
-    pub fn receive(
+    pub(crate) fn receive(
         &mut self,
         count: usize,
         max_bytes: u64,

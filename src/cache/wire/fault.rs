@@ -9,7 +9,7 @@ use redis::ServerError;
 
 /// One thing that went wrong with Redis, and whose fault it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The host name has no address, or its resolution failed or took too long.
     Unresolved(String),
     /// Nobody listens, or the network says it cannot be reached.
@@ -51,7 +51,7 @@ pub enum Fault {
 
 /// Where a time-out struck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Name resolution.
     Resolve,
     /// TCP or Unix connect.
@@ -79,7 +79,7 @@ impl Step {
 impl Fault {
     /// The word for its class in metrics.
     #[must_use]
-    pub fn word(&self) -> &'static str {
+    pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::Unresolved(_) => "unresolved",
             Self::Unreachable(_) => "unreachable",
@@ -105,7 +105,7 @@ impl Fault {
     /// Whether it counts against Redis in the breaker. Write refusals and READONLY do not: reads
     /// are well. Our own exhausted pool and an oversized value say nothing about Redis.
     #[must_use]
-    pub fn counts_as_failure(&self) -> bool {
+    pub(crate) fn counts_as_failure(&self) -> bool {
         !matches!(
             self,
             Self::ReadOnly(_) | Self::WriteRefused(_) | Self::NoConnection | Self::TooLarge
@@ -114,7 +114,7 @@ impl Fault {
 
     /// Whether the connection it was met on is of no more use.
     #[must_use]
-    pub fn costs_the_connection(&self) -> bool {
+    pub(crate) fn costs_the_connection(&self) -> bool {
         !matches!(
             self,
             Self::NotReady(_) | Self::WriteRefused(_) | Self::NoConnection | Self::Slow(_)
@@ -123,13 +123,13 @@ impl Fault {
 
     /// Whether every other open connection is likely to be gone too.
     #[must_use]
-    pub fn ends_the_generation(&self) -> bool {
+    pub(crate) fn ends_the_generation(&self) -> bool {
         self.counts_as_failure() && self.costs_the_connection() && *self != Self::GivenUp
     }
 
     /// Whether only a person can mend it, so that the breaker opens at once.
     #[must_use]
-    pub fn is_misconfiguration(&self) -> bool {
+    pub(crate) fn is_misconfiguration(&self) -> bool {
         matches!(
             self,
             Self::Misconfigured(_) | Self::Tls(_) | Self::Clustered(_)
@@ -138,7 +138,7 @@ impl Fault {
 
     /// What to say of the server to that person, and where to look.
     #[must_use]
-    pub fn for_a_person(&self) -> (&'static str, &'static str) {
+    pub(crate) fn for_a_person(&self) -> (&'static str, &'static str) {
         match self {
             Self::Tls(_) => (
                 "is not trusted, or does not trust us",
@@ -157,13 +157,13 @@ impl Fault {
 
     /// A server that calls itself `role`.
     #[must_use]
-    pub fn not_master(role: &str) -> Self {
+    pub(crate) fn not_master(role: &str) -> Self {
         Self::NotMaster(printable(role))
     }
 
     /// Whether it tells more than `before` did: that it still hangs or is as slow as it was does not.
     #[must_use]
-    pub fn is_news_after(&self, before: &Self) -> bool {
+    pub(crate) fn is_news_after(&self, before: &Self) -> bool {
         use Fault::{Slow, Stalled, TimedOut};
         match (before, self) {
             (Slow(_), Slow(_)) | (Stalled(..), TimedOut(_)) => false,
@@ -173,7 +173,7 @@ impl Fault {
 
     /// The class of an I/O error met in `step`.
     #[must_use]
-    pub fn from_io(error: &io::Error, step: Step) -> Self {
+    pub(crate) fn from_io(error: &io::Error, step: Step) -> Self {
         use io::ErrorKind as Kind;
         match error.kind() {
             // SO_RCVTIMEO shows as EAGAIN.
@@ -186,7 +186,7 @@ impl Fault {
 
     /// An error reply as it came, fit for a log line.
     #[must_use]
-    pub fn words(error: &ServerError) -> String {
+    pub(crate) fn words(error: &ServerError) -> String {
         let code = error.code();
         printable(&match error.details() {
             Some(details) => format!("{code} {details}"),
@@ -196,7 +196,7 @@ impl Fault {
 
     /// The class of an error reply. By its code, the first word (FACTS: the crate knows only some).
     #[must_use]
-    pub fn from_reply(error: &ServerError) -> Self {
+    pub(crate) fn from_reply(error: &ServerError) -> Self {
         let text = Self::words(error);
         match error.code() {
             "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "BUSY" | "TRYAGAIN" => Self::NotReady(text),
@@ -243,7 +243,7 @@ impl std::error::Error for Fault {}
 /// Whether the server, or a proxy before it, does not know the command: it may be too old for it, or
 /// have it renamed or switched off.
 #[must_use]
-pub fn is_unknown_command(error: &ServerError) -> bool {
+pub(crate) fn is_unknown_command(error: &ServerError) -> bool {
     let details = error.details().unwrap_or_default();
     let begins = |with: &str| {
         let begin = details.get(..with.len());
@@ -254,14 +254,14 @@ pub fn is_unknown_command(error: &ServerError) -> bool {
 
 /// Whether a command may be left out: it is not known, or we are not allowed to use it.
 #[must_use]
-pub fn is_out_of_reach(error: &ServerError) -> bool {
+pub(crate) fn is_out_of_reach(error: &ServerError) -> bool {
     error.code() == "NOPERM" || is_unknown_command(error)
 }
 
 /// Whether NOPERM is about a key and not about the command: "... to access a key" or, before
 /// Redis 7, "... to access one of the keys".
 #[must_use]
-pub fn is_about_a_key(error: &ServerError) -> bool {
+pub(crate) fn is_about_a_key(error: &ServerError) -> bool {
     let details = error.details().unwrap_or_default();
     details.contains("access a key") || details.contains("of the keys")
 }

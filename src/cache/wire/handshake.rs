@@ -14,7 +14,7 @@ use crate::config::{Login, Protocol};
 
 /// What is agreed on before anything else.
 #[derive(Clone)]
-pub struct Handshake {
+pub(crate) struct Handshake {
     /// Encrypts what follows; none: it goes in the clear.
     pub tls: Option<Arc<Connector>>,
     /// For HELLO.
@@ -32,7 +32,12 @@ pub struct Handshake {
 impl Handshake {
     /// Of these parts.
     #[must_use]
-    pub fn new(tls: Option<Arc<Connector>>, protocol: Protocol, login: Login, db: i64) -> Self {
+    pub(crate) fn new(
+        tls: Option<Arc<Connector>>,
+        protocol: Protocol,
+        login: Login,
+        db: i64,
+    ) -> Self {
         Self {
             tls,
             protocol,
@@ -48,7 +53,7 @@ impl Handshake {
     ///
     /// # Errors
     /// The [`Fault`] of what was refused, or that ended the connection.
-    pub fn shake(&self, link: &mut Connection, deadline: Deadline) -> Result<(), Fault> {
+    pub(crate) fn shake(&self, link: &mut Connection, deadline: Deadline) -> Result<(), Fault> {
         let auth = self.auth();
         let select = self.select();
         if self.protocol == Protocol::Resp3 {

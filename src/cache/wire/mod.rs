@@ -1,8 +1,8 @@
 //! One connection to a Redis server, and what the server says on it.
 
-pub mod connection;
-pub mod fault;
-pub mod handshake;
-pub mod role;
-pub mod socket;
-pub mod tls;
+pub(crate) mod connection;
+pub(crate) mod fault;
+pub(crate) mod handshake;
+pub(crate) mod role;
+pub(crate) mod socket;
+pub(crate) mod tls;

@@ -12,7 +12,7 @@ use crate::cache::wire::fault::Fault;
 ///
 /// # Errors
 /// [`Fault::NotMaster`] when it says that it is something else; else what went wrong.
-pub fn check(link: &mut Connection, deadline: Deadline) -> Result<(), Fault> {
+pub(crate) fn check(link: &mut Connection, deadline: Deadline) -> Result<(), Fault> {
     let role = link
         .call(&[redis::cmd("ROLE")], REPLY_MAX_BYTES, deadline)?
         .pop();

@@ -20,7 +20,7 @@ use crate::cache::wire::fault::{Fault, Step};
 
 /// Where to connect to.
 #[derive(Debug)]
-pub enum Endpoint {
+pub(crate) enum Endpoint {
     /// A host name or address, resolved at every connect.
     Tcp(HostResolver),
     /// A socket in the file system.
@@ -29,7 +29,7 @@ pub enum Endpoint {
 
 /// The socket, shared with whoever may have to end a call from outside.
 #[derive(Debug)]
-pub struct Socket {
+pub(crate) struct Socket {
     stream: Stream,
     /// Bytes received so far: whether a reply is coming in.
     received_bytes: AtomicU64,
@@ -67,7 +67,7 @@ impl Socket {
     ///
     /// # Errors
     /// The [`Fault`] of the step that failed.
-    pub fn connect(
+    pub(crate) fn connect(
         endpoint: &Endpoint,
         deadline: Deadline,
         mut on_socket: impl FnMut(&Arc<Self>) -> bool,
@@ -87,12 +87,12 @@ impl Socket {
 
     /// Bytes received so far.
     #[must_use]
-    pub fn received_bytes(&self) -> u64 {
+    pub(crate) fn received_bytes(&self) -> u64 {
         self.received_bytes.load(Ordering::Relaxed)
     }
 
     /// Ends the connection now: a thread that waits for its reply wakes up at once.
-    pub fn shut_down(&self) {
+    pub(crate) fn shut_down(&self) {
         // An error means that it has ended already.
         let _ = match &self.stream {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),
@@ -104,7 +104,7 @@ impl Socket {
     ///
     /// # Errors
     /// Of the kind `TimedOut` when it passes first.
-    pub fn send_all(&self, mut bytes: &[u8], deadline: Deadline) -> io::Result<()> {
+    pub(crate) fn send_all(&self, mut bytes: &[u8], deadline: Deadline) -> io::Result<()> {
         while !bytes.is_empty() {
             self.set_write_timeout(time_left(deadline)?)?;
             match self.write(bytes) {
@@ -121,7 +121,7 @@ impl Socket {
     ///
     /// # Errors
     /// Of the kind `TimedOut` when it passes first, `UnexpectedEof` when the connection has ended.
-    pub fn receive(&self, buffer: &mut [u8], deadline: Deadline) -> io::Result<usize> {
+    pub(crate) fn receive(&self, buffer: &mut [u8], deadline: Deadline) -> io::Result<usize> {
         loop {
             self.set_read_timeout(time_left(deadline)?)?;
             match self.read(buffer) {
@@ -137,7 +137,7 @@ impl Socket {
     ///
     /// # Errors
     /// When the connection has ended otherwise.
-    pub fn receive_now(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    pub(crate) fn receive_now(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         match rustix::net::recv(self, buffer, RecvFlags::DONTWAIT) {
             Ok((count, _)) => Ok(Some(count)),
             Err(Errno::AGAIN | Errno::INTR) => Ok(None),
@@ -146,7 +146,7 @@ impl Socket {
     }
 
     /// Sends what the kernel takes of `bytes` without waiting. For last words: an error changes nothing.
-    pub fn send_now(&self, bytes: &[u8]) {
+    pub(crate) fn send_now(&self, bytes: &[u8]) {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let _ = rustix::net::send(self, bytes, flags);
     }
@@ -154,7 +154,7 @@ impl Socket {
     /// Whether the connection is open and nothing has come. Costs one system call and waits for
     /// nothing.
     #[must_use]
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         let mut byte = [0_u8; 1];
         let peek = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         matches!(rustix::net::recv(self, &mut byte, peek), Err(Errno::AGAIN))

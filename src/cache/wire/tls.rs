@@ -15,11 +15,11 @@ use crate::base::tls;
 use crate::cache::wire::fault::{Fault, printable};
 use crate::config::Tls;
 
-pub use session::Session;
+pub(crate) use session::Session;
 
 /// Makes sessions. Files that are renewed are read again by [`Self::look_for_new_files`], off the way
 /// of any client.
-pub struct Connector {
+pub(crate) struct Connector {
     settings: Tls,
     /// Guards what the files said last.
     loaded: Mutex<Loaded>,
@@ -36,7 +36,7 @@ type Stamps = [Option<(SystemTime, u64)>; 3];
 impl Connector {
     /// Reads the files.
     #[must_use]
-    pub fn new(settings: &Tls) -> Self {
+    pub(crate) fn new(settings: &Tls) -> Self {
         let stamps = stamps(settings);
         let config = load(settings);
         Self {
@@ -47,7 +47,7 @@ impl Connector {
 
     /// Reads the files again where one has changed. Those that are no good change nothing: a later
     /// connection may still be made with what was read before.
-    pub fn look_for_new_files(&self) {
+    pub(crate) fn look_for_new_files(&self) {
         let stamps = stamps(&self.settings);
         if self.lock().stamps == stamps {
             return;
@@ -68,7 +68,7 @@ impl Connector {
     ///
     /// # Errors
     /// [`Fault::Tls`] when the files are of no use or `host` can be in no certificate.
-    pub fn session(&self, host: &str) -> Result<Session, Fault> {
+    pub(crate) fn session(&self, host: &str) -> Result<Session, Fault> {
         let config = self.lock().config.clone().map_err(Fault::Tls)?;
         let name = self.settings.server_name.as_deref().unwrap_or(host);
         let server = ServerName::try_from(name.to_owned())

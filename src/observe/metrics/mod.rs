@@ -19,10 +19,10 @@ use crate::base::clock;
 use crate::config::Config;
 use crate::observe::outage::{Moment, Outages, Tally};
 
-pub use crate::observe::outcome::{Outcome, RedisOp};
-pub use of_redis::OfRedis;
-pub use page::{MEDIA_TYPE, Seen, SeenBreaker};
-pub use prometheus::IntCounter as Counter;
+pub(crate) use crate::observe::outcome::{Outcome, RedisOp};
+pub(crate) use of_redis::OfRedis;
+pub(crate) use page::{MEDIA_TYPE, Seen, SeenBreaker};
+pub(crate) use prometheus::IntCounter as Counter;
 
 use families::{Family, PerRoute};
 

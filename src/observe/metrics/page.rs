@@ -11,7 +11,7 @@ use crate::observe::metrics::Counter;
 use crate::observe::metrics::families::Family;
 
 /// Media type of the page: Prometheus' text format.
-pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What the parts of the service show of themselves.
 #[derive(Debug, Default)]

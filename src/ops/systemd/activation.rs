@@ -41,7 +41,7 @@ impl std::error::Error for NotServable {}
 ///
 /// # Errors
 /// [`NotServable`]: whoever connects to a socket that nobody serves waits for ever.
-pub fn passed_listener() -> Result<Option<TcpListener>, NotServable> {
+pub(crate) fn passed_listener() -> Result<Option<TcpListener>, NotServable> {
     let passed = sd_listen_fds::get().map_err(|_| NotServable::Malformed)?;
     let numbered = (FIRST..).zip(passed);
     let listeners = numbered.map(|(number, (_, passed))| {

@@ -1,7 +1,7 @@
 //! What systemd and the service tell each other: the listening socket that it passes, the state that
 //! it is told, and the watchdog that is fed. Without systemd nothing here does anything.
 
-pub mod activation;
-pub mod notify;
-pub mod self_request;
-pub mod watchdog;
+pub(crate) mod activation;
+pub(crate) mod notify;
+pub(crate) mod self_request;
+pub(crate) mod watchdog;

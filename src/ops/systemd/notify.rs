@@ -15,7 +15,7 @@ use crate::observe::logging::LogThrottle;
 
 /// Who wants to know.
 #[derive(Debug)]
-pub struct Notifier {
+pub(crate) struct Notifier {
     socket: UnixDatagram,
     address: SocketAddr,
     said: LogThrottle,
@@ -25,7 +25,7 @@ impl Notifier {
     /// As the environment says; `None` where nobody wants to know. A name that cannot be used is
     /// logged and no reason not to start.
     #[must_use]
-    pub fn from_environment() -> Option<Self> {
+    pub(crate) fn from_environment() -> Option<Self> {
         let name = std::env::var_os("NOTIFY_SOCKET")?;
         let notifier = Self::to(&name);
         if let Err(error) = &notifier {
@@ -50,7 +50,7 @@ impl Notifier {
     }
 
     /// Sends assignments, one a line, as in `READY=1`.
-    pub fn tell(&self, state: &str) {
+    pub(crate) fn tell(&self, state: &str) {
         // By name each time, not connected: systemd makes the socket anew when it is itself restarted.
         let sent = self.socket.send_to_addr(state.as_bytes(), &self.address);
         if let Err(error) = sent
@@ -64,7 +64,7 @@ impl Notifier {
 /// The longest that systemd waits to be told that the service is well; `None`: it does not watch this
 /// process.
 #[must_use]
-pub fn watchdog_limit() -> Option<Duration> {
+pub(crate) fn watchdog_limit() -> Option<Duration> {
     let variable = |name| std::env::var(name).ok();
     parse_limit(
         variable("WATCHDOG_USEC").as_deref(),

@@ -17,7 +17,7 @@ const ANSWER_MAX_BYTES: usize = 4096;
 ///
 /// # Errors
 /// `TimedOut`: no answer in time. Otherwise what the system says.
-pub fn ask(
+pub(crate) fn ask(
     address: SocketAddr,
     target: &str,
     deadline: Deadline,

@@ -28,7 +28,7 @@ const ASKED_PER_LIMIT: u32 = 4;
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is watched.
-pub struct Watched {
+pub(crate) struct Watched {
     address: SocketAddr,
     self_check: Arc<SelfCheck>,
     progress: Arc<Progress>,
@@ -40,7 +40,7 @@ pub struct Watched {
 }
 
 /// The thread, where there is a systemd.
-pub struct Watchdog {
+pub(crate) struct Watchdog {
     notifier: Arc<Notifier>,
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -52,7 +52,7 @@ impl Watchdog {
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub fn start(watched: Watched) -> io::Result<Option<Self>> {
+    pub(crate) fn start(watched: Watched) -> io::Result<Option<Self>> {
         let Some(notifier) = Notifier::from_environment().map(Arc::new) else {
             return Ok(None);
         };
@@ -84,7 +84,7 @@ impl Watchdog {
     }
 
     /// Tells systemd that the service is on its way out.
-    pub fn tell_stopping(&self, status: &str) {
+    pub(crate) fn tell_stopping(&self, status: &str) {
         self.notifier.tell(&format!("STOPPING=1\nSTATUS={status}"));
     }
 }
@@ -210,7 +210,7 @@ fn is_shortage(error: &io::Error) -> bool {
 impl Watched {
     /// The service that listens on `address`.
     #[must_use]
-    pub fn of(health: &Health, address: SocketAddr, request_timeout: Duration) -> Self {
+    pub(crate) fn of(health: &Health, address: SocketAddr, request_timeout: Duration) -> Self {
         Self {
             address,
             self_check: Arc::clone(&health.self_check),

@@ -45,7 +45,7 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b';');
 
 /// See [`crate::server::contract::Contract::read`].
-pub fn read(routes: &[Route], request: &Request, origin: &dyn Origin) -> Asked {
+pub(super) fn read(routes: &[Route], request: &Request, origin: &dyn Origin) -> Asked {
     let method = request.method.as_str();
     if !METHODS.split(' ').any(|known| known == method) {
         return Asked::Answer(refused(400));
@@ -116,7 +116,7 @@ fn is_authority(host: &str) -> bool {
 }
 
 /// Starlette's answer to what is wrong: `{"detail":"..."}`.
-pub fn detail(status: u16) -> Response {
+pub(super) fn detail(status: u16) -> Response {
     let detail = match status {
         404 => "Not Found",
         405 => "Method Not Allowed",
@@ -131,7 +131,7 @@ pub fn detail(status: u16) -> Response {
 }
 
 /// uvicorn's answer to what is not a request.
-pub fn refused(status: u16) -> Response {
+pub(super) fn refused(status: u16) -> Response {
     // It knows no transfer codings to be refused with 501.
     let status = if status == 501 { 400 } else { status };
     let body = b"Invalid HTTP request received.".to_vec();
@@ -139,7 +139,7 @@ pub fn refused(status: u16) -> Response {
 }
 
 /// See [`crate::server::contract::Contract::value`].
-pub fn value(value: &str, provenance: Provenance) -> Response {
+pub(super) fn value(value: &str, provenance: Provenance) -> Response {
     let mut body = Vec::with_capacity(value.len() + 48);
     body.extend_from_slice(b"{\"source\":\"");
     body.extend_from_slice(provenance.word().as_bytes());

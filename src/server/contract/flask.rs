@@ -54,7 +54,7 @@ enum Match<'p> {
 }
 
 /// See [`crate::server::contract::Contract::read`].
-pub fn read(routes: &[Route], request: &Request, origin: &dyn Origin) -> Asked {
+pub(super) fn read(routes: &[Route], request: &Request, origin: &dyn Origin) -> Asked {
     let method = request.method.as_str();
     if !is_method(method) {
         return Asked::Answer(page(400));
@@ -216,7 +216,7 @@ fn has_sound_labels(host: &str) -> bool {
 }
 
 /// One of Werkzeug's error pages, and pages like them for what gunicorn refuses.
-pub fn page(status: u16) -> Response {
+pub(super) fn page(status: u16) -> Response {
     let (name, text) = match status {
         404 => (
             "Not Found",
@@ -255,7 +255,7 @@ pub fn page(status: u16) -> Response {
 }
 
 /// See [`crate::server::contract::Contract::value`]. `jsonify` sorts the keys.
-pub fn value(value: &str, provenance: Provenance) -> Response {
+pub(super) fn value(value: &str, provenance: Provenance) -> Response {
     let mut body = Vec::with_capacity(value.len() + 48);
     body.extend_from_slice(b"{\"data\":");
     json::push_ascii(&mut body, value);
@@ -266,7 +266,7 @@ pub fn value(value: &str, provenance: Provenance) -> Response {
 }
 
 /// See [`crate::server::contract::Contract::unavailable`].
-pub fn unavailable() -> Response {
+pub(super) fn unavailable() -> Response {
     let body = "{\"details\":\"Could not retrieve data from primary source.\",\
                 \"error\":\"Service unavailable\"}\n";
     Response::new(503, "application/json", body.as_bytes().to_vec())

@@ -7,7 +7,7 @@ use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
 /// Appends `text` as a JSON string in ASCII: everything that is not printable ASCII is `\uxxxx`, DEL
 /// among it, and beyond the basic plane a pair of surrogates.
-pub fn push_ascii(json: &mut Vec<u8>, text: &str) {
+pub(super) fn push_ascii(json: &mut Vec<u8>, text: &str) {
     if push_plain(json, text) {
         return;
     }
@@ -16,7 +16,7 @@ pub fn push_ascii(json: &mut Vec<u8>, text: &str) {
 }
 
 /// Appends `text` as a JSON string in UTF-8: only what JSON must escape is escaped.
-pub fn push_utf8(json: &mut Vec<u8>, text: &str) {
+pub(super) fn push_utf8(json: &mut Vec<u8>, text: &str) {
     if push_plain(json, text) {
         return;
     }

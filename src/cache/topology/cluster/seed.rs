@@ -20,7 +20,7 @@ const ANSWER_LIMIT: Duration = Duration::from_millis(300);
 
 /// Who serves what, as one node sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Layout {
+pub(crate) struct Layout {
     /// Ranges of slots, both ends included, and who serves them.
     pub ranges: Vec<(usize, usize, HostPort)>,
     /// Nodes that serve nothing now, but know who does.
@@ -34,7 +34,7 @@ pub struct Layout {
 impl Layout {
     /// The nodes that serve something, each once, and the index into them for each slot that is served.
     #[must_use]
-    pub fn owners(&self) -> (Vec<&HostPort>, Vec<Option<u16>>) {
+    pub(crate) fn owners(&self) -> (Vec<&HostPort>, Vec<Option<u16>>) {
         let mut owners: Vec<&HostPort> = Vec::new();
         let mut slots = vec![None; SLOTS];
         for (begin, end, owner) in &self.ranges {
@@ -50,13 +50,13 @@ impl Layout {
 
     /// Whether a node serves anything.
     #[must_use]
-    pub fn has(&self, server: &HostPort) -> bool {
+    pub(crate) fn has(&self, server: &HostPort) -> bool {
         self.ranges.iter().any(|(.., owner)| owner == server)
     }
 
     /// Who serves a slot, if anybody does.
     #[must_use]
-    pub fn owner(&self, slot: usize) -> Option<&HostPort> {
+    pub(crate) fn owner(&self, slot: usize) -> Option<&HostPort> {
         let mut ranges = self.ranges.iter();
         let range = ranges.find(|(begin, end, _)| (*begin..=*end).contains(&slot));
         range.map(|(.., owner)| owner)
@@ -64,7 +64,7 @@ impl Layout {
 }
 
 /// A connection to the node that is asked.
-pub struct SeedConnection {
+pub(crate) struct SeedConnection {
     /// Where it is.
     pub server: HostPort,
     link: Connection,
@@ -75,7 +75,7 @@ impl SeedConnection {
     ///
     /// # Errors
     /// The [`Fault`] of the step that failed.
-    pub fn connect(server: HostPort, dial: &Dial) -> Result<Self, Fault> {
+    pub(crate) fn connect(server: HostPort, dial: &Dial) -> Result<Self, Fault> {
         let deadline = Deadline::after(clock::now(), ANSWER_LIMIT);
         let link = Connection::open(&dial.endpoint, &dial.handshake, deadline, |_| true)?;
         Ok(Self { server, link })
@@ -85,7 +85,7 @@ impl SeedConnection {
     ///
     /// # Errors
     /// The [`Fault`] of the call, or what the node refuses.
-    pub fn ask(&mut self) -> Result<Option<Layout>, Fault> {
+    pub(crate) fn ask(&mut self) -> Result<Option<Layout>, Fault> {
         let deadline = Deadline::after(clock::now(), ANSWER_LIMIT);
         let cluster = |what: &str| {
             let mut command = redis::cmd("CLUSTER");

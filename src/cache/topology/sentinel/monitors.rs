@@ -27,7 +27,7 @@ const QUIET: Duration = Duration::from_secs(10);
 
 /// What one Sentinel says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opinion {
+pub(crate) struct Opinion {
     /// Who says it, as an index into the configured ones.
     pub by: usize,
     /// Where the master is.
@@ -40,7 +40,7 @@ pub struct Opinion {
 /// `known` is followed only if more than half of all `count` Sentinels hold none that is younger: they
 /// have been set up anew.
 #[must_use]
-pub fn best(opinions: &[Opinion], known: u64, count: usize) -> Option<&Opinion> {
+pub(crate) fn best(opinions: &[Opinion], known: u64, count: usize) -> Option<&Opinion> {
     let latest = opinions.iter().map(|opinion| opinion.epoch).max()?;
     if latest < known && opinions.len() * 2 <= count {
         return None;
@@ -60,7 +60,7 @@ pub fn best(opinions: &[Opinion], known: u64, count: usize) -> Option<&Opinion> 
 }
 
 /// The Sentinels that watch one master.
-pub struct Sentinels {
+pub(crate) struct Sentinels {
     /// What they call it.
     name: String,
     all: Vec<Sentinel>,
@@ -84,7 +84,7 @@ struct Sentinel {
 impl Sentinels {
     /// Those at `addresses`, which call the master `name`. Asks nobody yet.
     #[must_use]
-    pub fn new(name: String, addresses: impl Iterator<Item = (String, Dial)>) -> Self {
+    pub(crate) fn new(name: String, addresses: impl Iterator<Item = (String, Dial)>) -> Self {
         let sentinel = |(address, dial)| Sentinel {
             address,
             dial,
@@ -103,18 +103,18 @@ impl Sentinels {
 
     /// How many there are.
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.all.len()
     }
 
     /// Where one is.
     #[must_use]
-    pub fn address(&self, number: usize) -> &str {
+    pub(crate) fn address(&self, number: usize) -> &str {
         &self.all[number].address
     }
 
     /// Each of them, and what is wrong with it.
-    pub fn faults(&self) -> impl Iterator<Item = (&str, Option<&Fault>)> {
+    pub(crate) fn faults(&self) -> impl Iterator<Item = (&str, Option<&Fault>)> {
         self.all
             .iter()
             .map(|one| (one.address.as_str(), one.fault.as_ref()))
@@ -122,7 +122,7 @@ impl Sentinels {
 
     /// Asks everyone who is worth asking. `hear` is told each answer as it comes, so that one who does
     /// not answer delays nobody else's; it returns false when no more are wanted.
-    pub fn ask(&mut self, mut hear: impl FnMut(&Self, Opinion) -> bool) {
+    pub(crate) fn ask(&mut self, mut hear: impl FnMut(&Self, Opinion) -> bool) {
         self.has_heard = false;
         let mut goes_on = self.ask_connected(&mut hear);
         let count = self.all.len();

@@ -15,7 +15,7 @@ use crate::cache::wire::tls::fault;
 const RECEIVE_BYTES: usize = 64 * 1024;
 
 /// One TLS connection, beside its socket.
-pub struct Session {
+pub(crate) struct Session {
     pub(crate) connection: ClientConnection,
     /// What a read from the socket brings, encrypted.
     received: Vec<u8>,
@@ -37,7 +37,7 @@ impl Session {
     ///
     /// # Errors
     /// The [`Fault`] that ended the connection.
-    pub fn shake_hands(&mut self, socket: &Socket, deadline: Deadline) -> Result<(), Fault> {
+    pub(crate) fn shake_hands(&mut self, socket: &Socket, deadline: Deadline) -> Result<(), Fault> {
         let step = Step::TlsHandshake;
         self.flush(socket, deadline, step)?;
         while self.connection.is_handshaking() {
@@ -51,7 +51,7 @@ impl Session {
     ///
     /// # Errors
     /// The [`Fault`] that ended the connection.
-    pub fn send_all(
+    pub(crate) fn send_all(
         &mut self,
         socket: &Socket,
         mut bytes: &[u8],
@@ -73,7 +73,7 @@ impl Session {
     ///
     /// # Errors
     /// The [`Fault`] that ended the connection.
-    pub fn receive(
+    pub(crate) fn receive(
         &mut self,
         socket: &Socket,
         buffer: &mut [u8],
@@ -95,7 +95,7 @@ impl Session {
 
     /// Whether the connection is open and the server has said nothing unasked. What it says of TLS
     /// itself, as its tickets for later sessions, is taken in. Waits for nothing.
-    pub fn is_quiet(&mut self, socket: &Socket) -> bool {
+    pub(crate) fn is_quiet(&mut self, socket: &Socket) -> bool {
         loop {
             let state = self.connection.process_new_packets();
             let is_silent =
