@@ -26,6 +26,7 @@ mod operations;
 mod shutdown;
 mod configuration;
 mod packaging;
+mod architecture;
 mod hostile;
 mod systemd;
 mod failover;
