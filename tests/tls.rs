@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Admits, App, Authority, Certificate, Config, Load, NetworkFault, Origin, Proxy, Redis, SOON,
-    TlsRedis, Undisturbed, alone, let_pass, wait_until,
+    Admits, App, Authority, Certificate, Config, Control, Load, NetworkFault, Origin, Proxy, Redis,
+    SOON, TlsRedis, alone, let_pass, wait_until,
 };
 
 /// Latency of the source in outages.
@@ -290,7 +290,7 @@ fn outage_of(
     let origin = Origin::slow(SOURCE);
     let app = config.origin(&origin).start();
     app.wait_for_redis();
-    let undisturbed = Undisturbed::start(&origin, &app);
+    let control = Control::start(&app);
     let load = Load::half_new(app.address());
     wait_until(SOON, "keys come from redis", || {
         app.figure("/answers/redis") > 200
@@ -305,7 +305,7 @@ fn outage_of(
         redis.lookups() > before + 100
     });
     let_pass(Duration::from_millis(500));
-    let report = load.stop().beside(&undisturbed.stop(), SOURCE);
+    let report = load.stop().beside(&control.stop());
     report.assert_sound();
     let slow = report.slower_than(SLOW);
     assert!(slow <= 64, "{slow} slow answers");

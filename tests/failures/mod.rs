@@ -21,7 +21,6 @@ mod scene;
 mod server;
 mod soak;
 mod together;
-mod verdict;
 
 use scene::{Scene, Via};
 

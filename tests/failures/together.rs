@@ -4,16 +4,15 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    App, Load, Origin, Redis, SOON, SourceFault, Undisturbed, alone, let_pass, wait_until,
+    App, Control, Load, Origin, Redis, SOON, SourceFault, Verdict, alone, let_pass, play,
+    wait_until,
 };
 
 use super::drill::{ONSET, RECOVERY, SLOW, SOURCE, TIMEOUT};
-use super::verdict::{self, Verdict};
 
 #[test]
 fn of_256_clients_a_frozen_redis_makes_128_wait_at_most_and_none_longer_than_its_time_out() {
-    alone();
-    verdict::play("256 clients", || {
+    play("256 clients", || {
         let (redis, origin) = (Redis::start(), Origin::slow(SOURCE));
         for key in (0..100).map(|n| format!("known-{n}")) {
             redis.set(&key, &Origin::value_of(&key));
@@ -25,7 +24,7 @@ fn of_256_clients_a_frozen_redis_makes_128_wait_at_most_and_none_longer_than_its
             .set("server", "queue_timeout", "5s")
             .start();
         app.wait_for_redis();
-        let undisturbed = Undisturbed::start(&origin, &app);
+        let control = Control::start(&app);
         // One new key in a hundred, not all at the same time: the source has room for it, with and
         // without Redis.
         let load = Load::start(app.address(), 256, |client, n| {
@@ -47,18 +46,17 @@ fn of_256_clients_a_frozen_redis_makes_128_wait_at_most_and_none_longer_than_its
         wait_until(RECOVERY, "redis is used again", || {
             redis.lookups() > before + 100
         });
-        let report = load.stop().beside(&undisturbed.stop(), SOURCE);
+        let report = load.stop().beside(&control.stop());
         let slow = report.slower_since(began, SLOW);
         let (slowest, at) = report.slowest_between(began, Instant::now());
         println!(
             "256 clients: {} requests, {slow} slow, the slowest {slowest:?} sent {at:?} after the onset",
             report.answers.len()
         );
-        let mut verdict = Verdict::default();
-        verdict.insist_on_answers(&report);
-        verdict.hold(slow <= 128, format!("{slow} waited"));
-        verdict.hold(slowest <= TIMEOUT, format!("{slowest:?} at {at:?}"));
-        (verdict, report, (), app.log())
+        let mut verdict = Verdict::of(&[&report]).with_log(app.log());
+        verdict.hold_in_time(slow <= 128, format!("{slow} waited"));
+        verdict.hold_in_time(slowest <= TIMEOUT, format!("{slowest:?} at {at:?}"));
+        (verdict, ())
     });
 }
 
@@ -112,10 +110,8 @@ fn a_redis_that_comes_back_empty_is_no_stampede_on_the_source() {
 
 #[test]
 fn a_slow_source_and_a_frozen_redis_still_answer_within_request_timeout() {
-    alone();
-    verdict::play("slow source, frozen redis", || {
+    play("slow source, frozen redis", || {
         let (redis, origin) = (Redis::start(), Origin::slow(SOURCE));
-        let quick = Origin::slow(SOURCE);
         let app = App::configured()
             .redis(&redis)
             .origin(&origin)
@@ -123,7 +119,7 @@ fn a_slow_source_and_a_frozen_redis_still_answer_within_request_timeout() {
             .set("server", "request_timeout", "2s")
             .start();
         app.wait_for_redis();
-        let undisturbed = Undisturbed::start(&quick, &app);
+        let control = Control::start(&app);
         let load = Load::half_new(app.address());
         wait_until(SOON, "keys come from redis", || {
             app.figure("/answers/redis") > 200
@@ -135,7 +131,7 @@ fn a_slow_source_and_a_frozen_redis_still_answer_within_request_timeout() {
             origin.set_latency(Duration::from_millis(latency));
             let_pass(Duration::from_secs(3));
         }
-        let report = load.stop().beside(&undisturbed.stop(), SOURCE);
+        let report = load.stop().beside(&control.stop());
         let (slowest, at) = report.slowest_between(began, Instant::now());
         let count = |status| {
             let answers = report.answers.iter();
@@ -146,15 +142,14 @@ fn a_slow_source_and_a_frozen_redis_still_answer_within_request_timeout() {
             count(200),
             count(503),
         );
-        let mut verdict = Verdict::default();
-        verdict.insist(report.wrong.is_empty(), format!("{:?}", report.wrong));
-        verdict.insist(report.unanswered == 0, "requests without an answer");
-        verdict.insist(count(200) > 500, "who has a copy gets it");
-        verdict.hold(
+        let mut verdict = Verdict::of_load(&[&report]).with_log(app.log());
+        verdict.hold(report.unanswered == 0, "requests without an answer");
+        verdict.hold(count(200) > 500, "who has a copy gets it");
+        verdict.hold_in_time(
             slowest <= Duration::from_secs(2),
             format!("{slowest:?} at {at:?}"),
         );
-        (verdict, report, (), app.log())
+        (verdict, ())
     });
 }
 
