@@ -263,11 +263,13 @@ fn a_server_that_hangs_in_the_tls_handshake_costs_no_client_its_time() {
 }
 
 #[test]
+#[ignore = "long: an outage under load"]
 fn a_killed_redis_behind_tls_costs_no_client_an_error() {
     outage_over_tls(Redis::kill, Redis::start_again);
 }
 
 #[test]
+#[ignore = "long: an outage under load"]
 fn a_frozen_redis_behind_tls_costs_no_client_an_error() {
     outage_over_tls(|redis| redis.freeze(), |redis| redis.thaw());
 }

@@ -144,6 +144,7 @@ fn assert_brief(app: &App) {
 }
 
 #[test]
+#[ignore = "long: a failover under load"]
 fn a_killed_master_is_an_outage_of_its_keys_only() {
     failover(
         "a killed master of a cluster",
@@ -153,6 +154,7 @@ fn a_killed_master_is_an_outage_of_its_keys_only() {
 }
 
 #[test]
+#[ignore = "long: a failover under load"]
 fn a_frozen_master_is_an_outage_of_its_keys_only() {
     failover(
         "a frozen master of a cluster",
@@ -162,6 +164,7 @@ fn a_frozen_master_is_an_outage_of_its_keys_only() {
 }
 
 #[test]
+#[ignore = "long: a failover under load"]
 fn a_master_that_hands_over_is_let_go() {
     failover(
         "a master of a cluster hands over",
@@ -209,6 +212,7 @@ fn wait_until_promoted(cluster: &Cluster) {
 }
 
 #[test]
+#[ignore = "long: a failover under load"]
 fn a_thousand_slots_move_while_they_are_read_and_written() {
     play("a thousand slots move", a_thousand_slots_move);
 }
@@ -237,6 +241,7 @@ fn a_thousand_slots_move() -> Verdict {
 }
 
 #[test]
+#[ignore = "long: a failover under load"]
 fn a_node_comes_and_goes() {
     play("a node comes and goes", a_node_is_taken_in_and_forgotten);
 }
@@ -276,6 +281,7 @@ fn a_node_is_taken_in_and_forgotten() -> Verdict {
 /// As a cluster is set up when nobody thinks of it: a part that is gone closes all of it, until a replica
 /// has taken over.
 #[test]
+#[ignore = "long: a failover under load"]
 fn a_cluster_that_closes_when_a_part_is_gone_costs_no_client_an_error() {
     play("a part closes all of a cluster", a_part_closes_all_of_it);
 }

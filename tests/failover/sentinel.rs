@@ -16,6 +16,7 @@ fn configured(guarded: &Guarded) -> Config {
 }
 
 #[test]
+#[ignore = "long: a failover under load"]
 fn a_killed_master_is_replaced_and_comes_back_as_a_replica() {
     failover(
         "a killed master with sentinels",
@@ -25,6 +26,7 @@ fn a_killed_master_is_replaced_and_comes_back_as_a_replica() {
 }
 
 #[test]
+#[ignore = "long: a failover under load"]
 fn a_frozen_master_is_replaced_and_not_used_when_it_thaws() {
     failover(
         "a frozen master with sentinels",
@@ -34,6 +36,7 @@ fn a_frozen_master_is_replaced_and_not_used_when_it_thaws() {
 }
 
 #[test]
+#[ignore = "long: a failover under load"]
 fn a_master_that_is_replaced_by_command_is_let_go() {
     failover(
         "a master that sentinels replace by command",
@@ -90,6 +93,7 @@ fn failover_once(begin: &impl Fn(&mut Guarded), end: &impl Fn(&mut Guarded)) -> 
 }
 
 #[test]
+#[ignore = "long: a failover under load"]
 fn two_sentinels_of_three_that_hang_cost_nobody_anything() {
     play("two sentinels of three hang", two_sentinels_hang);
 }

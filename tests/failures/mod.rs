@@ -63,6 +63,7 @@ macro_rules! matrix {
         }),*];
 
         $(#[test]
+        #[ignore = "long: a row of the fault matrix"]
         fn $name() {
             drill::hold(stringify!($name));
         })*

@@ -11,6 +11,7 @@ use crate::harness::{
 use super::drill::{ONSET, RECOVERY, SLOW, SOURCE, TIMEOUT};
 
 #[test]
+#[ignore = "long: faults under load"]
 fn of_256_clients_a_frozen_redis_makes_128_wait_at_most_and_none_longer_than_its_time_out() {
     play("256 clients", || {
         let (redis, origin) = (Redis::start(), Origin::slow(SOURCE));
@@ -61,6 +62,7 @@ fn of_256_clients_a_frozen_redis_makes_128_wait_at_most_and_none_longer_than_its
 }
 
 #[test]
+#[ignore = "long: faults under load"]
 fn a_redis_that_comes_back_empty_is_no_stampede_on_the_source() {
     alone();
     let (mut redis, origin) = (Redis::start(), Origin::slow(SOURCE));
@@ -109,6 +111,7 @@ fn a_redis_that_comes_back_empty_is_no_stampede_on_the_source() {
 }
 
 #[test]
+#[ignore = "long: faults under load"]
 fn a_slow_source_and_a_frozen_redis_still_answer_within_request_timeout() {
     play("slow source, frozen redis", || {
         let (redis, origin) = (Redis::start(), Origin::slow(SOURCE));
@@ -154,6 +157,7 @@ fn a_slow_source_and_a_frozen_redis_still_answer_within_request_timeout() {
 }
 
 #[test]
+#[ignore = "long: faults under load"]
 fn with_redis_and_the_source_gone_copies_are_served_up_to_max_stale_and_then_503() {
     let (mut redis, origin) = (Redis::start(), Origin::slow(SOURCE));
     let app = App::configured()
@@ -196,6 +200,7 @@ fn with_redis_and_the_source_gone_copies_are_served_up_to_max_stale_and_then_503
 
 /// As the unit runs it: what memory is given back is a matter of its environment.
 #[test]
+#[ignore = "long: faults under load"]
 fn four_clients_of_32_that_ask_for_nothing_but_10_mb_cost_less_than_256_mb() {
     let (redis, origin) = (Redis::start(), Origin::slow(SOURCE));
     for key in (0..20).map(|n| format!("large-{n}")) {
