@@ -69,8 +69,7 @@ impl Scene {
     fn start(cluster: Cluster) -> Self {
         let origin = Origin::slow(SOURCE);
         cluster.fill(known());
-        let app = configured(&cluster).origin(&origin).start();
-        app.wait_for_redis();
+        let app = configured(&cluster).origin(&origin).connect();
         Self {
             clients: Some(Clients::start(&app)),
             app,

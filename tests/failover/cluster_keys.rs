@@ -16,8 +16,7 @@ fn keys_of_a_slot_on_the_move_are_read_and_written_where_they_are() {
     let app = configured(&cluster)
         .origin(&origin)
         .without_memory()
-        .start();
-    app.wait_for_redis();
+        .connect();
     let mut keys = known().filter(|key| Cluster::was_of(0, key));
     let key = keys.next().expect("a key of the first master");
     let slot = Slot::of(&key).number();
@@ -59,8 +58,7 @@ fn a_user_that_may_get_and_set_alone_is_served_by_all_nodes() {
         .environment("EVENKEEL_REDIS_PASSWORD", "secret")
         .origin(&origin)
         .without_memory()
-        .start();
-    app.wait_for_redis();
+        .connect();
     let mut client = app.client();
     for key in known() {
         let value = client.get(&format!("/api/data/{key}")).value();
@@ -79,8 +77,7 @@ fn a_user_that_may_get_and_set_alone_is_served_by_all_nodes() {
 #[test]
 fn a_node_of_a_cluster_that_is_taken_for_a_server_is_called_so() {
     let (cluster, origin) = (Cluster::start(), Origin::start());
-    let app = App::start(&cluster.masters[0], &origin);
-    app.wait_for_outage();
+    let app = App::with(&cluster.masters[0], &origin).start_in_outage();
     assert_eq!(app.value("known-0").1, "primary");
     assert_eq!(app.log_lines("is a node of a cluster"), 1, "{}", app.log());
 }
@@ -92,8 +89,7 @@ fn a_server_that_is_taken_for_a_cluster_is_called_so() {
         .set("redis", "mode", "cluster")
         .set("redis", "nodes", &redis.address().to_string())
         .origin(&origin)
-        .start();
-    app.wait_for_outage();
+        .start_in_outage();
     assert_eq!(app.value("a").1, "primary");
     wait_until(SOON, "it is said", || {
         app.log().contains("cluster support disabled")
@@ -128,8 +124,7 @@ fn a_cluster_behind_tls_is_used() {
         .set("redis", "tls", "true")
         .set("redis", "ca_file", &authority.file().to_string_lossy())
         .origin(&origin)
-        .start();
-    app.wait_for_redis();
+        .connect();
     assert_eq!(app.value("a"), ("over TLS".into(), "cache".into()));
     assert_eq!(
         app.health()["redis"]["nodes"][0]["address"],
@@ -145,8 +140,7 @@ fn health_and_metrics_show_which_part_is_out() {
     cluster.fill(known());
     // Nobody takes over.
     cluster.replicas[0].kill();
-    let app = configured(&cluster).origin(&origin).start();
-    app.wait_for_redis();
+    let app = configured(&cluster).origin(&origin).connect();
     assert_eq!(app.figure("/redis/slots_covered"), 16_384);
     let (first, rest): (Vec<_>, Vec<_>) = known().partition(|key| Cluster::was_of(0, key));
     cluster.masters[0].kill();

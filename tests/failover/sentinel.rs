@@ -52,8 +52,7 @@ fn failover(name: &str, begin: impl Fn(&mut Guarded), end: impl Fn(&mut Guarded)
 
 /// An app that serves 32 clients from Redis, and the control beside it.
 fn under_load(guarded: &Guarded, origin: &Origin) -> (App, Control, Load) {
-    let app = configured(guarded).origin(origin).start();
-    app.wait_for_redis();
+    let app = configured(guarded).origin(origin).connect();
     let control = Control::start(&app);
     let load = Load::half_new(app.address());
     wait_until(SOON, "keys come from redis", || {
@@ -104,8 +103,7 @@ fn two_sentinels_hang() -> Verdict {
     let began = Instant::now();
     guarded.sentinels[..2].iter().for_each(Redis::freeze);
     // One that starts now asks them first.
-    let new = configured(&guarded).origin(&origin).start();
-    new.wait_for_redis();
+    let new = configured(&guarded).origin(&origin).connect();
     assert_eq!(new.health()["redis"]["sentinels"][0]["status"], "down");
     let_pass(Duration::from_secs(2).saturating_sub(began.elapsed()));
     let ended = Instant::now();
@@ -125,8 +123,7 @@ fn two_sentinels_hang() -> Verdict {
 #[test]
 fn a_sentinel_with_an_old_opinion_is_not_believed() {
     let (mut guarded, origin) = (Guarded::start(), Origin::start());
-    let app = configured(&guarded).origin(&origin).start();
-    app.wait_for_redis();
+    let app = configured(&guarded).origin(&origin).connect();
     let old = guarded.servers[0].address().to_string();
     assert_eq!(app.health()["redis"]["master"], old);
     guarded.sentinels[2].kill();
@@ -165,8 +162,7 @@ fn a_sentinel_with_an_old_opinion_is_not_believed() {
 #[test]
 fn a_master_that_turns_replica_unseen_by_its_sentinels_is_left_alone() {
     let (guarded, origin) = (Guarded::start(), Origin::start());
-    let app = configured(&guarded).origin(&origin).start();
-    app.wait_for_redis();
+    let app = configured(&guarded).origin(&origin).connect();
     guarded.sentinels.iter().for_each(Redis::freeze);
     let old = &guarded.servers[0];
     let port = guarded.servers[1].address().port().to_string();
@@ -192,8 +188,7 @@ fn a_master_that_turns_replica_unseen_by_its_sentinels_is_left_alone() {
 fn without_any_sentinel_it_serves_and_finds_the_master_when_they_come() {
     let (mut guarded, origin) = (Guarded::start(), Origin::start());
     guarded.sentinels.iter_mut().for_each(Redis::kill);
-    let app = configured(&guarded).origin(&origin).start();
-    app.wait_for_outage();
+    let app = configured(&guarded).origin(&origin).start_in_outage();
     assert_eq!(app.value("a"), ("value of a".into(), "primary".into()));
     let fault = app.health()["redis"]["last_fault"].to_string();
     assert!(fault.contains("no sentinel of mymaster answers"), "{fault}");
@@ -213,8 +208,7 @@ fn sentinels_that_know_no_such_master_or_refuse_us_are_told_of_once() {
     let app = configured(&guarded)
         .set("redis", "master", "other")
         .origin(&origin)
-        .start();
-    app.wait_for_outage();
+        .start_in_outage();
     wait_until(SOON, "it is said", || {
         app.log_lines("it knows no master other") == 2 && app.log_lines("refuses us") == 1
     });

@@ -18,9 +18,7 @@ fn of_256_clients_a_frozen_redis_makes_128_wait_at_most_and_none_longer_than_its
         for key in (0..100).map(|n| format!("known-{n}")) {
             redis.set(&key, &Origin::value_of(&key));
         }
-        let app = App::configured()
-            .redis(&redis)
-            .origin(&origin)
+        let app = App::with(&redis, &origin)
             // So many clients may have to wait for a thread; that is not the matter here.
             .set("server", "queue_timeout", "5s")
             .start();
@@ -66,8 +64,7 @@ fn of_256_clients_a_frozen_redis_makes_128_wait_at_most_and_none_longer_than_its
 fn a_redis_that_comes_back_empty_is_no_stampede_on_the_source() {
     alone();
     let (mut redis, origin) = (Redis::start(), Origin::slow(SOURCE));
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     let load = Load::half_new(app.address());
     wait_until(SOON, "keys come from redis", || {
         app.figure("/answers/redis") > 1000
@@ -115,13 +112,10 @@ fn a_redis_that_comes_back_empty_is_no_stampede_on_the_source() {
 fn a_slow_source_and_a_frozen_redis_still_answer_within_request_timeout() {
     play("slow source, frozen redis", || {
         let (redis, origin) = (Redis::start(), Origin::slow(SOURCE));
-        let app = App::configured()
-            .redis(&redis)
-            .origin(&origin)
+        let app = App::with(&redis, &origin)
             .set("source origin", "timeout", "1400ms")
             .set("server", "request_timeout", "2s")
-            .start();
-        app.wait_for_redis();
+            .connect();
         let control = Control::start(&app);
         let load = Load::half_new(app.address());
         wait_until(SOON, "keys come from redis", || {
@@ -160,14 +154,11 @@ fn a_slow_source_and_a_frozen_redis_still_answer_within_request_timeout() {
 #[ignore = "long: faults under load"]
 fn with_redis_and_the_source_gone_copies_are_served_up_to_max_stale_and_then_503() {
     let (mut redis, origin) = (Redis::start(), Origin::slow(SOURCE));
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("route data", "ttl", "2s")
         .set("route data", "max_stale", "2s")
         .set("source origin", "timeout", "500ms")
-        .start();
-    app.wait_for_redis();
+        .connect();
     let known = |client: usize, n: usize| format!("known-{}", (n + client * 7) % 50);
     let fetched = Instant::now();
     let warm = Load::start(app.address(), 32, known);
@@ -208,13 +199,10 @@ fn four_clients_of_32_that_ask_for_nothing_but_10_mb_cost_less_than_256_mb() {
         redis.set(&key, &value);
         origin.put(&key, value);
     }
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("source origin", "max_body", "16MiB")
         .environment_of_the_unit()
-        .start();
-    app.wait_for_redis();
+        .connect();
     let load = Load::start(app.address(), 32, |client, n| match client {
         0..4 => format!("large-{}", (n + client * 5) % 20),
         _ if n % 2 == 0 => format!("known-{}", (n / 2 + client * 7) % 100),

@@ -157,6 +157,20 @@ impl Config {
         self.folder.get_or_insert_with(create).path().to_owned()
     }
 
+    /// Starts the app and waits until Redis is up for it.
+    pub fn connect(self) -> App {
+        let app = self.start();
+        app.wait_for_redis();
+        app
+    }
+
+    /// Starts the app and waits until Redis is down for it.
+    pub fn start_in_outage(self) -> App {
+        let app = self.start();
+        app.wait_for_outage();
+        app
+    }
+
     /// Starts the app and waits until it listens.
     pub fn start(mut self) -> App {
         turn::share();
@@ -188,9 +202,9 @@ impl App {
         Config::default()
     }
 
-    /// Starts it with Redis and origin and nothing else that is not default.
-    pub fn start(redis: &Redis, origin: &Origin) -> Self {
-        Self::configured().redis(redis).origin(origin).start()
+    /// The same of this Redis and this origin.
+    pub fn with(redis: &Redis, origin: &Origin) -> Config {
+        Self::configured().redis(redis).origin(origin)
     }
 
     /// Runs `command` and waits until it says where it listens.
