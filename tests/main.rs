@@ -1,8 +1,9 @@
 //! The tests of the whole: the real binary, real `redis-server` processes, a real HTTP source, raw
 //! clients. What is pure is tested at the foot of its own file in `src`.
 //!
-//! A test that takes long because it plays a fault under load, alone on the machine, says so: `#[ignore = "long: .."]`. `tests/run`
-//! leaves those out and takes less than three minutes; `tests/run --all` runs everything, and `tests/run NAME` what is named.
+//! A test that takes long, as the rows of the fault matrix do and what needs many servers or clients and the machine
+//! for itself, says so: `#[ignore = "long: .."]`. `tests/run` leaves those out and takes less than three minutes,
+//! `tests/run --all` runs everything, and `tests/run NAME` what is named, long or not.
 #![allow(
     clippy::expect_used,
     reason = "a test that cannot go on fails, and says why"

@@ -11,6 +11,7 @@ use crate::harness::{
 };
 
 #[test]
+#[ignore = "long: a whole cluster"]
 fn keys_of_a_slot_on_the_move_are_read_and_written_where_they_are() {
     let (cluster, origin) = (Cluster::start(), Origin::start());
     let app = configured(&cluster)
@@ -46,6 +47,7 @@ fn keys_of_a_slot_on_the_move_are_read_and_written_where_they_are() {
 
 /// The servers are found without a command that finds them.
 #[test]
+#[ignore = "long: a whole cluster"]
 fn a_user_that_may_get_and_set_alone_is_served_by_all_nodes() {
     let (cluster, origin) = (Cluster::start(), Origin::start());
     cluster.fill(known());
@@ -75,6 +77,7 @@ fn a_user_that_may_get_and_set_alone_is_served_by_all_nodes() {
 }
 
 #[test]
+#[ignore = "long: a whole cluster"]
 fn a_node_of_a_cluster_that_is_taken_for_a_server_is_called_so() {
     let (cluster, origin) = (Cluster::start(), Origin::start());
     let app = App::with(&cluster.masters[0], &origin).start_in_outage();
@@ -83,6 +86,7 @@ fn a_node_of_a_cluster_that_is_taken_for_a_server_is_called_so() {
 }
 
 #[test]
+#[ignore = "long: a whole cluster"]
 fn a_server_that_is_taken_for_a_cluster_is_called_so() {
     let (redis, origin) = (Redis::start(), Origin::start());
     let app = App::configured()
@@ -100,6 +104,7 @@ fn a_server_that_is_taken_for_a_cluster_is_called_so() {
 
 /// One node is a cluster too; it does not know its own address, and tells its port for TLS.
 #[test]
+#[ignore = "long: a whole cluster"]
 fn a_cluster_behind_tls_is_used() {
     let (authority, origin) = (Authority::new(), Origin::start());
     let certificate = authority.issue(&["127.0.0.1"]);
@@ -135,6 +140,7 @@ fn a_cluster_behind_tls_is_used() {
 }
 
 #[test]
+#[ignore = "long: a whole cluster"]
 fn health_and_metrics_show_which_part_is_out() {
     let (mut cluster, origin) = (Cluster::start(), Origin::start());
     cluster.fill(known());

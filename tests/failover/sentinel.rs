@@ -121,6 +121,7 @@ fn two_sentinels_hang() -> Verdict {
 
 /// It was away during a failover, and the old master has not been told yet that it is none.
 #[test]
+#[ignore = "long: Sentinels and their servers"]
 fn a_sentinel_with_an_old_opinion_is_not_believed() {
     let (mut guarded, origin) = (Guarded::start(), Origin::start());
     let app = configured(&guarded).origin(&origin).connect();
@@ -160,6 +161,7 @@ fn a_sentinel_with_an_old_opinion_is_not_believed() {
 
 /// Nobody is left to say where the master is, and the old one says that it is none.
 #[test]
+#[ignore = "long: Sentinels and their servers"]
 fn a_master_that_turns_replica_unseen_by_its_sentinels_is_left_alone() {
     let (guarded, origin) = (Guarded::start(), Origin::start());
     let app = configured(&guarded).origin(&origin).connect();
@@ -185,6 +187,7 @@ fn a_master_that_turns_replica_unseen_by_its_sentinels_is_left_alone() {
 }
 
 #[test]
+#[ignore = "long: Sentinels and their servers"]
 fn without_any_sentinel_it_serves_and_finds_the_master_when_they_come() {
     let (mut guarded, origin) = (Guarded::start(), Origin::start());
     guarded.sentinels.iter_mut().for_each(Redis::kill);
@@ -202,6 +205,7 @@ fn without_any_sentinel_it_serves_and_finds_the_master_when_they_come() {
 }
 
 #[test]
+#[ignore = "long: Sentinels and their servers"]
 fn sentinels_that_know_no_such_master_or_refuse_us_are_told_of_once() {
     let (guarded, origin) = (Guarded::start(), Origin::start());
     guarded.sentinels[0].query::<()>(&["ACL", "SETUSER", "default", ">secret"]);
