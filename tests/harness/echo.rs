@@ -68,25 +68,33 @@ fn accept(listener: &TcpListener, has_ended: &AtomicBool) {
 /// Answers as the API does, so that a load can ask it: the key's value, to every request.
 fn serve(stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    while let Some(request) = lines.next().transpose()? {
-        while lines
-            .next()
-            .transpose()?
-            .is_some_and(|line| !line.is_empty())
-        {}
+    let mut requests = BufReader::new(stream.try_clone()?);
+    while let Some(target) = next_target(&mut requests)? {
         let end = Instant::now() + LATENCY;
         while Instant::now() < end {
             std::thread::park_timeout(end.saturating_duration_since(Instant::now()));
         }
-        let target = request.split(' ').nth(1).unwrap_or_default();
         let key = target.rsplit('/').next().unwrap_or_default();
         let body = format!(r#"{{"data":"{}","source":"echo"}}"#, Origin::value_of(key));
         let length = body.len();
-        write!(
-            &stream,
-            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}"
-        )?;
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+        (&stream).write_all(format!("{head}{body}").as_bytes())?;
     }
     Ok(())
+}
+
+/// Reads a request without a body to its end; its target, or `None` where the connection ends.
+pub fn next_target(requests: &mut impl BufRead) -> std::io::Result<Option<String>> {
+    let mut lines = requests.lines();
+    let Some(request) = lines.next().transpose()? else {
+        return Ok(None);
+    };
+    while lines
+        .next()
+        .transpose()?
+        .is_some_and(|line| !line.is_empty())
+    {}
+    Ok(Some(
+        request.split(' ').nth(1).unwrap_or_default().to_owned(),
+    ))
 }
