@@ -9,6 +9,7 @@ mod app;
 mod certificates;
 mod client;
 mod cluster;
+mod config;
 mod control;
 mod echo;
 mod load;
@@ -20,12 +21,11 @@ mod sentinel;
 mod turn;
 mod verdict;
 
-pub use app::{
-    ADMIN_LISTEN, App, Config, Output, REDIS_CONNECTIONS_MAX, binary, evenkeel, file, promtool,
-};
+pub use app::{ADMIN_LISTEN, App, Output, REDIS_CONNECTIONS_MAX, binary, evenkeel, file, promtool};
 pub use certificates::{Admits, Authority, Certificate, TlsRedis};
 pub use client::{Client, NoResponse, Response};
 pub use cluster::Cluster;
+pub use config::Config;
 pub use control::{Control, Seen};
 pub use load::{Load, Report};
 pub use origin::{Fault as SourceFault, Origin};
