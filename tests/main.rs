@@ -17,6 +17,7 @@ mod source;
 mod source_guard;
 mod flight;
 mod memory_and_stale;
+mod decisions;
 mod outage;
 mod failures;
 mod tls;
