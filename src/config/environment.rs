@@ -5,36 +5,36 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::report::{Place, Report, Subject};
-use super::section::Section;
-use super::wording::nearest;
+use crate::config::report::{Place, Report, Subject};
+use crate::config::section::Section;
+use crate::config::wording::nearest;
 
 /// What every variable of ours begins with.
 const PREFIX: &str = "EVENKEEL_";
 
 /// A secret that has no key in the file.
-pub(super) const PASSWORD: &str = "EVENKEEL_REDIS_PASSWORD";
+pub(crate) const PASSWORD: &str = "EVENKEEL_REDIS_PASSWORD";
 
 /// The same for the Sentinels.
-pub(super) const SENTINEL_PASSWORD: &str = "EVENKEEL_REDIS_SENTINEL_PASSWORD";
+pub(crate) const SENTINEL_PASSWORD: &str = "EVENKEEL_REDIS_SENTINEL_PASSWORD";
 
 /// Where systemd puts the files of `LoadCredential=` (systemd.exec(5)).
-pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+pub(crate) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// What the environment says about secrets. Has no `Debug`, so that it can not be shown.
 #[derive(Default)]
-pub(super) struct Secrets {
+pub(crate) struct Secrets {
     /// From `EVENKEEL_REDIS_PASSWORD`; never empty.
-    pub(super) password: Option<String>,
+    pub(crate) password: Option<String>,
     /// From `EVENKEEL_REDIS_SENTINEL_PASSWORD`; never empty.
-    pub(super) sentinel_password: Option<String>,
+    pub(crate) sentinel_password: Option<String>,
     /// From `CREDENTIALS_DIRECTORY`.
-    pub(super) credentials: Option<PathBuf>,
+    pub(crate) credentials: Option<PathBuf>,
 }
 
 /// Puts the variables in the place of what the file says, and hands back the secrets. A variable of
 /// ours that fits nothing is a mistake; its value is not shown.
-pub(super) fn apply<K, V>(
+pub(crate) fn apply<K, V>(
     environment: impl IntoIterator<Item = (K, V)>,
     sections: &mut [Section],
     report: &mut Report,
@@ -78,7 +78,9 @@ where
         match target(&names, &name) {
             Ok(known) => {
                 if let Some(section) = sections.get_mut(known.section) {
-                    section.override_key(known.key, value.trim().to_owned(), &name);
+                    section.give(known.key, value.trim().to_owned());
+                    let place = Place::Variable(name);
+                    report.locate(&section.title(), Some(known.key), place);
                 }
             }
             Err(why) => report.mistake(subject(), why),
@@ -101,41 +103,33 @@ struct Name {
 
 /// Every variable that would be understood with these sections.
 fn names(sections: &[Section]) -> Vec<Name> {
-    let of_section = |(index, section): (usize, &Section)| {
-        let part = section.title().replace([' ', '-'], "_").to_uppercase();
-        let name = |key: &'static str| Name {
-            variable: format!("{PREFIX}{part}_{}", key.to_uppercase()),
+    let mut names = Vec::new();
+    for (index, section) in sections.iter().enumerate() {
+        let title = section.title();
+        let part = title.replace([' ', '-'], "_").to_uppercase();
+        names.extend(section.kind.settings().map(|setting| Name {
+            variable: format!("{PREFIX}{part}_{}", setting.name.to_uppercase()),
             section_part: format!("{PREFIX}{part}_"),
             section: index,
-            key,
-            heading: format!("[{}]", section.title()),
-        };
-        section
-            .kind
-            .settings
-            .iter()
-            .map(|setting| name(setting.name()))
-            .collect::<Vec<_>>()
-    };
-    sections.iter().enumerate().flat_map(of_section).collect()
+            key: setting.name,
+            heading: format!("[{title}]"),
+        }));
+    }
+    names
 }
 
 /// What a variable means. Whole names are compared, so `_` in the name of a route does no harm; only
 /// names that differ in nothing but `-`, `_` and case can not be told apart.
 fn target<'a>(names: &'a [Name], variable: &str) -> Result<&'a Name, String> {
-    let fits: Vec<&Name> = names
-        .iter()
-        .filter(|name| name.variable == variable)
-        .collect();
+    let fits = names.iter().filter(|name| name.variable == variable);
+    let fits: Vec<&Name> = fits.collect();
     match fits.as_slice() {
         [] => Err(unknown(names, variable)),
         [only] => Ok(only),
         several => {
             let headings: Vec<&str> = several.iter().map(|name| name.heading.as_str()).collect();
-            Err(format!(
-                "fits {}: rename all but one of them",
-                headings.join(" and ")
-            ))
+            let headings = headings.join(" and ");
+            Err(format!("fits {headings}: rename all but one of them"))
         }
     }
 }
@@ -154,26 +148,14 @@ fn unknown(names: &[Name], variable: &str) -> String {
         return format!("fits no setting; did you mean {PREFIX}{name}?");
     }
     let of_section = |name: &&Name| variable.starts_with(&name.section_part);
-    let longest = names
-        .iter()
-        .filter(of_section)
-        .max_by_key(|name| name.section_part.len());
-    match longest {
-        Some(Name {
-            section,
-            section_part,
-            heading,
-            ..
-        }) => {
-            let keys = names.iter().filter(|name| name.section == *section);
-            let keys: Vec<String> = keys.map(|name| name.key.to_uppercase()).collect();
-            format!(
-                "fits no key of {heading}; after {section_part} may come {}",
-                keys.join(", ")
-            )
-        }
-        None => "fits no setting: after EVENKEEL_ come section and key, as in \
-                 EVENKEEL_REDIS_TIMEOUT or EVENKEEL_ROUTE_DATA_TTL"
-            .to_owned(),
-    }
+    let sections = names.iter().filter(of_section);
+    let Some(longest) = sections.max_by_key(|name| name.section_part.len()) else {
+        return "fits no setting: after EVENKEEL_ come section and key, as in \
+                EVENKEEL_REDIS_TIMEOUT or EVENKEEL_ROUTE_DATA_TTL"
+            .to_owned();
+    };
+    let keys = names.iter().filter(|name| name.section == longest.section);
+    let keys: Vec<String> = keys.map(|name| name.key.to_uppercase()).collect();
+    let (heading, part, keys) = (&longest.heading, &longest.section_part, keys.join(", "));
+    format!("fits no key of {heading}; after {part} may come {keys}")
 }

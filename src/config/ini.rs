@@ -5,32 +5,32 @@
 //! A line is `[section]`, `key = value`, a comment that begins with `#` or `;`, or blank. Space
 //! round every part is dropped; nothing in a value is special, not even `=`, `#` and `;`.
 
-use super::report::{Place, Report, Subject};
-use super::wording::quoted;
+use crate::config::report::{Place, Report, Subject};
+use crate::config::wording::quoted;
 
 /// A `[title]` and what follows it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Block {
+pub(crate) struct Block {
     /// As written between the brackets, every run of space as one.
-    pub(super) title: String,
+    pub(crate) title: String,
     /// Line of the heading, counted from 1.
-    pub(super) line: usize,
-    pub(super) entries: Vec<Entry>,
+    pub(crate) line: usize,
+    pub(crate) entries: Vec<Entry>,
 }
 
 /// One `key = value`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) value: String,
-    pub(super) line: usize,
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) value: String,
+    pub(crate) line: usize,
 }
 
 /// Decodes a file: UTF-8, with or without a byte order mark.
 ///
 /// # Errors
 /// The line, counted from 1, and what is wrong with it.
-pub(super) fn decode(bytes: &[u8]) -> Result<&str, (usize, String)> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<&str, (usize, String)> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let sound = &bytes[..error.valid_up_to()];
         let line = 1 + sound.iter().filter(|byte| **byte == b'\n').count();
@@ -45,7 +45,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<&str, (usize, String)> {
 
 /// Reads the whole text. What can not be read is reported and left out, so that one bad line hides
 /// no mistake further down. A line that is refused is not shown: it may hold a password.
-pub(super) fn read(text: &str, report: &mut Report) -> Vec<Block> {
+pub(crate) fn read(text: &str, report: &mut Report) -> Vec<Block> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut blocks: Vec<Block> = Vec::new();
     // What follows a refused heading is dropped: it belongs to no known section.

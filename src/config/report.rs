@@ -1,9 +1,10 @@
 //! Collects what is wrong with a configuration, so that everything is said at once, and what is
 //! worth a line in the log although nothing is wrong. No text in here may hold a secret.
 
+use std::collections::HashMap;
 use std::fmt;
 
-use super::wording::quoted;
+use crate::config::wording::quoted;
 
 /// Everything that is wrong with a configuration; displayed as one line per mistake, in the order
 /// of the file, then of the environment.
@@ -34,7 +35,7 @@ impl std::error::Error for Mistakes {}
 
 /// Where something was said. The order is the one in which mistakes are shown.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// In a line of the file, counted from 1.
     Line(usize),
     /// Nowhere in particular: the file as a whole, or a built-in default.
@@ -45,18 +46,18 @@ pub(super) enum Place {
 
 /// What a mistake is about.
 #[derive(Debug, Clone)]
-pub(super) struct Subject {
-    pub(super) place: Place,
+pub(crate) struct Subject {
+    pub(crate) place: Place,
     /// Title of the section without brackets, as in `route data`.
-    pub(super) section: Option<String>,
-    pub(super) key: Option<String>,
+    pub(crate) section: Option<String>,
+    pub(crate) key: Option<String>,
     /// The value as it may be shown: quoted, without secrets.
-    pub(super) shown: Option<String>,
+    pub(crate) shown: Option<String>,
 }
 
 impl Subject {
     /// A place that belongs to no section.
-    pub(super) fn place(place: Place) -> Self {
+    pub(crate) fn place(place: Place) -> Self {
         Self {
             place,
             section: None,
@@ -66,7 +67,7 @@ impl Subject {
     }
 
     /// A section as a whole.
-    pub(super) fn section(place: Place, title: &str) -> Self {
+    pub(crate) fn section(place: Place, title: &str) -> Self {
         Self {
             place,
             section: Some(title.to_owned()),
@@ -76,7 +77,7 @@ impl Subject {
     }
 
     /// One key of a section.
-    pub(super) fn key(place: Place, title: &str, key: &str) -> Self {
+    pub(crate) fn key(place: Place, title: &str, key: &str) -> Self {
         Self {
             key: Some(key.to_owned()),
             ..Self::section(place, title)
@@ -84,7 +85,7 @@ impl Subject {
     }
 
     /// The same, with the value shown, which must not be a secret.
-    pub(super) fn showing(self, value: &str) -> Self {
+    pub(crate) fn showing(self, value: &str) -> Self {
         Self {
             shown: Some(quoted(value)),
             ..self
@@ -125,46 +126,68 @@ impl Mistake {
     }
 }
 
-/// What is found out while a configuration is read.
-pub(super) struct Report {
+/// What is found out while a configuration is read, and where everything stands.
+pub(crate) struct Report {
     file: String,
+    /// Of sections, and of the keys in them, by titles; a section itself has no key.
+    places: HashMap<(String, Option<String>), Place>,
     mistakes: Vec<Mistake>,
     notes: Vec<String>,
 }
 
 impl Report {
     /// An empty report on the file that is called `file` in every text.
-    pub(super) fn new(file: &str) -> Self {
+    pub(crate) fn new(file: &str) -> Self {
         let file = file.chars().flat_map(char::escape_debug).collect();
         Self {
             file,
+            places: HashMap::new(),
             mistakes: Vec::new(),
             notes: Vec::new(),
         }
     }
 
+    /// Remembers where a section begins, or where one of its keys is given; the last word counts.
+    pub(crate) fn locate(&mut self, title: &str, key: Option<&str>, place: Place) {
+        let name = (title.to_owned(), key.map(str::to_owned));
+        self.places.insert(name, place);
+    }
+
+    /// Where that is; none where it is not given.
+    fn place_of(&self, title: &str, key: Option<&str>) -> Option<Place> {
+        let name = (title.to_owned(), key.map(str::to_owned));
+        self.places.get(&name).cloned()
+    }
+
+    /// A section as what a mistake is about.
+    pub(crate) fn section(&self, title: &str) -> Subject {
+        let place = self.place_of(title, None);
+        Subject::section(place.unwrap_or(Place::File), title)
+    }
+
+    /// A key as what a mistake is about, where it is given or else where its section begins; its
+    /// value is not shown.
+    pub(crate) fn key(&self, title: &str, key: &str) -> Subject {
+        let of_section = self.section(title);
+        let place = self.place_of(title, Some(key));
+        Subject::key(place.unwrap_or(of_section.place), title, key)
+    }
+
     /// Records that `text` is wrong with `subject`.
-    pub(super) fn mistake(&mut self, subject: Subject, text: impl Into<String>) {
-        self.mistakes.push(Mistake {
-            subject,
-            text: text.into(),
-        });
+    pub(crate) fn mistake(&mut self, subject: Subject, text: impl Into<String>) {
+        let text = text.into();
+        self.mistakes.push(Mistake { subject, text });
     }
 
     /// Records something that is allowed, but worth a line in the log.
-    pub(super) fn note(&mut self, subject: Subject, text: impl Into<String>) {
-        self.notes.push(
-            Mistake {
-                subject,
-                text: text.into(),
-            }
-            .line(&self.file),
-        );
+    pub(crate) fn note(&mut self, subject: Subject, text: impl Into<String>) {
+        let text = text.into();
+        self.notes.push(Mistake { subject, text }.line(&self.file));
     }
 
     /// Whether there is a mistake in this key already, so that nothing should be concluded from
     /// the default that stands in for its value.
-    pub(super) fn spoiled(&self, title: &str, key: &str) -> bool {
+    pub(crate) fn spoiled(&self, title: &str, key: &str) -> bool {
         self.mistakes.iter().any(|mistake| {
             mistake.subject.section.as_deref() == Some(title)
                 && mistake.subject.key.as_deref() == Some(key)
@@ -172,17 +195,17 @@ impl Report {
     }
 
     /// Whether nothing is wrong so far.
-    pub(super) fn is_clean(&self) -> bool {
+    pub(crate) fn is_clean(&self) -> bool {
         self.mistakes.is_empty()
     }
 
     /// What is worth a line in the log.
-    pub(super) fn into_notes(self) -> Vec<String> {
+    pub(crate) fn into_notes(self) -> Vec<String> {
         self.notes
     }
 
     /// Everything that is wrong, in the order of the places.
-    pub(super) fn into_mistakes(mut self) -> Mistakes {
+    pub(crate) fn into_mistakes(mut self) -> Mistakes {
         self.mistakes
             .sort_by(|a, b| a.subject.place.cmp(&b.subject.place));
         Mistakes {

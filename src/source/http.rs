@@ -36,8 +36,7 @@ const FIRST_ALLOCATION: u64 = 64 * 1024;
 
 /// `kind = http`
 pub struct HttpSource {
-    /// Or why no request can be sent.
-    address: Result<Address, String>,
+    address: Address,
     agent: Agent,
     timeout: Duration,
     max_body: u64,
@@ -47,12 +46,9 @@ impl HttpSource {
     /// The source with the settings of its section. Nothing is resolved or connected yet.
     #[must_use]
     pub fn new(config: &config::HttpSource) -> Self {
-        let address = Address::new(config);
-        let host = address
-            .as_ref()
-            .map(|address| address.host_and_port.clone());
+        let address = Address::new(&config.url);
         Self {
-            agent: agent(config, host.unwrap_or_default()),
+            agent: agent(config, address.host_and_port.clone()),
             address,
             timeout: config.timeout,
             max_body: config.max_body,
@@ -61,9 +57,9 @@ impl HttpSource {
 
     /// Sends the request and takes the head of the answer; a request lost on a connection that the
     /// server had closed meanwhile is sent once more, on a new one.
-    fn ask(&self, address: &Address, url: &str, end: Deadline) -> Result<Response<Body>, Error> {
-        match self.ask_once(address, url, end, false) {
-            Err(error) if ClosedWhileIdle::is(&error) => self.ask_once(address, url, end, true),
+    fn ask(&self, url: &str, end: Deadline) -> Result<Response<Body>, Error> {
+        match self.ask_once(url, end, false) {
+            Err(error) if ClosedWhileIdle::is(&error) => self.ask_once(url, end, true),
             outcome => outcome,
         }
     }
@@ -72,7 +68,6 @@ impl HttpSource {
     /// ureq counts its global time-out from here on, through the body.
     fn ask_once(
         &self,
-        address: &Address,
         url: &str,
         end: Deadline,
         on_new_connection: bool,
@@ -83,7 +78,7 @@ impl HttpSource {
             request = request.max_idle_age(Duration::ZERO);
         }
         let mut request = request.build();
-        if let Some(credentials) = &address.authorization {
+        if let Some(credentials) = &self.address.authorization {
             request = request.header(header::AUTHORIZATION, credentials);
         }
         request.call()
@@ -145,11 +140,7 @@ impl Source for HttpSource {
     /// # Errors
     /// Every variant of [`SourceError`] but the simulated one.
     fn fetch(&self, key: &str, deadline: Deadline) -> Result<Fetched, SourceError> {
-        let address = self
-            .address
-            .as_ref()
-            .map_err(|cause| SourceError::NotAskable(cause.clone()))?;
-        let Some(url) = address.url(key) else {
+        let Some(url) = self.address.url(key) else {
             return Ok(Fetched::NoSuchThing);
         };
         if url.len() > MAX_URL {
@@ -157,7 +148,7 @@ impl Source for HttpSource {
             return Err(SourceError::NotAskable(cause));
         }
         let end = deadline.within(clock::now(), self.timeout);
-        let response = self.ask(address, &url, end).map_err(Self::failed)?;
+        let response = self.ask(&url, end).map_err(Self::failed)?;
         match response.status() {
             StatusCode::OK => self.value(response),
             status => {

@@ -3,19 +3,17 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use super::authority::host_and_port;
-use super::setting::Rule;
+use crate::config::setting::{Rule, refuse_empty};
+use crate::config::values::host::host_and_port;
 
 /// `host:port`; of the addresses of a name the first IPv4 one, else the first.
-pub(super) struct Listen;
+pub(crate) struct ListenRule;
 
-impl Rule for Listen {
+impl Rule for ListenRule {
     type Value = SocketAddr;
 
     fn parse(&self, text: &str) -> Result<SocketAddr, String> {
-        if text.is_empty() {
-            return Err("is empty".to_owned());
-        }
+        refuse_empty(text)?;
         if let Ok(address) = text.parse() {
             return Ok(address);
         }
@@ -48,7 +46,7 @@ impl Rule for Listen {
 }
 
 /// The same, or nothing.
-pub(super) struct ListenOrNot;
+pub(crate) struct ListenOrNot;
 
 impl Rule for ListenOrNot {
     type Value = Option<SocketAddr>;
@@ -56,7 +54,7 @@ impl Rule for ListenOrNot {
     fn parse(&self, text: &str) -> Result<Option<SocketAddr>, String> {
         match text {
             "" => Ok(None),
-            text => Listen.parse(text).map(Some),
+            text => ListenRule.parse(text).map(Some),
         }
     }
 
@@ -77,9 +75,15 @@ mod tests {
             ("[::]:5000", "[::]:5000"),
             ("127.0.0.1:0", "127.0.0.1:0"),
         ] {
-            assert_eq!(Listen.parse(text).unwrap().to_string(), expected);
+            assert_eq!(ListenRule.parse(text).unwrap().to_string(), expected);
         }
-        assert!(Listen.parse("localhost:5000").unwrap().ip().is_loopback());
+        assert!(
+            ListenRule
+                .parse("localhost:5000")
+                .unwrap()
+                .ip()
+                .is_loopback()
+        );
     }
 
     #[test]
@@ -93,7 +97,7 @@ mod tests {
             ("0.0.0.0:http", "port"),
             ("::1:5000", "goes into []"),
         ] {
-            let why = Listen.parse(text).unwrap_err();
+            let why = ListenRule.parse(text).unwrap_err();
             assert!(why.contains(reason), "{text}: {why}");
         }
     }

@@ -1,43 +1,44 @@
 //! The path of a route: literal segments and one `<key>`, in the spelling of Flask. Also tells
 //! whether two paths can match the same request.
 
-use super::setting::Rule;
+use std::fmt;
+
+use crate::config::setting::{Rule, refuse_empty};
 
 /// A path with its key taken out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pattern {
+pub(crate) struct Pattern {
     /// Before the key, beginning and ending with `/`.
-    pub(super) prefix: String,
+    pub(crate) prefix: String,
     /// After the key: empty, or beginning with `/`.
-    pub(super) suffix: String,
+    pub(crate) suffix: String,
 }
 
 impl Pattern {
     /// A path that this pattern and `other` both match.
-    pub(super) fn clash(&self, other: &Self) -> Option<String> {
+    pub(crate) fn clash(&self, other: &Self) -> Option<String> {
         let (mine, theirs) = (self.segments(), other.segments());
         clash(&mine, &theirs)
     }
 
     /// A path that this pattern and the fixed path `other` both match, which is `other` itself.
-    pub(super) fn shadows(&self, other: &str) -> bool {
+    pub(crate) fn shadows(&self, other: &str) -> bool {
         let theirs: Vec<Option<&str>> = other.split('/').skip(1).map(Some).collect();
         clash(&self.segments(), &theirs).is_some()
     }
 
     /// Literal segments, and none for the key.
     fn segments(&self) -> Vec<Option<&str>> {
-        let before = self
-            .prefix
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .map(Some);
-        let after = self
-            .suffix
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .map(Some);
-        before.chain([None]).chain(after).collect()
+        let segments = |part| str::split(part, '/').filter(|part| !part.is_empty());
+        let (before, after) = (segments(&self.prefix), segments(&self.suffix));
+        let key = [None];
+        before.map(Some).chain(key).chain(after.map(Some)).collect()
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}<key>{}", self.prefix, self.suffix)
     }
 }
 
@@ -59,7 +60,7 @@ fn clash(mine: &[Option<&str>], theirs: &[Option<&str>]) -> Option<String> {
 }
 
 /// A [`Pattern`] of at most 1024 bytes.
-pub(super) struct PathRule;
+pub(crate) struct PathRule;
 
 /// Bytes; heads are bounded too, so nobody needs more.
 const MAX_PATH: usize = 1024;
@@ -68,9 +69,7 @@ impl Rule for PathRule {
     type Value = Pattern;
 
     fn parse(&self, text: &str) -> Result<Pattern, String> {
-        if text.is_empty() {
-            return Err("is empty".to_owned());
-        }
+        refuse_empty(text)?;
         if text.len() > MAX_PATH {
             return Err("is too long".to_owned());
         }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::super::{Protocol, Redis, parse};
 use super::*;
+use crate::config::{HostPort, Protocol, Redis, parse};
 
 const SENTINEL: &str = "mode = sentinel\nnodes = a:26379, [::1]:26379\nmaster = mymaster\n";
 const CLUSTER: &str = "mode = cluster\nnodes = a:7000, b:7000\n";

@@ -1,31 +1,75 @@
 //! The URL of an http source, with a `<key>` that each fetch replaces by the key. Like every URL it
 //! is not shown in mistakes: people put tokens into them.
 
-use super::authority::host_and_port;
-use super::setting::Rule;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::config::setting::{Rule, refuse_empty};
+use crate::config::values::host::{HostPort, host_and_port};
 
 /// A URL with its key taken out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct KeyedUrl {
-    /// Before the key.
-    pub(super) prefix: String,
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpUrl {
+    /// Scheme, host and path before the key, as written, without user and password.
+    pub prefix: String,
     /// After the key.
-    pub(super) suffix: String,
+    pub suffix: String,
+    /// Where to connect.
+    pub server: HostPort,
+    /// `user:password` as written, percent-encoded; sent as Basic credentials (RFC 7617).
+    pub user: Option<String>,
+}
+
+impl HttpUrl {
+    /// What stands in for a URL that is missing; nobody is asked for it.
+    pub(crate) fn nowhere() -> Self {
+        let host = String::new();
+        Self {
+            prefix: String::new(),
+            suffix: String::new(),
+            server: HostPort { host, port: 0 },
+            user: None,
+        }
+    }
+}
+
+/// Shows nothing of it.
+impl fmt::Debug for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HttpUrl(..)")
+    }
 }
 
 /// `http://host[:port]/...<key>...` of at most 2048 bytes, in the characters of RFC 3986.
-pub(super) struct HttpUrlRule;
+pub(crate) struct HttpUrlRule;
 
 /// Bytes.
 const MAX_URL: usize = 2048;
 
-impl Rule for HttpUrlRule {
-    type Value = KeyedUrl;
+/// Port where the URL names none.
+const DEFAULT_PORT: u16 = 80;
 
-    fn parse(&self, text: &str) -> Result<KeyedUrl, String> {
-        if text.is_empty() {
-            return Err("is empty".to_owned());
-        }
+impl Rule for HttpUrlRule {
+    type Value = HttpUrl;
+
+    fn parse(&self, text: &str) -> Result<HttpUrl, String> {
+        text.parse()
+    }
+
+    fn allowed(&self) -> String {
+        "http://host:port/path/<key>".to_owned()
+    }
+
+    fn may_be_shown(&self) -> bool {
+        false
+    }
+}
+
+impl FromStr for HttpUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        refuse_empty(text)?;
         if text.len() > MAX_URL {
             return Err(format!("is longer than {MAX_URL} bytes"));
         }
@@ -41,13 +85,17 @@ impl Rule for HttpUrlRule {
         if authority.contains("<key>") {
             return Err("has its <key> in the host".to_owned());
         }
-        // A user and password are sent as Basic credentials (RFC 7617).
-        let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-        if user.contains(['@', '/', '?']) {
+        let (user, host_as_written) = match authority.rsplit_once('@') {
+            Some((user, host)) => (Some(user), host),
+            None => (None, authority),
+        };
+        if user.is_some_and(|user| user.contains(['@', '/', '?'])) {
             return Err("has an @, / or ? in its user or password: write %40, %2F, %3F".to_owned());
         }
-        characters(user)?;
-        if host_and_port(host)?.1 == Some(0) {
+        characters(user.unwrap_or_default())?;
+        let (host, port) = host_and_port(host_as_written)?;
+        let port = port.unwrap_or(DEFAULT_PORT);
+        if port == 0 {
             return Err("has port 0".to_owned());
         }
         let Some((before, after)) = path.split_once("<key>") else {
@@ -60,19 +108,12 @@ impl Rule for HttpUrlRule {
             return Err("has no / after its host".to_owned());
         }
         [before, after].into_iter().try_for_each(characters)?;
-        let prefix = format!("http://{authority}{before}");
-        Ok(KeyedUrl {
-            prefix,
+        Ok(Self {
+            prefix: format!("http://{host_as_written}{before}"),
             suffix: after.to_owned(),
+            server: HostPort { host, port },
+            user: user.map(str::to_owned),
         })
-    }
-
-    fn allowed(&self) -> String {
-        "http://host:port/path/<key>".to_owned()
-    }
-
-    fn may_be_shown(&self) -> bool {
-        false
     }
 }
 
@@ -99,18 +140,33 @@ mod tests {
 
     #[test]
     fn the_key_stands_in_path_or_query() {
-        for (text, prefix, suffix) in [
-            ("http://h/items/<key>", "http://h/items/", ""),
-            ("http://h:81/<key>/raw?x=1", "http://h:81/", "/raw?x=1"),
-            ("http://[::1]:81/q?id=<key>", "http://[::1]:81/q?id=", ""),
-            ("http://me:p%40@h/<key>", "http://me:p%40@h/", ""),
+        for (text, prefix, suffix, server) in [
+            ("http://h/items/<key>", "http://h/items/", "", "h:80"),
+            (
+                "http://h:81/<key>/raw?x=1",
+                "http://h:81/",
+                "/raw?x=1",
+                "h:81",
+            ),
+            (
+                "http://[::1]:81/q?id=<key>",
+                "http://[::1]:81/q?id=",
+                "",
+                "[::1]:81",
+            ),
         ] {
-            let expected = KeyedUrl {
-                prefix: prefix.into(),
-                suffix: suffix.into(),
-            };
-            assert_eq!(HttpUrlRule.parse(text), Ok(expected));
+            let url = HttpUrlRule.parse(text).unwrap();
+            assert_eq!((url.prefix.as_str(), url.suffix.as_str()), (prefix, suffix));
+            assert_eq!((url.server.to_string().as_str(), url.user), (server, None));
         }
+    }
+
+    #[test]
+    fn credentials_are_kept_apart_from_the_url() {
+        let url = HttpUrlRule.parse("http://ann:p%40ss@h/u@x/<key>").unwrap();
+        assert_eq!(url.prefix, "http://h/u@x/");
+        assert_eq!(url.user.as_deref(), Some("ann:p%40ss"));
+        assert_eq!(format!("{url:?}"), "HttpUrl(..)");
     }
 
     #[test]
@@ -118,6 +174,9 @@ mod tests {
         for (text, reason) in [
             ("", "is empty"),
             ("hunter2/<key>", "must begin with http://"),
+            ("ftp://u:hunter2@h/<key>", "must begin with http://"),
+            ("https://u:hunter2@h/<key>", "TLS is not supported yet"),
+            ("http://u:hunter2@ h/<key>", "neither a name nor an address"),
             ("https://h/<key>", "TLS is not supported yet"),
             ("http://me:hun@ter2@h/<key>", "%40"),
             ("http://h/hunter2", "no <key>"),

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use super::setting::Rule;
-use super::wording::quoted;
+use crate::config::setting::{Rule, refuse_empty};
+use crate::config::wording::quoted;
 
 /// Units and their milliseconds.
 const UNITS: [(&str, u64); 5] = [
@@ -17,7 +17,7 @@ const UNITS: [(&str, u64); 5] = [
 ];
 
 /// A duration within bounds.
-pub(super) struct Span {
+pub(crate) struct DurationRule {
     min: Duration,
     max: Duration,
     /// Whether 0 is allowed although it is below `min`.
@@ -25,9 +25,9 @@ pub(super) struct Span {
     whole_seconds: bool,
 }
 
-impl Span {
+impl DurationRule {
     /// From `min` to `max`, both included.
-    pub(super) const fn between(min: Duration, max: Duration) -> Self {
+    pub(crate) const fn between(min: Duration, max: Duration) -> Self {
         Self {
             min,
             max,
@@ -37,7 +37,7 @@ impl Span {
     }
 
     /// Allows 0 too.
-    pub(super) const fn or_zero(self) -> Self {
+    pub(crate) const fn or_zero(self) -> Self {
         Self {
             or_zero: true,
             ..self
@@ -45,7 +45,7 @@ impl Span {
     }
 
     /// Allows whole seconds only.
-    pub(super) const fn in_seconds(self) -> Self {
+    pub(crate) const fn in_seconds(self) -> Self {
         Self {
             whole_seconds: true,
             ..self
@@ -54,21 +54,21 @@ impl Span {
 }
 
 /// So many milliseconds.
-pub(super) const fn ms(count: u64) -> Duration {
+pub(crate) const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
 /// So many seconds.
-pub(super) const fn secs(count: u64) -> Duration {
+pub(crate) const fn secs(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
 /// So many hours.
-pub(super) const fn hours(count: u64) -> Duration {
+pub(crate) const fn hours(count: u64) -> Duration {
     Duration::from_secs(count * 3_600)
 }
 
-impl Rule for Span {
+impl Rule for DurationRule {
     type Value = Duration;
 
     fn parse(&self, text: &str) -> Result<Duration, String> {
@@ -76,20 +76,20 @@ impl Rule for Span {
             let zero = (self.or_zero || self.min.is_zero()).then_some(Duration::ZERO);
             return zero.ok_or_else(|| "must not be zero".to_owned());
         }
-        let span = duration(text)?;
-        if span.is_zero() && self.or_zero {
-            return Ok(span);
+        let duration = duration(text)?;
+        if duration.is_zero() && self.or_zero {
+            return Ok(duration);
         }
-        if span < self.min {
+        if duration < self.min {
             return Err("is too short".to_owned());
         }
-        if span > self.max {
+        if duration > self.max {
             return Err("is too long".to_owned());
         }
-        if self.whole_seconds && span.subsec_nanos() != 0 {
+        if self.whole_seconds && duration.subsec_nanos() != 0 {
             return Err("must be whole seconds".to_owned());
         }
-        Ok(span)
+        Ok(duration)
     }
 
     fn allowed(&self) -> String {
@@ -113,9 +113,7 @@ impl Rule for Span {
 
 /// Reads one number, with up to three decimals, and one unit.
 fn duration(text: &str) -> Result<Duration, String> {
-    if text.is_empty() {
-        return Err("is empty".to_owned());
-    }
+    refuse_empty(text)?;
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
@@ -175,8 +173,8 @@ fn unknown_unit(unit: &str) -> String {
 
 /// The duration as one would write it, in the unit that reads best; parts of a millisecond are
 /// left out.
-pub(super) fn written(span: Duration) -> String {
-    let (seconds, millis) = (span.as_secs(), span.subsec_millis());
+pub(crate) fn written(duration: Duration) -> String {
+    let (seconds, millis) = (duration.as_secs(), duration.subsec_millis());
     if millis != 0 {
         if seconds == 0 {
             return format!("{millis}ms");
@@ -199,7 +197,7 @@ mod tests {
 
     use super::*;
 
-    const SPAN: Span = Span::between(ms(1), secs(60));
+    const RULE: DurationRule = DurationRule::between(ms(1), secs(60));
 
     #[test]
     fn every_unit_is_read() {
@@ -218,7 +216,7 @@ mod tests {
     #[test]
     fn a_number_without_a_unit_is_told_what_to_write() {
         assert_eq!(
-            SPAN.parse("500"),
+            RULE.parse("500"),
             Err("needs a unit: write 500ms or 500s".to_owned())
         );
     }
@@ -243,35 +241,35 @@ mod tests {
             ("0", "must not be zero"),
             ("0s", "is too short"),
         ] {
-            let why = SPAN.parse(text).unwrap_err();
+            let why = RULE.parse(text).unwrap_err();
             assert!(why.contains(reason), "{text}: {why}");
         }
     }
 
     #[test]
     fn both_bounds_are_allowed() {
-        assert_eq!(SPAN.parse("1ms"), Ok(ms(1)));
-        assert_eq!(SPAN.parse("1m"), Ok(secs(60)));
+        assert_eq!(RULE.parse("1ms"), Ok(ms(1)));
+        assert_eq!(RULE.parse("1m"), Ok(secs(60)));
     }
 
     #[test]
     fn zero_and_whole_seconds_are_part_of_what_is_allowed() {
-        let interval = Span::between(ms(10), secs(60)).or_zero();
+        let interval = DurationRule::between(ms(10), secs(60)).or_zero();
         assert_eq!(interval.parse("0"), Ok(Duration::ZERO));
         assert_eq!(interval.parse("0ms"), Ok(Duration::ZERO));
         assert_eq!(interval.parse("9ms"), Err("is too short".to_owned()));
         assert_eq!(interval.allowed(), "0, or 10ms to 60s");
-        let latency = Span::between(ms(0), secs(1));
+        let latency = DurationRule::between(ms(0), secs(1));
         assert_eq!(latency.parse("0"), Ok(Duration::ZERO));
         assert_eq!(latency.allowed(), "0 to 1s");
-        let ttl = Span::between(secs(1), hours(48)).in_seconds();
+        let ttl = DurationRule::between(secs(1), hours(48)).in_seconds();
         assert_eq!(ttl.parse("1.5s"), Err("must be whole seconds".to_owned()));
         assert_eq!(ttl.allowed(), "1s to 2d in whole seconds");
     }
 
     #[test]
     fn durations_are_written_in_the_unit_that_reads_best() {
-        let spans = [
+        let durations = [
             ms(1),
             ms(1_500),
             secs(60),
@@ -280,7 +278,7 @@ mod tests {
             hours(1),
             hours(24),
         ];
-        let written: Vec<String> = spans.into_iter().map(written).collect();
+        let written: Vec<String> = durations.into_iter().map(written).collect();
         assert_eq!(written, ["1ms", "1.5s", "60s", "90s", "10m", "1h", "24h"]);
     }
 
@@ -292,7 +290,7 @@ mod tests {
 
         #[test]
         fn no_text_makes_it_panic(text in "[0-9.]{0,30}\\PC{0,5}") {
-            let _ = SPAN.parse(&text);
+            let _ = RULE.parse(&text);
         }
     }
 }

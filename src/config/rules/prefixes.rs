@@ -1,37 +1,41 @@
 //! What each route puts before its keys in Redis. An answer of one route must never be taken for
 //! one of another, so routes with different sources may not have the same prefix.
 
-use super::report::Report;
-use super::route::Draft;
-use super::wording::quoted;
+use crate::config::report::Report;
+use crate::config::sections::route::Draft;
+use crate::config::wording::quoted;
 
 /// The prefix of each route, in the order of the drafts. A route that gives none has that of
 /// `[redis]`, called `default` here; where an earlier route with another source has that already,
 /// its own name and `:` are added. `sources` holds the source of each route, where it is known.
-pub(super) fn settle(
+pub(crate) fn settle(
     drafts: &[Draft],
     sources: &[Option<usize>],
     default: &str,
     report: &mut Report,
 ) -> Vec<String> {
-    let mut settled: Vec<Settled<'_>> = Vec::new();
+    let mut settled: Vec<Settled> = Vec::new();
     for (draft, source) in drafts.iter().zip(sources) {
+        let given = draft.route.key_prefix.clone();
         let mut this = Settled {
-            draft,
+            title: draft.title(),
             source: *source,
-            prefix: draft.key_prefix.clone(),
+            is_given: !given.is_empty(),
+            prefix: if given.is_empty() {
+                default.to_owned()
+            } else {
+                given
+            },
         };
-        if !this.is_given() {
-            default.clone_into(&mut this.prefix);
-            if let Some(other) = settled.iter().find(|other| other.collides(&this)) {
-                this.prefix = format!("{default}{}:", draft.name);
-                let text = format!(
-                    "key_prefix is {}, because [{}] has another source and the prefix of [redis]",
-                    quoted(&this.prefix),
-                    other.draft.title(),
-                );
-                report.note(draft.subjects.whole.clone(), text);
-            }
+        let other = settled.iter().find(|other| other.collides(&this));
+        if let (Some(other), false) = (other, this.is_given) {
+            this.prefix = format!("{default}{}:", draft.route.name);
+            let text = format!(
+                "key_prefix is {}, because [{}] has another source and the prefix of [redis]",
+                quoted(&this.prefix),
+                other.title,
+            );
+            report.note(report.section(&this.title), text);
         }
         for other in &settled {
             compare(other, &this, report);
@@ -42,18 +46,15 @@ pub(super) fn settle(
 }
 
 /// A route with its prefix.
-struct Settled<'a> {
-    draft: &'a Draft,
+struct Settled {
+    title: String,
     source: Option<usize>,
+    /// Whether the file gives the prefix.
+    is_given: bool,
     prefix: String,
 }
 
-impl Settled<'_> {
-    /// Whether the file gives the prefix.
-    fn is_given(&self) -> bool {
-        !self.draft.key_prefix.is_empty()
-    }
-
+impl Settled {
     /// Whether their sources are known and different.
     fn differs(&self, other: &Self) -> bool {
         self.source.is_some() && other.source.is_some() && self.source != other.source
@@ -66,46 +67,44 @@ impl Settled<'_> {
 }
 
 /// Reports two routes that would mix up their values.
-fn compare(earlier: &Settled<'_>, later: &Settled<'_>, report: &mut Report) {
+fn compare(earlier: &Settled, later: &Settled, report: &mut Report) {
     if earlier.collides(later) {
         // The mistake is with a prefix that is given; two that are not never collide.
-        let (wrong, right) = if later.is_given() {
-            (later, earlier)
-        } else {
-            (earlier, later)
+        let (wrong, right) = match later.is_given {
+            true => (later, earlier),
+            false => (earlier, later),
         };
         let text = format!(
             "[{}] has the same key_prefix and another source: each would answer with the values \
              of the other; give each its own",
-            right.draft.title(),
+            right.title,
         );
-        report.mistake(wrong.draft.subjects.key_prefix.clone(), text);
+        let subject = report
+            .key(&wrong.title, "key_prefix")
+            .showing(&wrong.prefix);
+        report.mistake(subject, text);
         return;
     }
-    let (short, long) = if earlier.prefix.len() < later.prefix.len() {
-        (earlier, later)
-    } else {
-        (later, earlier)
+    let (short, long) = match earlier.prefix.len() < later.prefix.len() {
+        true => (earlier, later),
+        false => (later, earlier),
     };
     // A key of the one that begins with the rest is a key of the other.
-    if let Some(rest) = long
-        .prefix
-        .strip_prefix(&short.prefix)
-        .filter(|_| short.differs(long))
-    {
+    let rest = long.prefix.strip_prefix(&short.prefix);
+    if let Some(rest) = rest.filter(|_| short.differs(long)) {
         let text = format!(
             "its keys that begin with {} are keys of [{}] in Redis, which has another source; \
              give both a key_prefix, neither the beginning of the other",
             quoted(rest),
-            long.draft.title(),
+            long.title,
         );
-        report.note(short.draft.subjects.whole.clone(), text);
+        report.note(report.section(&short.title), text);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Loaded, Mistakes, NO_ENVIRONMENT, parse};
+    use crate::config::{Loaded, Mistakes, NO_ENVIRONMENT, parse};
 
     /// Routes a and b on sources one and two, with these prefixes; that of `[redis]` is `app:`.
     fn routes(a: &str, b: &str) -> Result<Loaded, Mistakes> {

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
 
-use super::authority::host_and_port;
-use super::setting::Rule;
-use super::{HostPort, RedisAddress};
+use crate::config::sections::redis::servers::RedisAddress;
+use crate::config::setting::{Rule, refuse_empty};
+use crate::config::values::host::{HostPort, host_and_port};
 
 /// Port where the URL names none.
 const DEFAULT_PORT: u16 = 6379;
@@ -18,29 +18,27 @@ const MAX_SOCKET_PATH: usize = 107;
 
 /// What a URL says. Has no `Debug`, so that it can not be shown.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct RedisUrl {
+pub(crate) struct RedisUrl {
     /// Where the server listens.
-    pub(super) address: RedisAddress,
+    pub(crate) address: RedisAddress,
     /// Whether it is `rediss`.
-    pub(super) tls: bool,
+    pub(crate) tls: bool,
     /// Name of the ACL user, where one is given.
-    pub(super) username: Option<String>,
+    pub(crate) username: Option<String>,
     /// Password, where one is given.
-    pub(super) password: Option<String>,
+    pub(crate) password: Option<String>,
     /// Number of the database.
-    pub(super) db: i64,
+    pub(crate) db: i64,
 }
 
 /// A [`RedisUrl`].
-pub(super) struct RedisUrlRule;
+pub(crate) struct RedisUrlRule;
 
 impl Rule for RedisUrlRule {
     type Value = RedisUrl;
 
     fn parse(&self, text: &str) -> Result<RedisUrl, String> {
-        if text.is_empty() {
-            return Err("is empty".to_owned());
-        }
+        refuse_empty(text)?;
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err("is not a URL".to_owned());
         };

@@ -1,0 +1,191 @@
+//! Whole numbers and sizes in bytes.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use crate::config::setting::{Rule, refuse_empty};
+
+/// A whole number from the first to the second, both included.
+pub(crate) struct Count<N>(pub(crate) N, pub(crate) N);
+
+impl<N: FromStr + PartialOrd + Display + Sync> Rule for Count<N> {
+    type Value = N;
+
+    fn parse(&self, text: &str) -> Result<N, String> {
+        refuse_empty(text)?;
+        if !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err("is not a whole number".to_owned());
+        }
+        // Only digits, so that what fails here is too large for the type.
+        match text.parse::<N>() {
+            Ok(count) if count < self.0 => Err("is too small".to_owned()),
+            Ok(count) if count <= self.1 => Ok(count),
+            _ => Err("is too large".to_owned()),
+        }
+    }
+
+    fn allowed(&self) -> String {
+        format!("{} to {}", self.0, self.1)
+    }
+}
+
+/// Bytes from the first to the second, both included.
+pub(crate) struct Size(pub(crate) u64, pub(crate) u64);
+
+/// The same as memory counts it.
+pub(crate) struct InMemory(pub(crate) u64, pub(crate) u64);
+
+/// Bytes of a KiB.
+pub(crate) const KIB: u64 = 1 << 10;
+/// Bytes of a MiB.
+pub(crate) const MIB: u64 = 1 << 20;
+/// Bytes of a GiB.
+pub(crate) const GIB: u64 = 1 << 30;
+
+/// Units of sizes, largest first.
+const SIZE_UNITS: [(&str, u64); 4] = [("GiB", GIB), ("MiB", MIB), ("KiB", KIB), ("B", 1)];
+
+impl Rule for Size {
+    type Value = u64;
+
+    fn parse(&self, text: &str) -> Result<u64, String> {
+        match bytes(text)? {
+            size if size < self.0 => Err("is too small".to_owned()),
+            size if size > self.1 => Err("is too large".to_owned()),
+            size => Ok(size),
+        }
+    }
+
+    fn allowed(&self) -> String {
+        format!("{} to {}", size_written(self.0), size_written(self.1))
+    }
+}
+
+impl Rule for InMemory {
+    type Value = usize;
+
+    fn parse(&self, text: &str) -> Result<usize, String> {
+        let size = Size(self.0, self.1).parse(text)?;
+        usize::try_from(size).map_err(|_| "is too large".to_owned())
+    }
+
+    fn allowed(&self) -> String {
+        Size(self.0, self.1).allowed()
+    }
+}
+
+/// Reads one whole number and one unit; without a unit it is bytes.
+fn bytes(text: &str) -> Result<u64, String> {
+    refuse_empty(text)?;
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = (&text[..end], text[end..].trim_start());
+    if number.is_empty() || unit.starts_with('.') {
+        return Err("is not a size: write a whole number and a unit, as in 64MiB".to_owned());
+    }
+    let length = match SIZE_UNITS.iter().find(|(name, _)| *name == unit) {
+        Some((_, length)) => *length,
+        None if unit.is_empty() => 1,
+        None => return Err(unknown_size_unit(number, unit)),
+    };
+    let size = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|count| count.checked_mul(length));
+    size.ok_or_else(|| "is too large".to_owned())
+}
+
+/// What to say of a unit that is none: mostly it is the decimal sister of one of ours.
+fn unknown_size_unit(number: &str, unit: &str) -> String {
+    let meant = match unit.to_ascii_lowercase().as_str() {
+        "b" | "byte" | "bytes" => "B",
+        "k" | "kb" | "ki" | "kib" => "KiB",
+        "m" | "mb" | "mi" | "mib" => "MiB",
+        "g" | "gb" | "gi" | "gib" => "GiB",
+        _ => return "has an unknown unit: units are B, KiB, MiB and GiB".to_owned(),
+    };
+    format!("has an unknown unit: write {number}{meant}")
+}
+
+/// The size in the largest unit that leaves no rest.
+pub(crate) fn size_written(size: u64) -> String {
+    let fits = SIZE_UNITS
+        .iter()
+        .find(|(_, length)| size >= *length && size.is_multiple_of(*length));
+    fits.map_or_else(
+        || format!("{size}B"),
+        |(unit, length)| format!("{}{unit}", size / length),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn counts_are_whole_numbers_within_bounds() {
+        let count = Count(1_usize, 1024);
+        assert_eq!(count.parse("32"), Ok(32));
+        for (text, reason) in [
+            ("", "is empty"),
+            ("-1", "is not a whole number"),
+            ("+1", "is not a whole number"),
+            ("1.5", "is not a whole number"),
+            ("0", "is too small"),
+            ("1025", "is too large"),
+            ("99999999999999999999999", "is too large"),
+        ] {
+            assert_eq!(count.parse(text), Err(reason.to_owned()), "{text}");
+        }
+        assert_eq!(count.allowed(), "1 to 1024");
+    }
+
+    #[test]
+    fn sizes_are_read_with_and_without_a_unit() {
+        let size = Size(1, GIB);
+        let expected = [
+            ("4096", 4096),
+            ("1B", 1),
+            ("16KiB", 16 * KIB),
+            ("64 MiB", 64 * MIB),
+        ];
+        for (text, bytes) in expected {
+            assert_eq!(size.parse(text), Ok(bytes), "{text}");
+        }
+        assert_eq!(size.allowed(), "1B to 1GiB");
+    }
+
+    #[test]
+    fn decimal_units_are_told_the_binary_one() {
+        let size = Size(1, GIB);
+        for (text, reason) in [
+            ("64MB", "write 64MiB"),
+            ("64kb", "write 64KiB"),
+            ("1g", "write 1GiB"),
+            ("1.5MiB", "whole number"),
+            ("MiB", "is not a size"),
+            ("5XB", "units are B"),
+            ("2GiB", "is too large"),
+            ("99999999999999GiB", "is too large"),
+            ("", "is empty"),
+        ] {
+            let why = size.parse(text).unwrap_err();
+            assert!(why.contains(reason), "{text}: {why}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn sizes_are_read_back_as_written(size: u64) {
+            prop_assert_eq!(bytes(&size_written(size)), Ok(size));
+        }
+
+        #[test]
+        fn no_text_makes_a_size_panic(text in "[0-9]{0,30}\\PC{0,5}") {
+            let _ = Size(1, GIB).parse(&text);
+        }
+    }
+}
