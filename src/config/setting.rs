@@ -19,12 +19,50 @@ pub(crate) trait Rule {
     }
 }
 
-/// For rules that take no empty text.
-pub(crate) fn refuse_empty(text: &str) -> Result<(), String> {
-    match text {
-        "" => Err("is empty".to_owned()),
-        _ => Ok(()),
+/// A rule without bounds to choose: a function that reads the value, and what it takes in words.
+pub(crate) struct Parsed<T> {
+    reader: fn(&str) -> Result<T, String>,
+    allowed: &'static str,
+    may_be_shown: bool,
+}
+
+impl<T> Parsed<T> {
+    pub(crate) const fn by(reader: fn(&str) -> Result<T, String>, allowed: &'static str) -> Self {
+        Self {
+            reader,
+            allowed,
+            may_be_shown: true,
+        }
     }
+
+    /// For values that may hold a secret.
+    pub(crate) const fn unshown(self) -> Self {
+        Self {
+            may_be_shown: false,
+            ..self
+        }
+    }
+}
+
+impl<T> Rule for Parsed<T> {
+    type Value = T;
+
+    fn parse(&self, text: &str) -> Result<T, String> {
+        (self.reader)(text)
+    }
+
+    fn allowed(&self) -> String {
+        self.allowed.to_owned()
+    }
+
+    fn may_be_shown(&self) -> bool {
+        self.may_be_shown
+    }
+}
+
+/// For rules: what is wrong with a value unless something holds.
+pub(crate) fn ensure(holds: bool, why: impl Into<String>) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(why.into()) }
 }
 
 /// A setting as the tables of all settings have it; its rule is in what reads it.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::config::declare::settings;
 use crate::config::section::Kind;
-use crate::config::values::listen::ListenOrNot;
+use crate::config::values::listen::LISTEN_OR_NOT;
 
 pub(crate) static ADMIN: Kind = Kind::one("admin", &[Admin::SETTINGS]);
 
@@ -14,6 +14,6 @@ settings! {
     pub struct Admin {
         /// Address of /metrics, /outages and the health endpoints, for operators; empty: no such door.
         /// Loopback by default: what is said there is not for clients.
-        pub listen: Option<SocketAddr> = "127.0.0.1:5001", ListenOrNot;
+        pub listen: Option<SocketAddr> = "127.0.0.1:5001", LISTEN_OR_NOT;
     }
 }

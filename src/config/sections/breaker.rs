@@ -28,18 +28,14 @@ settings! {
     pub struct Breaker {
         /// auto: by what Redis does; forced_open: Redis is not used; disabled: every request tries it.
         pub mode: BreakerMode = "auto", Choice(BreakerMode::WORDS);
-
         /// Consecutive failures that open the breaker.
         /// 5 and 60 s are what the originals gave to pybreaker.
         pub fail_max: u32 = "5", Count(1, 1_000_000);
-
         /// With probe_interval = 0: how long it stays open before one request is the trial.
         pub reset_timeout: Duration = "60s", DurationRule::between(ms(1), hours(24));
-
         /// How often a thread of its own tries Redis while the breaker is open; 0: requests try it.
         /// Bounded by an hour: a breaker that opens must not stay open for a day by a slip.
         pub probe_interval: Duration = "1s", DurationRule::between(ms(1), hours(1)).or_zero();
-
         /// Lookups in flight for over half of [redis] timeout that open the breaker at once.
         /// Above what can be in flight it never acts; a note says so (`rules/`).
         pub stall_calls: usize = "4", Count(1, 1_000_000);

@@ -6,7 +6,7 @@ use log::LevelFilter;
 
 use crate::config::declare::settings;
 use crate::config::section::Kind;
-use crate::config::values::file::FilePath;
+use crate::config::values::file::FILE_PATH;
 use crate::config::values::text::Choice;
 
 pub(crate) static LOG: Kind = Kind::one("log", &[Log::SETTINGS]);
@@ -27,9 +27,8 @@ settings! {
     pub struct Log {
         /// Most detailed level that is written.
         pub level: LevelFilter = "info", LEVELS;
-
         /// File that is appended to; empty: stderr, which systemd puts into the journal.
-        pub file: Option<PathBuf> = "", FilePath;
+        pub file: Option<PathBuf> = "", FILE_PATH;
     }
 }
 

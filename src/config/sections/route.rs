@@ -8,7 +8,7 @@ use crate::config::report::Report;
 use crate::config::section::{Kind, Section};
 use crate::config::values::duration::{DurationRule, hours, ms, secs};
 use crate::config::values::fraction::{Fraction, FractionRule};
-use crate::config::values::path::{PathRule, Pattern};
+use crate::config::values::path::{PATH, Pattern};
 use crate::config::values::text::{ANY_TEXT, Text};
 
 pub(crate) static ROUTE: Kind = Kind::named("route", "data", &[Target::SETTINGS, Route::SETTINGS]);
@@ -17,11 +17,9 @@ settings! {
     /// What means something only beside the other sections.
     struct Target {
         /// Path of the API; <key> is one segment of it, and the key of the value.
-        path: Pattern = "/api/data/<key>", PathRule;
-
+        path: Pattern = "/api/data/<key>", PATH;
         /// Where values come from that Redis does not have; empty: the only source there is.
         source: String = "", Text { max: 64, what: "the NAME of a [source NAME]" };
-
         /// Put before the keys of this route in Redis; empty: that of [redis].
         /// Empty is not an empty prefix, so that the shipped file can list the key and change nothing.
         key_prefix: String = "", ANY_TEXT;
@@ -35,23 +33,18 @@ settings! {
         /// Life of a value, in Redis and in memory.
         /// Whole seconds, for it is written with `SET ... EX`.
         pub ttl: Duration = "3600s", DurationRule::between(secs(1), hours(365 * 24)).in_seconds();
-
         /// Part of ttl by which each life is longer or shorter, at random: 0.1 is 10 % either way.
         /// Values that were filled at the same moment, on a cold start, must not all expire at the same one.
         pub ttl_jitter: Fraction = "0", FractionRule(0, 500);
-
         /// Part of its life after which a value is refreshed in the background; 1: never before its end.
         /// Below a tenth a busy key would be fetched all the time.
         pub refresh_at: Fraction = "0.9", FractionRule(100, 1000);
-
         /// How long after its ttl a copy in memory still answers when the source fails.
         /// 0 serves nothing past its ttl.
         pub max_stale: Duration = "24h", DurationRule::between(ms(0), hours(365 * 24));
-
         /// After a failure: how long a key is served from its copy before the source is asked again.
         /// Without it, a failing source would be asked by every request for a key that has expired.
         pub stale_retry: Duration = "30s", DurationRule::between(ms(0), hours(24));
-
         /// How long it is remembered that the source has no such thing; 0: not at all.
         /// In memory only: nothing is stored in Redis for a key that does not exist.
         pub negative_ttl: Duration = "5s", DurationRule::between(ms(0), hours(1));

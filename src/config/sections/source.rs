@@ -8,7 +8,7 @@ use crate::config::report::Report;
 use crate::config::section::{Kind, Section};
 use crate::config::setting::Setting;
 use crate::config::values::duration::{DurationRule, hours, ms, secs};
-use crate::config::values::http_url::{HttpUrl, HttpUrlRule};
+use crate::config::values::http_url::{HTTP_URL, HttpUrl};
 use crate::config::values::number::{Count, GIB, Size};
 use crate::config::values::text::{ANY_TEXT, Choice};
 
@@ -47,11 +47,9 @@ settings! {
         /// A request for which there is a copy waits so long; the fetch goes on in the background.
         /// Twice what the originals' source took: a source that works as usual is waited for.
         pub soft_timeout: Duration = "1s", DurationRule::between(ms(1), secs(600));
-
         /// Consecutive failures after which it is left alone; 0: it is always asked.
         /// As many as for Redis.
         pub fail_max: u32 = "5", Count(0, 1_000_000);
-
         /// How long it is left alone after fail_max failures before one fetch is the trial.
         /// One that is back should be used soon, and one request a second does not hurt one that is down.
         pub reset_timeout: Duration = "1s", DurationRule::between(ms(1), hours(1));
@@ -80,7 +78,6 @@ settings! {
         /// kind = simulated: how long every fetch takes.
         /// The originals slept half a second. Part of the worst case of a request.
         pub latency: Duration = "500ms", DurationRule::between(ms(0), secs(60));
-
         /// kind = simulated: keys that begin with it fail; empty: none does.
         /// Lets one try what happens when the source fails.
         pub fail_prefix: String = "", ANY_TEXT;
@@ -91,7 +88,7 @@ settings! {
     /// The only key without a default.
     struct UrlKey {
         /// kind = http, required: what is asked for; <key> becomes the key, percent-encoded.
-        url: HttpUrl = "", HttpUrlRule;
+        url: HttpUrl = "", HTTP_URL;
     }
 }
 
@@ -102,11 +99,9 @@ settings! {
         /// kind = http: from the start of a fetch to the last byte of its body.
         /// Name resolution and connect included. Part of the worst case of a request.
         pub timeout: Duration = "5s", DurationRule::between(ms(1), secs(600));
-
         /// kind = http: bytes of a body; a larger one is a failure.
         /// Every fetch may hold one body in memory: times `max_concurrent` is the most they can take.
         pub max_body: u64 = "8MiB", Size(1, GIB);
-
         /// kind = http: fetches at once, to spare the source; [server] workers bounds them too.
         pub max_concurrent: usize = "32", Count(1, 1024);
     }
@@ -128,8 +123,9 @@ impl Source {
             ours @ KindOfSource::Http => {
                 let foreign = [Simulated::SETTINGS];
                 refuse(section, &foreign, KindOfSource::Simulated, ours, report);
-                // Where it is missing the mistake is noted, and the other checks go on with an empty one.
-                let url = UrlKey::read(section, report).map_or_else(HttpUrl::nowhere, |it| it.url);
+                // Where it is missing the mistake is noted, and the other checks go on with another.
+                let url = UrlKey::read(section, report).map(|it| it.url);
+                let url = url.or_else(|| "http://nowhere.invalid/<key>".parse().ok())?;
                 SourceKind::Http(HttpSource::read(section, report, url)?)
             }
         };

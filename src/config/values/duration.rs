@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::config::setting::{Rule, refuse_empty};
+use crate::config::setting::{Rule, ensure};
 use crate::config::wording::quoted;
 
 /// Units and their milliseconds.
@@ -16,7 +16,7 @@ const UNITS: [(&str, u64); 5] = [
     ("d", 86_400_000),
 ];
 
-/// A duration within bounds.
+/// A duration within bounds, both included.
 pub(crate) struct DurationRule {
     min: Duration,
     max: Duration,
@@ -26,13 +26,13 @@ pub(crate) struct DurationRule {
 }
 
 impl DurationRule {
-    /// From `min` to `max`, both included.
     pub(crate) const fn between(min: Duration, max: Duration) -> Self {
+        let (or_zero, whole_seconds) = (false, false);
         Self {
             min,
             max,
-            or_zero: false,
-            whole_seconds: false,
+            or_zero,
+            whole_seconds,
         }
     }
 
@@ -72,84 +72,62 @@ impl Rule for DurationRule {
     type Value = Duration;
 
     fn parse(&self, text: &str) -> Result<Duration, String> {
+        let may_be_zero = self.or_zero || self.min.is_zero();
         if !text.is_empty() && text.bytes().all(|b| b == b'0') {
-            let zero = (self.or_zero || self.min.is_zero()).then_some(Duration::ZERO);
-            return zero.ok_or_else(|| "must not be zero".to_owned());
+            ensure(may_be_zero, "must not be zero")?;
+            return Ok(Duration::ZERO);
         }
         let duration = duration(text)?;
-        if duration.is_zero() && self.or_zero {
+        if duration.is_zero() && may_be_zero {
             return Ok(duration);
         }
-        if duration < self.min {
-            return Err("is too short".to_owned());
-        }
-        if duration > self.max {
-            return Err("is too long".to_owned());
-        }
-        if self.whole_seconds && duration.subsec_nanos() != 0 {
-            return Err("must be whole seconds".to_owned());
-        }
+        ensure(duration >= self.min, "is too short")?;
+        ensure(duration <= self.max, "is too long")?;
+        let is_whole = duration.subsec_nanos() == 0;
+        ensure(is_whole || !self.whole_seconds, "must be whole seconds")?;
         Ok(duration)
     }
 
     fn allowed(&self) -> String {
-        let zero = match (self.or_zero, self.min.is_zero()) {
-            (true, false) => "0, or ",
-            _ => "",
-        };
-        let min = if self.min.is_zero() {
-            "0".to_owned()
-        } else {
-            written(self.min)
+        let or_zero = if self.or_zero { "0, or " } else { "" };
+        let (min, max) = match self.min.is_zero() {
+            true => ("0".to_owned(), written(self.max)),
+            false => (written(self.min), written(self.max)),
         };
         let steps = if self.whole_seconds {
             " in whole seconds"
         } else {
             ""
         };
-        format!("{zero}{min} to {}{steps}", written(self.max))
+        format!("{or_zero}{min} to {max}{steps}")
     }
 }
 
 /// Reads one number, with up to three decimals, and one unit.
 fn duration(text: &str) -> Result<Duration, String> {
-    refuse_empty(text)?;
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = (&text[..end], text[end..].trim_start());
-    let thousandths = match thousandths(number) {
-        Some(thousandths) => thousandths?,
-        None => return Err("is not a duration: write a number and a unit, as in 500ms".to_owned()),
-    };
-    if unit.is_empty() {
-        return Err(format!("needs a unit: write {number}ms or {number}s"));
-    }
-    let Some((_, length)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-        return Err(unknown_unit(unit));
-    };
-    let product = thousandths
-        .checked_mul(*length)
-        .ok_or_else(|| "is too long".to_owned())?;
-    if !product.is_multiple_of(1_000) {
-        return Err("is finer than 1ms".to_owned());
-    }
+    ensure(!text.is_empty(), "is empty")?;
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
+    let unit = unit.trim_start();
+    let thousandths = thousandths(number)?;
+    let why = format!("needs a unit: write {number}ms or {number}s");
+    ensure(!unit.is_empty(), why)?;
+    let known = UNITS.iter().find(|(name, _)| *name == unit);
+    let (_, length) = known.ok_or_else(|| unknown_unit(unit))?;
+    let product = thousandths.checked_mul(*length).ok_or("is too long")?;
+    ensure(product.is_multiple_of(1_000), "is finer than 1ms")?;
     Ok(Duration::from_millis(product / 1_000))
 }
 
-/// A decimal number in thousandths; none if it is no number, an error if it is too long or fine.
-fn thousandths(number: &str) -> Option<Result<u64, String>> {
+/// A decimal number in thousandths.
+fn thousandths(number: &str) -> Result<u64, String> {
     let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    if !digits(whole) || !digits(decimals) {
-        return None;
-    }
-    if decimals.len() > 3 {
-        return Some(Err("has more than three decimals".to_owned()));
-    }
-    let decimals = format!("{decimals:0<3}");
-    let value = format!("{whole}{decimals}").parse();
-    Some(value.map_err(|_| "is too long".to_owned()))
+    let are_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let why = "is not a duration: write a number and a unit, as in 500ms";
+    ensure(are_digits(whole) && are_digits(decimals), why)?;
+    ensure(decimals.len() <= 3, "has more than three decimals")?;
+    let value = format!("{whole}{decimals:0<3}").parse();
+    value.map_err(|_| "is too long".to_owned())
 }
 
 /// What to say of a unit that is none: mostly it is one of ours in other words.
@@ -165,10 +143,8 @@ fn unknown_unit(unit: &str) -> String {
         "d" | "day" | "days" => "; did you mean d?",
         _ => "",
     };
-    format!(
-        "has the unknown unit {}, units are ms, s, m, h and d{meant}",
-        quoted(unit)
-    )
+    let unit = quoted(unit);
+    format!("has the unknown unit {unit}, units are ms, s, m, h and d{meant}")
 }
 
 /// The duration as one would write it, in the unit that reads best; parts of a millisecond are

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::setting::{Rule, refuse_empty};
+use crate::config::setting::{Rule, ensure};
 
 /// A part of something, in thousandths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,21 +35,16 @@ impl Rule for FractionRule {
     type Value = Fraction;
 
     fn parse(&self, text: &str) -> Result<Fraction, String> {
-        refuse_empty(text)?;
+        ensure(!text.is_empty(), "is empty")?;
         let is_sound = |b: u8| b.is_ascii_digit() || b == b'.';
         let number = text.parse::<f64>().ok();
         let number = number.filter(|_| text.bytes().all(is_sound));
         let number = number.ok_or("is not a number: write a part of 1, as in 0.9")?;
         let thousandths = number * 1000.0;
-        if thousandths < f64::from(self.0) {
-            return Err("is too small".to_owned());
-        }
-        if thousandths > f64::from(self.1) {
-            return Err("is too large".to_owned());
-        }
-        if thousandths.fract().abs() > 1e-6 && (1.0 - thousandths.fract()).abs() > 1e-6 {
-            return Err("has more than three decimals".to_owned());
-        }
+        ensure(thousandths >= f64::from(self.0), "is too small")?;
+        ensure(thousandths <= f64::from(self.1), "is too large")?;
+        let rest = (thousandths - thousandths.round()).abs();
+        ensure(rest <= 1e-6, "has more than three decimals")?;
         Ok(Fraction::thousandths(thousandths.round() as u32))
     }
 

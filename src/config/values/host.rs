@@ -1,10 +1,10 @@
-//! Hosts and ports: of an address or URL, and lists of them. Errors say which part is wrong and never show it: what
-//! stands where a port should be may be half a password.
+//! Hosts and ports: of an address or URL, and lists of them. Errors say which part is wrong and never show
+//! it: what stands where a port should be may be half a password.
 
 use std::fmt;
 use std::net::Ipv6Addr;
 
-use crate::config::setting::Rule;
+use crate::config::setting::{Parsed, ensure};
 
 /// A host and a port of it; displayed as in a URL, an IPv6 address in brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,25 +25,57 @@ impl fmt::Display for HostPort {
     }
 }
 
+impl HostPort {
+    /// Reads `host:port`; the port may be left out where there is a usual one.
+    pub(crate) fn read(text: &str, usual: Option<u16>) -> Result<Self, String> {
+        let (host, port) = host_and_port(text)?;
+        let port = port.or(usual).ok_or("has no port")?;
+        ensure(port != 0, "has port 0")?;
+        Ok(Self { host, port })
+    }
+}
+
 /// A host name or address alone, or none.
-pub(crate) struct HostRule;
+pub(crate) const HOST: Parsed<Option<String>> = Parsed::by(
+    host_or_none,
+    "a host name or an address, without a port, or empty",
+);
 
-impl Rule for HostRule {
-    type Value = Option<String>;
-
-    fn parse(&self, text: &str) -> Result<Option<String>, String> {
-        if text.is_empty() {
-            return Ok(None);
-        }
-        if let Ok(address) = text.parse::<Ipv6Addr>() {
-            return Ok(Some(address.to_string()));
-        }
-        host_name(text).map(Some)
+fn host_or_none(text: &str) -> Result<Option<String>, String> {
+    match text.parse::<Ipv6Addr>() {
+        Ok(address) => Ok(Some(address.to_string())),
+        Err(_) if text.is_empty() => Ok(None),
+        Err(_) => host_name(text).map(Some),
     }
+}
 
-    fn allowed(&self) -> String {
-        "a host name or an address, without a port, or empty".to_owned()
+/// `host:port, host:port, ...`, or none; each once.
+pub(crate) const NODES: Parsed<Vec<HostPort>> = Parsed::by(
+    nodes,
+    "host:port, host:port, ... of at most 64 nodes, or empty",
+);
+
+/// More to begin with than anybody has.
+const MAX_NODES: usize = 64;
+
+fn nodes(text: &str) -> Result<Vec<HostPort>, String> {
+    let mut nodes: Vec<HostPort> = Vec::new();
+    if text.is_empty() {
+        return Ok(nodes);
     }
+    ensure(!text.contains("://"), "holds a URL: write host:port alone")?;
+    for (index, part) in text.split(',').map(str::trim).enumerate() {
+        let of_node = |why: String| format!("node {} {why}", index + 1);
+        let empty = of_node("is empty: is there a comma too many?".to_owned());
+        ensure(!part.is_empty(), empty)?;
+        let node = HostPort::read(part, None).map_err(of_node)?;
+        let twice = of_node("is there already".to_owned());
+        ensure(!nodes.contains(&node), twice)?;
+        nodes.push(node);
+    }
+    let count = nodes.len();
+    ensure(count <= MAX_NODES, format!("has {count} nodes"))?;
+    Ok(nodes)
 }
 
 /// Splits `host`, `host:port` or `[v6]:port`; the host comes without brackets.
@@ -53,25 +85,19 @@ impl Rule for HostRule {
 pub(crate) fn host_and_port(text: &str) -> Result<(String, Option<u16>), String> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
-            let (host, port) = rest
-                .split_once(']')
-                .ok_or("has no ] after the IPv6 address")?;
+            let split = rest.split_once(']');
+            let (host, rest) = split.ok_or("has no ] after the IPv6 address")?;
             let address: Ipv6Addr = host.parse().map_err(|_| "has no IPv6 address in its []")?;
-            let port = match port.strip_prefix(':') {
-                None if port.is_empty() => None,
-                None => return Err("has something other than :port after the ]".to_owned()),
-                some => some,
-            };
+            let port = rest.strip_prefix(':');
+            let other = "has something other than :port after the ]";
+            ensure(port.is_some() || rest.is_empty(), other)?;
             (address.to_string(), port)
         }
         None => {
-            let (host, port) = match text.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (text, None),
-            };
-            if port.is_some_and(|port| port.contains(':')) {
-                return Err("has more than one colon: an IPv6 address goes into []".to_owned());
-            }
+            let split = text.split_once(':');
+            let (host, port) = split.map_or((text, None), |(host, port)| (host, Some(port)));
+            let colons = "has more than one colon: an IPv6 address goes into []";
+            ensure(!port.unwrap_or_default().contains(':'), colons)?;
             (host_name(host)?, port)
         }
     };
@@ -81,75 +107,24 @@ pub(crate) fn host_and_port(text: &str) -> Result<(String, Option<u16>), String>
 /// Letters, digits, `.`, `-` and `_`, of which container names are made too; at most the 253 bytes
 /// of RFC 1035. Whether it resolves is not asked.
 fn host_name(host: &str) -> Result<String, String> {
-    if host.is_empty() {
-        return Err("has no host".to_owned());
-    }
-    let sound = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-    if host.len() > 253 || !host.bytes().all(sound) {
-        return Err("has a host that is neither a name nor an address".to_owned());
-    }
+    ensure(!host.is_empty(), "has no host")?;
+    let is_sound = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    let is_name = host.len() <= 253 && host.bytes().all(is_sound);
+    ensure(is_name, "has a host that is neither a name nor an address")?;
     Ok(host.to_owned())
 }
 
 /// Digits only: `parse` alone would take a `+` too.
 fn port_number(port: &str) -> Result<u16, String> {
-    let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-    let number = if digits { port.parse().ok() } else { None };
+    let has_sign = port.starts_with('+');
+    let number = port.parse().ok().filter(|_| !has_sign);
     number.ok_or_else(|| "has a port that is not a number up to 65535".to_owned())
-}
-
-/// `host:port, host:port, ...`, or none; each once.
-pub(crate) struct NodesRule;
-
-/// More to begin with than anybody has.
-const MAX_NODES: usize = 64;
-
-impl Rule for NodesRule {
-    type Value = Vec<HostPort>;
-
-    fn parse(&self, text: &str) -> Result<Vec<HostPort>, String> {
-        if text.is_empty() {
-            return Ok(Vec::new());
-        }
-        if text.contains("://") {
-            return Err("holds a URL: write host:port alone".to_owned());
-        }
-        let mut nodes: Vec<HostPort> = Vec::new();
-        for (index, part) in text.split(',').enumerate() {
-            let number = index + 1;
-            let why = |why: &str| format!("node {number} {why}");
-            let node = node(part.trim()).map_err(|reason| why(&reason))?;
-            if nodes.contains(&node) {
-                return Err(why("is there already"));
-            }
-            nodes.push(node);
-        }
-        if nodes.len() > MAX_NODES {
-            return Err(format!("has {} nodes", nodes.len()));
-        }
-        Ok(nodes)
-    }
-
-    fn allowed(&self) -> String {
-        format!("host:port, host:port, ... of at most {MAX_NODES} nodes, or empty")
-    }
-}
-
-/// Reads one of them.
-fn node(text: &str) -> Result<HostPort, String> {
-    if text.is_empty() {
-        return Err("is empty: is there a comma too many?".to_owned());
-    }
-    match host_and_port(text)? {
-        (_, None) => Err("has no port".to_owned()),
-        (_, Some(0)) => Err("has port 0".to_owned()),
-        (host, Some(port)) => Ok(HostPort { host, port }),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::setting::Rule;
 
     #[test]
     fn names_addresses_and_ports_are_told_apart() {
@@ -166,11 +141,11 @@ mod tests {
     #[test]
     fn a_host_alone_is_a_name_or_an_address() {
         for host in ["redis.example", "10.0.0.1", "::1"] {
-            assert_eq!(HostRule.parse(host), Ok(Some(host.to_owned())));
+            assert_eq!(HOST.parse(host), Ok(Some(host.to_owned())));
         }
-        assert_eq!(HostRule.parse(""), Ok(None));
+        assert_eq!(HOST.parse(""), Ok(None));
         for host in ["redis:6379", "[::1]", "*.example", "a b"] {
-            assert!(HostRule.parse(host).is_err(), "{host}");
+            assert!(HOST.parse(host).is_err(), "{host}");
         }
     }
 
@@ -198,10 +173,10 @@ mod tests {
 
     #[test]
     fn a_list_of_nodes_is_read_in_its_order() {
-        let nodes = NodesRule.parse("b.example:26379,a:1 , [::1]:7000").unwrap();
+        let nodes = NODES.parse("b.example:26379,a:1 , [::1]:7000").unwrap();
         let shown: Vec<String> = nodes.iter().map(HostPort::to_string).collect();
         assert_eq!(shown, ["b.example:26379", "a:1", "[::1]:7000"]);
-        assert_eq!(NodesRule.parse(""), Ok(vec![]));
+        assert_eq!(NODES.parse(""), Ok(vec![]));
     }
 
     #[test]
@@ -216,14 +191,11 @@ mod tests {
             ("::1:7000", "goes into []"),
             ("redis://a:1", "holds a URL"),
         ] {
-            let why = NodesRule.parse(text).unwrap_err();
+            let why = NODES.parse(text).unwrap_err();
             assert!(why.contains(reason), "{text}: {why}");
         }
         let many: Vec<String> = (1..=65).map(|port| format!("a:{port}")).collect();
-        assert_eq!(
-            NodesRule.parse(&many.join(",")),
-            Err("has 65 nodes".to_owned())
-        );
-        assert!(NodesRule.parse(&many[1..].join(",")).is_ok());
+        assert_eq!(NODES.parse(&many.join(",")), Err("has 65 nodes".to_owned()));
+        assert!(NODES.parse(&many[1..].join(",")).is_ok());
     }
 }

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::config::setting::{Rule, refuse_empty};
-use crate::config::values::host::{HostPort, host_and_port};
+use crate::config::setting::{Parsed, ensure};
+use crate::config::values::host::HostPort;
 
 /// A URL with its key taken out.
 #[derive(Clone, PartialEq, Eq)]
@@ -20,19 +20,6 @@ pub struct HttpUrl {
     pub user: Option<String>,
 }
 
-impl HttpUrl {
-    /// What stands in for a URL that is missing; nobody is asked for it.
-    pub(crate) fn nowhere() -> Self {
-        let host = String::new();
-        Self {
-            prefix: String::new(),
-            suffix: String::new(),
-            server: HostPort { host, port: 0 },
-            user: None,
-        }
-    }
-}
-
 /// Shows nothing of it.
 impl fmt::Debug for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,7 +28,8 @@ impl fmt::Debug for HttpUrl {
 }
 
 /// `http://host[:port]/...<key>...` of at most 2048 bytes, in the characters of RFC 3986.
-pub(crate) struct HttpUrlRule;
+pub(crate) const HTTP_URL: Parsed<HttpUrl> =
+    Parsed::by(str::parse, "http://host:port/path/<key>").unshown();
 
 /// Bytes.
 const MAX_URL: usize = 2048;
@@ -49,69 +37,38 @@ const MAX_URL: usize = 2048;
 /// Port where the URL names none.
 const DEFAULT_PORT: u16 = 80;
 
-impl Rule for HttpUrlRule {
-    type Value = HttpUrl;
-
-    fn parse(&self, text: &str) -> Result<HttpUrl, String> {
-        text.parse()
-    }
-
-    fn allowed(&self) -> String {
-        "http://host:port/path/<key>".to_owned()
-    }
-
-    fn may_be_shown(&self) -> bool {
-        false
-    }
-}
-
 impl FromStr for HttpUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        refuse_empty(text)?;
-        if text.len() > MAX_URL {
-            return Err(format!("is longer than {MAX_URL} bytes"));
-        }
-        let rest = match text.split_once("://") {
-            Some(("http", rest)) => rest,
-            Some(("https", _)) => {
-                return Err("TLS is not supported yet: https:// can not be used".to_owned());
-            }
-            _ => return Err("must begin with http://".to_owned()),
-        };
+        ensure(!text.is_empty(), "is empty")?;
+        let long = format!("is longer than {MAX_URL} bytes");
+        ensure(text.len() <= MAX_URL, long)?;
+        let tls = "TLS is not supported yet: https:// can not be used";
+        ensure(!text.starts_with("https://"), tls)?;
+        let rest = text.strip_prefix("http://");
+        let rest = rest.ok_or("must begin with http://")?;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
-        if authority.contains("<key>") {
-            return Err("has its <key> in the host".to_owned());
-        }
-        let (user, host_as_written) = match authority.rsplit_once('@') {
+        let in_host = authority.contains("<key>");
+        ensure(!in_host, "has its <key> in the host")?;
+        let (user, host) = match authority.rsplit_once('@') {
             Some((user, host)) => (Some(user), host),
             None => (None, authority),
         };
-        if user.is_some_and(|user| user.contains(['@', '/', '?'])) {
-            return Err("has an @, / or ? in its user or password: write %40, %2F, %3F".to_owned());
-        }
+        let raw = "has an @, / or ? in its user or password: write %40, %2F, %3F";
+        ensure(!user.unwrap_or_default().contains('@'), raw)?;
         characters(user.unwrap_or_default())?;
-        let (host, port) = host_and_port(host_as_written)?;
-        let port = port.unwrap_or(DEFAULT_PORT);
-        if port == 0 {
-            return Err("has port 0".to_owned());
-        }
-        let Some((before, after)) = path.split_once("<key>") else {
-            return Err("has no <key>".to_owned());
-        };
-        if after.contains("<key>") {
-            return Err("has more than one <key>".to_owned());
-        }
-        if !before.starts_with('/') {
-            return Err("has no / after its host".to_owned());
-        }
-        [before, after].into_iter().try_for_each(characters)?;
+        let server = HostPort::read(host, Some(DEFAULT_PORT))?;
+        let (before, after) = path.split_once("<key>").ok_or("has no <key>")?;
+        ensure(!after.contains("<key>"), "has more than one <key>")?;
+        ensure(before.starts_with('/'), "has no / after its host")?;
+        characters(before)?;
+        characters(after)?;
         Ok(Self {
-            prefix: format!("http://{host_as_written}{before}"),
+            prefix: format!("http://{host}{before}"),
             suffix: after.to_owned(),
-            server: HostPort { host, port },
+            server,
             user: user.map(str::to_owned),
         })
     }
@@ -119,24 +76,21 @@ impl FromStr for HttpUrl {
 
 /// Checks path and query: the characters of RFC 3986, section 3.3 and 3.4.
 fn characters(part: &str) -> Result<(), String> {
-    if part.contains('#') {
-        return Err("has a # (a server never sees what follows it)".to_owned());
-    }
+    let fragment = "has a # (a server never sees what follows it)";
+    ensure(!part.contains('#'), fragment)?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%".contains(&b);
-    if !part.bytes().all(plain) {
-        return Err("holds a character that must be written as %XX".to_owned());
-    }
-    let hex = |b: Option<&u8>| b.is_some_and(u8::is_ascii_hexdigit);
-    let whole = |rest: &str| hex(rest.as_bytes().first()) && hex(rest.as_bytes().get(1));
-    if !part.split('%').skip(1).all(whole) {
-        return Err("has a % without two hexadecimal digits".to_owned());
-    }
-    Ok(())
+    let not_plain = "holds a character that must be written as %XX";
+    ensure(part.bytes().all(plain), not_plain)?;
+    let is_hex = |b: Option<&u8>| b.is_some_and(u8::is_ascii_hexdigit);
+    let whole = |rest: &str| is_hex(rest.as_bytes().first()) && is_hex(rest.as_bytes().get(1));
+    let cut = "has a % without two hexadecimal digits";
+    ensure(part.split('%').skip(1).all(whole), cut)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::setting::Rule;
 
     #[test]
     fn the_key_stands_in_path_or_query() {
@@ -155,7 +109,7 @@ mod tests {
                 "[::1]:81",
             ),
         ] {
-            let url = HttpUrlRule.parse(text).unwrap();
+            let url = HTTP_URL.parse(text).unwrap();
             assert_eq!((url.prefix.as_str(), url.suffix.as_str()), (prefix, suffix));
             assert_eq!((url.server.to_string().as_str(), url.user), (server, None));
         }
@@ -163,7 +117,7 @@ mod tests {
 
     #[test]
     fn credentials_are_kept_apart_from_the_url() {
-        let url = HttpUrlRule.parse("http://ann:p%40ss@h/u@x/<key>").unwrap();
+        let url = HTTP_URL.parse("http://ann:p%40ss@h/u@x/<key>").unwrap();
         assert_eq!(url.prefix, "http://h/u@x/");
         assert_eq!(url.user.as_deref(), Some("ann:p%40ss"));
         assert_eq!(format!("{url:?}"), "HttpUrl(..)");
@@ -190,7 +144,7 @@ mod tests {
             ("http://h/%2/<key>", "two hexadecimal digits"),
             ("http://h/<key>%", "two hexadecimal digits"),
         ] {
-            let why = HttpUrlRule.parse(text).unwrap_err();
+            let why = HTTP_URL.parse(text).unwrap_err();
             assert!(
                 why.contains(reason) && !why.contains("hunter2"),
                 "{text}: {why}"
@@ -201,7 +155,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_text_makes_it_panic(text in "http://\\PC{0,20}<key>\\PC{0,20}") {
-            let _ = HttpUrlRule.parse(&text);
+            let _ = HTTP_URL.parse(&text);
         }
     }
 }

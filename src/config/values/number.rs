@@ -3,25 +3,23 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use crate::config::setting::{Rule, refuse_empty};
+use crate::config::setting::{Rule, ensure};
 
 /// A whole number from the first to the second, both included.
 pub(crate) struct Count<N>(pub(crate) N, pub(crate) N);
 
-impl<N: FromStr + PartialOrd + Display + Sync> Rule for Count<N> {
+impl<N: FromStr + PartialOrd + Display> Rule for Count<N> {
     type Value = N;
 
     fn parse(&self, text: &str) -> Result<N, String> {
-        refuse_empty(text)?;
-        if !text.bytes().all(|b| b.is_ascii_digit()) {
-            return Err("is not a whole number".to_owned());
-        }
+        ensure(!text.is_empty(), "is empty")?;
+        let is_whole = text.bytes().all(|b| b.is_ascii_digit());
+        ensure(is_whole, "is not a whole number")?;
         // Only digits, so that what fails here is too large for the type.
-        match text.parse::<N>() {
-            Ok(count) if count < self.0 => Err("is too small".to_owned()),
-            Ok(count) if count <= self.1 => Ok(count),
-            _ => Err("is too large".to_owned()),
-        }
+        let count = text.parse::<N>().map_err(|_| "is too large")?;
+        ensure(count >= self.0, "is too small")?;
+        ensure(count <= self.1, "is too large")?;
+        Ok(count)
     }
 
     fn allowed(&self) -> String {
@@ -32,8 +30,36 @@ impl<N: FromStr + PartialOrd + Display + Sync> Rule for Count<N> {
 /// Bytes from the first to the second, both included.
 pub(crate) struct Size(pub(crate) u64, pub(crate) u64);
 
-/// The same as memory counts it.
-pub(crate) struct InMemory(pub(crate) u64, pub(crate) u64);
+impl Rule for Size {
+    type Value = u64;
+
+    fn parse(&self, text: &str) -> Result<u64, String> {
+        let size = bytes(text)?;
+        ensure(size >= self.0, "is too small")?;
+        ensure(size <= self.1, "is too large")?;
+        Ok(size)
+    }
+
+    fn allowed(&self) -> String {
+        format!("{} to {}", size_written(self.0), size_written(self.1))
+    }
+}
+
+/// A [`Size`] as memory counts it.
+pub(crate) struct InMemory(pub(crate) Size);
+
+impl Rule for InMemory {
+    type Value = usize;
+
+    fn parse(&self, text: &str) -> Result<usize, String> {
+        let size = usize::try_from(self.0.parse(text)?);
+        size.map_err(|_| "is too large".to_owned())
+    }
+
+    fn allowed(&self) -> String {
+        self.0.allowed()
+    }
+}
 
 /// Bytes of a KiB.
 pub(crate) const KIB: u64 = 1 << 10;
@@ -45,54 +71,21 @@ pub(crate) const GIB: u64 = 1 << 30;
 /// Units of sizes, largest first.
 const SIZE_UNITS: [(&str, u64); 4] = [("GiB", GIB), ("MiB", MIB), ("KiB", KIB), ("B", 1)];
 
-impl Rule for Size {
-    type Value = u64;
-
-    fn parse(&self, text: &str) -> Result<u64, String> {
-        match bytes(text)? {
-            size if size < self.0 => Err("is too small".to_owned()),
-            size if size > self.1 => Err("is too large".to_owned()),
-            size => Ok(size),
-        }
-    }
-
-    fn allowed(&self) -> String {
-        format!("{} to {}", size_written(self.0), size_written(self.1))
-    }
-}
-
-impl Rule for InMemory {
-    type Value = usize;
-
-    fn parse(&self, text: &str) -> Result<usize, String> {
-        let size = Size(self.0, self.1).parse(text)?;
-        usize::try_from(size).map_err(|_| "is too large".to_owned())
-    }
-
-    fn allowed(&self) -> String {
-        Size(self.0, self.1).allowed()
-    }
-}
-
 /// Reads one whole number and one unit; without a unit it is bytes.
 fn bytes(text: &str) -> Result<u64, String> {
-    refuse_empty(text)?;
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = (&text[..end], text[end..].trim_start());
-    if number.is_empty() || unit.starts_with('.') {
-        return Err("is not a size: write a whole number and a unit, as in 64MiB".to_owned());
-    }
+    ensure(!text.is_empty(), "is empty")?;
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
+    let unit = unit.trim_start();
+    let why = "is not a size: write a whole number and a unit, as in 64MiB";
+    ensure(!number.is_empty() && !unit.starts_with('.'), why)?;
     let length = match SIZE_UNITS.iter().find(|(name, _)| *name == unit) {
         Some((_, length)) => *length,
         None if unit.is_empty() => 1,
         None => return Err(unknown_size_unit(number, unit)),
     };
-    let size = number
-        .parse::<u64>()
-        .ok()
-        .and_then(|count| count.checked_mul(length));
+    let count = number.parse::<u64>().ok();
+    let size = count.and_then(|count| count.checked_mul(length));
     size.ok_or_else(|| "is too large".to_owned())
 }
 
@@ -109,14 +102,11 @@ fn unknown_size_unit(number: &str, unit: &str) -> String {
 }
 
 /// The size in the largest unit that leaves no rest.
-pub(crate) fn size_written(size: u64) -> String {
-    let fits = SIZE_UNITS
-        .iter()
-        .find(|(_, length)| size >= *length && size.is_multiple_of(*length));
-    fits.map_or_else(
-        || format!("{size}B"),
-        |(unit, length)| format!("{}{unit}", size / length),
-    )
+fn size_written(size: u64) -> String {
+    let fits = |length: u64| size >= length && size.is_multiple_of(length);
+    let unit = SIZE_UNITS.iter().find(|(_, length)| fits(*length));
+    let (unit, length) = unit.unwrap_or(&("B", 1));
+    format!("{}{unit}", size / length)
 }
 
 #[cfg(test)]

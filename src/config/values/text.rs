@@ -1,6 +1,6 @@
 //! Words of a list, and texts.
 
-use crate::config::setting::{Rule, refuse_empty};
+use crate::config::setting::{Rule, ensure};
 use crate::config::wording::{either, nearest};
 
 /// One word of a list, each with what it means.
@@ -9,23 +9,27 @@ pub(crate) struct Choice<T: 'static>(pub(crate) &'static [(&'static str, T)]);
 /// `true` or `false`.
 pub(crate) const YES_OR_NO: Choice<bool> = Choice(&[("true", true), ("false", false)]);
 
-impl<T: Copy + Sync> Rule for Choice<T> {
+impl<T: Copy> Choice<T> {
+    fn words(&self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().map(|(word, _)| *word)
+    }
+}
+
+impl<T: Copy> Rule for Choice<T> {
     type Value = T;
 
     fn parse(&self, text: &str) -> Result<T, String> {
-        refuse_empty(text)?;
-        if let Some((_, meaning)) = self.0.iter().find(|(word, _)| *word == text) {
-            return Ok(*meaning);
-        }
-        Err(match nearest(text, self.0.iter().map(|(word, _)| *word)) {
-            Some(word) => format!("is unknown; did you mean {word}?"),
-            None => "is unknown".to_owned(),
+        ensure(!text.is_empty(), "is empty")?;
+        let found = self.0.iter().find(|(word, _)| *word == text);
+        found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+            let meant = nearest(text, self.words());
+            let meant = meant.map(|word| format!("; did you mean {word}?"));
+            format!("is unknown{}", meant.unwrap_or_default())
         })
     }
 
     fn allowed(&self) -> String {
-        let words: Vec<&str> = self.0.iter().map(|(word, _)| *word).collect();
-        either(&words)
+        either(&self.words().collect::<Vec<_>>())
     }
 }
 
@@ -37,16 +41,20 @@ pub(crate) struct Text {
     pub(crate) what: &'static str,
 }
 
+/// What is put before keys, and the like.
+pub(crate) const ANY_TEXT: Text = Text {
+    max: 256,
+    what: "any text",
+};
+
 impl Rule for Text {
     type Value = String;
 
     fn parse(&self, text: &str) -> Result<String, String> {
-        if text.chars().any(char::is_control) {
-            return Err("holds a control character".to_owned());
-        }
-        if text.len() > self.max {
-            return Err(format!("is {} bytes long", text.len()));
-        }
+        let is_plain = !text.chars().any(char::is_control);
+        ensure(is_plain, "holds a control character")?;
+        let length = text.len();
+        ensure(length <= self.max, format!("is {length} bytes long"))?;
         Ok(text.to_owned())
     }
 
@@ -54,12 +62,6 @@ impl Rule for Text {
         format!("{}, at most {} bytes, or empty", self.what, self.max)
     }
 }
-
-/// What is put before keys, and the like.
-pub(crate) const ANY_TEXT: Text = Text {
-    max: 256,
-    what: "any text",
-};
 
 #[cfg(test)]
 mod tests {

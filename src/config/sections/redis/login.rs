@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::config::environment::{CREDENTIALS, PASSWORD, SENTINEL_PASSWORD, Secrets};
 use crate::config::report::{Place, Report, Subject};
 use crate::config::sections::redis::servers::Login;
-use crate::config::setting::refuse_empty;
+use crate::config::setting::ensure;
 use crate::config::values::file::read_at_most;
 
 /// Bytes of a password file; a longer one is some other file.
@@ -160,7 +160,7 @@ fn read(file: &Path) -> Result<String, String> {
         Some(line) => line.strip_suffix('\r').unwrap_or(line),
         None => &text,
     };
-    refuse_empty(line)?;
+    ensure(!line.is_empty(), "is empty")?;
     Ok(line.to_owned())
 }
 

@@ -7,7 +7,7 @@ use crate::config::report::{Place, Report, Subject};
 use crate::config::sections::redis::keys::{Mode, ServerKeys, USUAL_URL};
 use crate::config::sections::redis::login::Origins;
 use crate::config::sections::redis::servers::{Login, RedisAddress, Servers};
-use crate::config::sections::redis::url::RedisUrlRule;
+use crate::config::sections::redis::url::REDIS_URL;
 use crate::config::setting::Rule;
 use crate::config::wording::either;
 use crate::tls::{self, Identity, Tls, Wrong};
@@ -72,7 +72,7 @@ type Belonging = (&'static str, bool, &'static [Mode], &'static str);
 fn refuse_misplaced(keys: &ServerKeys, report: &mut Report) {
     use Mode::{Cluster, Sentinel, Single};
     let mode = keys.mode;
-    let usual_url = RedisUrlRule.parse(USUAL_URL);
+    let usual_url = REDIS_URL.parse(USUAL_URL);
     let has_url = usual_url.is_ok_and(|usual| usual != keys.url);
     let has_nodes = !keys.nodes.is_empty();
     let has_user = !keys.sentinel_username.is_empty();
