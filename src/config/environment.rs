@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::config::report::{Place, Report, Subject};
 use crate::config::section::Section;
+use crate::config::setting::ensure;
 use crate::config::wording::nearest;
 
 /// What every variable of ours begins with.
@@ -34,15 +35,11 @@ pub(crate) struct Secrets {
 
 /// Puts the variables in the place of what the file says, and hands back the secrets. A variable of
 /// ours that fits nothing is a mistake; its value is not shown.
-pub(crate) fn apply<K, V>(
-    environment: impl IntoIterator<Item = (K, V)>,
+pub(crate) fn apply(
+    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
     sections: &mut [Section],
     report: &mut Report,
-) -> Secrets
-where
-    K: Into<OsString>,
-    V: Into<OsString>,
-{
+) -> Secrets {
     let mut secrets = Secrets::default();
     let mut ours: Vec<(String, OsString)> = Vec::new();
     for (name, value) in environment {
@@ -58,64 +55,58 @@ where
     ours.sort();
     let names = names(sections);
     for (name, value) in ours {
-        let subject = || Subject::place(Place::Variable(name.clone()));
-        let Ok(value) = value.into_string() else {
-            report.mistake(subject(), "is not UTF-8");
-            continue;
-        };
-        let secret = match name.as_str() {
-            PASSWORD => Some(&mut secrets.password),
-            SENTINEL_PASSWORD => Some(&mut secrets.sentinel_password),
-            _ => None,
-        };
-        if let Some(secret) = secret {
-            if value.is_empty() {
-                report.mistake(subject(), "is empty: unset it, or give the password");
-            }
-            *secret = Some(value).filter(|password| !password.is_empty());
-            continue;
-        }
-        match target(&names, &name) {
-            Ok(known) => {
+        let subject = Subject::place(Place::Variable(name.clone()));
+        let used = match (name.as_str(), value.into_string()) {
+            (_, Err(_)) => Err("is not UTF-8".to_owned()),
+            (PASSWORD, Ok(value)) => keep(value, &mut secrets.password),
+            (SENTINEL_PASSWORD, Ok(value)) => keep(value, &mut secrets.sentinel_password),
+            (_, Ok(value)) => target(&names, &name).map(|known| {
                 if let Some(section) = sections.get_mut(known.section) {
                     section.give(known.key, value.trim().to_owned());
-                    let place = Place::Variable(name);
-                    report.locate(&section.title(), Some(known.key), place);
+                    report.locate(&section.title(), known.key, Place::Variable(name));
                 }
-            }
-            Err(why) => report.mistake(subject(), why),
+            }),
+        };
+        if let Err(why) = used {
+            report.mistake(subject, why);
         }
     }
     secrets
+}
+
+fn keep(value: String, secret: &mut Option<String>) -> Result<(), String> {
+    let why = "is empty: unset it, or give the password";
+    ensure(!value.is_empty(), why)?;
+    *secret = Some(value);
+    Ok(())
 }
 
 /// A variable that would be understood.
 struct Name {
     variable: String,
     /// Its beginning, up to the key.
-    section_part: String,
-    /// Index of the section it belongs to.
+    begin: String,
+    /// Index of the section it belongs to, and its heading without brackets.
     section: usize,
+    title: String,
     key: &'static str,
-    /// Heading of the section, with brackets.
-    heading: String,
 }
 
 /// Every variable that would be understood with these sections.
 fn names(sections: &[Section]) -> Vec<Name> {
-    let mut names = Vec::new();
-    for (index, section) in sections.iter().enumerate() {
+    let of_section = |(index, section): (usize, &Section)| {
         let title = section.title();
-        let part = title.replace([' ', '-'], "_").to_uppercase();
-        names.extend(section.kind.settings().map(|setting| Name {
-            variable: format!("{PREFIX}{part}_{}", setting.name.to_uppercase()),
-            section_part: format!("{PREFIX}{part}_"),
+        let begin = title.replace([' ', '-'], "_").to_uppercase();
+        let begin = format!("{PREFIX}{begin}_");
+        section.kind.settings().map(move |setting| Name {
+            variable: format!("{begin}{}", setting.name.to_uppercase()),
+            begin: begin.clone(),
             section: index,
+            title: title.clone(),
             key: setting.name,
-            heading: format!("[{title}]"),
-        }));
-    }
-    names
+        })
+    };
+    sections.iter().enumerate().flat_map(of_section).collect()
 }
 
 /// What a variable means. Whole names are compared, so `_` in the name of a route does no harm; only
@@ -127,8 +118,8 @@ fn target<'a>(names: &'a [Name], variable: &str) -> Result<&'a Name, String> {
         [] => Err(unknown(names, variable)),
         [only] => Ok(only),
         several => {
-            let headings: Vec<&str> = several.iter().map(|name| name.heading.as_str()).collect();
-            let headings = headings.join(" and ");
+            let headings = several.iter().map(|name| format!("[{}]", name.title));
+            let headings = headings.collect::<Vec<_>>().join(" and ");
             Err(format!("fits {headings}: rename all but one of them"))
         }
     }
@@ -138,24 +129,23 @@ fn target<'a>(names: &'a [Name], variable: &str) -> Result<&'a Name, String> {
 fn unknown(names: &[Name], variable: &str) -> String {
     // The common beginning would make everything look alike.
     let bare = variable.strip_prefix(PREFIX).unwrap_or_default();
-    let known: Vec<&str> = names
-        .iter()
-        .map(|name| name.variable.as_str())
-        .chain([PASSWORD, SENTINEL_PASSWORD])
-        .filter_map(|name| name.strip_prefix(PREFIX))
-        .collect();
-    if let Some(name) = nearest(bare, known.iter().copied()) {
+    let known = names.iter().map(|name| name.variable.as_str());
+    let known = known.chain([PASSWORD, SENTINEL_PASSWORD]);
+    let known = known.filter_map(|name| name.strip_prefix(PREFIX));
+    if let Some(name) = nearest(bare, known) {
         return format!("fits no setting; did you mean {PREFIX}{name}?");
     }
-    let of_section = |name: &&Name| variable.starts_with(&name.section_part);
-    let sections = names.iter().filter(of_section);
-    let Some(longest) = sections.max_by_key(|name| name.section_part.len()) else {
+    let of_section = names
+        .iter()
+        .filter(|name| variable.starts_with(&name.begin));
+    let Some(longest) = of_section.max_by_key(|name| name.begin.len()) else {
         return "fits no setting: after EVENKEEL_ come section and key, as in \
                 EVENKEEL_REDIS_TIMEOUT or EVENKEEL_ROUTE_DATA_TTL"
             .to_owned();
     };
+    let Name { begin, title, .. } = longest;
     let keys = names.iter().filter(|name| name.section == longest.section);
     let keys: Vec<String> = keys.map(|name| name.key.to_uppercase()).collect();
-    let (heading, part, keys) = (&longest.heading, &longest.section_part, keys.join(", "));
-    format!("fits no key of {heading}; after {part} may come {keys}")
+    let keys = keys.join(", ");
+    format!("fits no key of [{title}]; after {begin} may come {keys}")
 }

@@ -50,14 +50,10 @@ pub struct Loaded {
 ///
 /// # Errors
 /// Everything that is wrong, at once; a given file that can not be read among it.
-pub fn load<K, V>(
+pub fn load(
     path: Option<&Path>,
-    environment: impl IntoIterator<Item = (K, V)>,
-) -> Result<Loaded, Mistakes>
-where
-    K: Into<OsString>,
-    V: Into<OsString>,
-{
+    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
+) -> Result<Loaded, Mistakes> {
     let candidates = CANDIDATES.map(Path::new);
     let found = match path {
         Some(path) => Some((path, read_file(path))),
@@ -65,10 +61,8 @@ where
     };
     let Some((path, content)) = found else {
         let mut loaded = parse("", BUILT_IN, environment)?;
-        let note = format!(
-            "no config file ({}): built-in defaults",
-            CANDIDATES.join(", ")
-        );
+        let tried = CANDIDATES.join(", ");
+        let note = format!("no config file ({tried}): built-in defaults");
         loaded.notes.insert(0, note);
         return Ok(loaded);
     };
@@ -93,15 +87,11 @@ where
 ///
 /// # Errors
 /// Everything that is wrong, at once.
-pub fn parse<K, V>(
+pub fn parse(
     text: &str,
     file_name: &str,
-    environment: impl IntoIterator<Item = (K, V)>,
-) -> Result<Loaded, Mistakes>
-where
-    K: Into<OsString>,
-    V: Into<OsString>,
-{
+    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
+) -> Result<Loaded, Mistakes> {
     let mut report = Report::new(file_name);
     let blocks = ini::read(text, &mut report);
     let mut sections = schema::arrange(blocks, &mut report);
@@ -114,10 +104,8 @@ where
 /// The first candidate that exists, with what is in it or why it can not be read.
 fn first_of<'a>(candidates: &[&'a Path]) -> Option<(&'a Path, io::Result<Vec<u8>>)> {
     let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-    candidates
-        .iter()
-        .map(|path| (*path, read_file(path)))
-        .find(|(_, content)| !content.as_ref().is_err_and(missing))
+    let mut read = candidates.iter().map(|path| (*path, read_file(path)));
+    read.find(|(_, content)| !content.as_ref().is_err_and(missing))
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {

@@ -23,11 +23,8 @@ impl Mistakes {
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, line) in self.lines().enumerate() {
-            let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{line}")?;
-        }
-        Ok(())
+        let lines: Vec<String> = self.lines().collect();
+        f.write_str(&lines.join("\n"))
     }
 }
 
@@ -47,49 +44,35 @@ pub(crate) enum Place {
 /// What a mistake is about.
 #[derive(Debug, Clone)]
 pub(crate) struct Subject {
-    pub(crate) place: Place,
-    /// Title of the section without brackets, as in `route data`.
-    pub(crate) section: Option<String>,
-    pub(crate) key: Option<String>,
-    /// The value as it may be shown: quoted, without secrets.
-    pub(crate) shown: Option<String>,
+    place: Place,
+    /// Title of the section without brackets, as in `route data`; empty: none.
+    section: String,
+    /// Empty: the section as a whole.
+    key: String,
+    /// ` = "value"`, as it may be shown; empty: it may not.
+    shown: String,
 }
 
 impl Subject {
     /// A place that belongs to no section.
     pub(crate) fn place(place: Place) -> Self {
-        Self {
-            place,
-            section: None,
-            key: None,
-            shown: None,
-        }
+        Self::key(place, "", "")
     }
 
-    /// A section as a whole.
-    pub(crate) fn section(place: Place, title: &str) -> Self {
-        Self {
-            place,
-            section: Some(title.to_owned()),
-            key: None,
-            shown: None,
-        }
-    }
-
-    /// One key of a section.
+    /// One key of a section; an empty one: the section as a whole.
     pub(crate) fn key(place: Place, title: &str, key: &str) -> Self {
         Self {
-            key: Some(key.to_owned()),
-            ..Self::section(place, title)
+            place,
+            section: title.to_owned(),
+            key: key.to_owned(),
+            shown: String::new(),
         }
     }
 
     /// The same, with the value shown, which must not be a secret.
-    pub(crate) fn showing(self, value: &str) -> Self {
-        Self {
-            shown: Some(quoted(value)),
-            ..self
-        }
+    pub(crate) fn showing(mut self, value: &str) -> Self {
+        self.shown = format!(" = {}", quoted(value));
+        self
     }
 }
 
@@ -103,34 +86,31 @@ struct Mistake {
 impl Mistake {
     /// `config.ini:13: [redis] timeout = "500": needs a unit`
     fn line(&self, file: &str) -> String {
-        let mut line = match &self.subject.place {
-            Place::Line(number) => format!("{file}:{number}:"),
-            Place::File => format!("{file}:"),
-            Place::Variable(name) => format!("{name}:"),
+        let Self { subject, text } = self;
+        let Subject {
+            section,
+            key,
+            shown,
+            ..
+        } = subject;
+        let place = match &subject.place {
+            Place::Line(number) => format!("{file}:{number}"),
+            Place::File => file.to_owned(),
+            Place::Variable(name) => name.clone(),
         };
-        if let Some(section) = &self.subject.section {
-            line.push_str(&format!(" [{section}]"));
+        match (section.as_str(), key.as_str()) {
+            ("", _) => format!("{place}: {text}"),
+            (section, "") => format!("{place}: [{section}]: {text}"),
+            (section, key) => format!("{place}: [{section}] {key}{shown}: {text}"),
         }
-        if let Some(key) = &self.subject.key {
-            line.push_str(&format!(" {key}"));
-        }
-        if let Some(shown) = &self.subject.shown {
-            line.push_str(&format!(" = {shown}"));
-        }
-        let separator = if self.subject.section.is_some() {
-            ":"
-        } else {
-            ""
-        };
-        format!("{line}{separator} {}", self.text)
     }
 }
 
 /// What is found out while a configuration is read, and where everything stands.
 pub(crate) struct Report {
     file: String,
-    /// Of sections, and of the keys in them, by titles; a section itself has no key.
-    places: HashMap<(String, Option<String>), Place>,
+    /// Of sections by their titles, and of the keys in them; of a section itself the key is empty.
+    places: HashMap<(String, String), Place>,
     mistakes: Vec<Mistake>,
     notes: Vec<String>,
 }
@@ -138,39 +118,31 @@ pub(crate) struct Report {
 impl Report {
     /// An empty report on the file that is called `file` in every text.
     pub(crate) fn new(file: &str) -> Self {
-        let file = file.chars().flat_map(char::escape_debug).collect();
         Self {
-            file,
+            file: file.chars().flat_map(char::escape_debug).collect(),
             places: HashMap::new(),
             mistakes: Vec::new(),
             notes: Vec::new(),
         }
     }
 
-    /// Remembers where a section begins, or where one of its keys is given; the last word counts.
-    pub(crate) fn locate(&mut self, title: &str, key: Option<&str>, place: Place) {
-        let name = (title.to_owned(), key.map(str::to_owned));
+    /// Remembers where a key is given, or where the section itself begins; the last word counts.
+    pub(crate) fn locate(&mut self, title: &str, key: &str, place: Place) {
+        let name = (title.to_owned(), key.to_owned());
         self.places.insert(name, place);
-    }
-
-    /// Where that is; none where it is not given.
-    fn place_of(&self, title: &str, key: Option<&str>) -> Option<Place> {
-        let name = (title.to_owned(), key.map(str::to_owned));
-        self.places.get(&name).cloned()
     }
 
     /// A section as what a mistake is about.
     pub(crate) fn section(&self, title: &str) -> Subject {
-        let place = self.place_of(title, None);
-        Subject::section(place.unwrap_or(Place::File), title)
+        self.key(title, "")
     }
 
     /// A key as what a mistake is about, where it is given or else where its section begins; its
     /// value is not shown.
     pub(crate) fn key(&self, title: &str, key: &str) -> Subject {
-        let of_section = self.section(title);
-        let place = self.place_of(title, Some(key));
-        Subject::key(place.unwrap_or(of_section.place), title, key)
+        let place = |key: &str| self.places.get(&(title.to_owned(), key.to_owned()));
+        let place = place(key).or_else(|| place("")).unwrap_or(&Place::File);
+        Subject::key(place.clone(), title, key)
     }
 
     /// Records that `text` is wrong with `subject`.
@@ -188,10 +160,8 @@ impl Report {
     /// Whether there is a mistake in this key already, so that nothing should be concluded from
     /// the default that stands in for its value.
     pub(crate) fn spoiled(&self, title: &str, key: &str) -> bool {
-        self.mistakes.iter().any(|mistake| {
-            mistake.subject.section.as_deref() == Some(title)
-                && mistake.subject.key.as_deref() == Some(key)
-        })
+        let mut subjects = self.mistakes.iter().map(|mistake| &mistake.subject);
+        subjects.any(|subject| subject.section == title && subject.key == key)
     }
 
     /// Whether nothing is wrong so far.
@@ -231,7 +201,7 @@ mod tests {
             Subject::key(Place::Line(9), "redis", "url").showing("x"),
             "nine",
         );
-        report.mistake(Subject::section(Place::Line(2), "route data"), "two");
+        report.mistake(Subject::key(Place::Line(2), "route data", ""), "two");
         let text = report.into_mistakes().to_string();
         let expected = "c.ini:2: [route data]: two\nc.ini:9: [redis] url = \"x\": nine\n\
                         c.ini: f\nEVENKEEL_A: [redis] url: v";

@@ -67,9 +67,9 @@ pub(crate) fn arrange(blocks: Vec<Block>, report: &mut Report) -> Vec<Section> {
                 continue;
             }
         };
-        report.locate(&block.title, None, place);
+        report.locate(&block.title, "", place);
         for entry in block.entries {
-            report.locate(&block.title, Some(&entry.key), Place::Line(entry.line));
+            report.locate(&block.title, &entry.key, Place::Line(entry.line));
             section.give(&entry.key, entry.value);
         }
         sections.push(section);

@@ -1,6 +1,8 @@
 //! One section as it was given: its keys with their values, and how they are read. What is given and not
 //! read in the end is a mistake, which `schema.rs` reports.
 
+use std::collections::HashMap;
+
 use crate::config::report::Report;
 use crate::config::setting::{Rule, Setting};
 use crate::config::wording::oddity;
@@ -18,23 +20,20 @@ pub(crate) struct Kind {
 impl Kind {
     /// A section that there is once.
     pub(crate) const fn one(title: &'static str, groups: &'static [&'static [Setting]]) -> Self {
+        let default_name = None;
         Self {
             title,
-            default_name: None,
+            default_name,
             groups,
         }
     }
 
     /// Sections that have a name.
-    pub(crate) const fn named(
-        title: &'static str,
-        default_name: &'static str,
-        groups: &'static [&'static [Setting]],
-    ) -> Self {
+    pub(crate) const fn named(self, default_name: &'static str) -> Self {
+        let default_name = Some(default_name);
         Self {
-            title,
-            default_name: Some(default_name),
-            groups,
+            default_name,
+            ..self
         }
     }
 
@@ -55,15 +54,8 @@ pub(crate) struct Section {
     pub(crate) kind: &'static Kind,
     /// NAME of a route or source; else empty.
     pub(crate) name: String,
-    given: Vec<Given>,
-}
-
-/// A key with its value.
-struct Given {
-    key: String,
-    value: String,
-    /// Whether somebody has made something of it.
-    is_read: bool,
+    /// Keys with their values; who reads one takes it out.
+    given: HashMap<String, String>,
 }
 
 impl Section {
@@ -72,7 +64,7 @@ impl Section {
         Self {
             kind,
             name: name.to_owned(),
-            given: Vec::new(),
+            given: HashMap::new(),
         }
     }
 
@@ -89,12 +81,7 @@ impl Section {
 
     /// Gives a key its value, instead of an earlier one.
     pub(crate) fn give(&mut self, key: &str, value: String) {
-        self.given.retain(|given| given.key != key);
-        self.given.push(Given {
-            key: key.to_owned(),
-            value,
-            is_read: false,
-        });
+        self.given.insert(key.to_owned(), value);
     }
 
     /// The value of a key; where none is given, or a bad one, which is reported, the default.
@@ -107,20 +94,19 @@ impl Section {
         report: &mut Report,
     ) -> Option<R::Value> {
         let subject = report.key(&self.title(), key);
-        let Some(given) = self.given.iter_mut().find(|given| given.key == key) else {
+        let Some(given) = self.given.remove(key) else {
             let value = rule.parse(default).ok();
             if value.is_none() {
                 report.mistake(subject, format!("must be given ({})", rule.allowed()));
             }
             return value;
         };
-        given.is_read = true;
         let subject = match rule.may_be_shown() {
-            true => subject.showing(&given.value),
+            true => subject.showing(&given),
             false => subject,
         };
-        let odd = oddity(&given.value);
-        match rule.parse(&given.value) {
+        let odd = oddity(&given);
+        match rule.parse(&given) {
             Ok(value) => {
                 if let Some(odd) = odd.filter(|_| rule.may_be_shown()) {
                     report.note(subject, odd);
@@ -135,18 +121,13 @@ impl Section {
         }
     }
 
-    /// Counts a key as read, and says whether it was given.
+    /// Takes a key out unread, and says whether it was given.
     pub(crate) fn take(&mut self, key: &str) -> bool {
-        let given = self.given.iter_mut().find(|given| given.key == key);
-        given.is_some_and(|given| {
-            given.is_read = true;
-            true
-        })
+        self.given.remove(key).is_some()
     }
 
     /// The given keys that nobody has read.
-    pub(crate) fn unread(&self) -> impl Iterator<Item = &str> {
-        let unread = self.given.iter().filter(|given| !given.is_read);
-        unread.map(|given| given.key.as_str())
+    pub(crate) fn unread(&self) -> impl Iterator<Item = &String> {
+        self.given.keys()
     }
 }

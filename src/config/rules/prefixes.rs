@@ -5,100 +5,71 @@ use crate::config::report::Report;
 use crate::config::sections::route::Draft;
 use crate::config::wording::quoted;
 
-/// The prefix of each route, in the order of the drafts. A route that gives none has that of
-/// `[redis]`, called `default` here; where an earlier route with another source has that already,
-/// its own name and `:` are added. `sources` holds the source of each route, where it is known.
-pub(crate) fn settle(
-    drafts: &[Draft],
-    sources: &[Option<usize>],
-    default: &str,
-    report: &mut Report,
-) -> Vec<String> {
-    let mut settled: Vec<Settled> = Vec::new();
-    for (draft, source) in drafts.iter().zip(sources) {
-        let given = draft.route.key_prefix.clone();
-        let mut this = Settled {
-            title: draft.title(),
-            source: *source,
-            is_given: !given.is_empty(),
-            prefix: if given.is_empty() {
-                default.to_owned()
-            } else {
-                given
-            },
+/// Settles the prefix of each route, in their order. A route that gives none has that of `[redis]`,
+/// called `default` here; where an earlier route with another source has that already, its own name and
+/// `:` are added.
+pub(crate) fn settle(drafts: &mut [Draft], default: &str, report: &mut Report) {
+    for index in 0..drafts.len() {
+        let (earlier, rest) = drafts.split_at_mut(index);
+        let Some(this) = rest.first_mut() else {
+            return;
         };
-        let other = settled.iter().find(|other| other.collides(&this));
-        if let (Some(other), false) = (other, this.is_given) {
-            this.prefix = format!("{default}{}:", draft.route.name);
-            let text = format!(
-                "key_prefix is {}, because [{}] has another source and the prefix of [redis]",
-                quoted(&this.prefix),
-                other.title,
-            );
-            report.note(report.section(&this.title), text);
+        let is_given = !this.route.key_prefix.is_empty();
+        if !is_given {
+            default.clone_into(&mut this.route.key_prefix);
+            if let Some(other) = earlier.iter().find(|other| collide(other, this)) {
+                this.route.key_prefix = format!("{default}{}:", this.route.name);
+                let (prefix, other) = (quoted(&this.route.key_prefix), other.title());
+                let text = format!(
+                    "key_prefix is {prefix}, because [{other}] has another source and the prefix of \
+                     [redis]"
+                );
+                report.note(report.section(&this.title()), text);
+            }
         }
-        for other in &settled {
-            compare(other, &this, report);
+        for other in earlier.iter() {
+            // The mistake is with a prefix that is given; two that are not never collide.
+            match is_given {
+                true => compare(this, other, report),
+                false => compare(other, this, report),
+            }
         }
-        settled.push(this);
-    }
-    settled.into_iter().map(|route| route.prefix).collect()
-}
-
-/// A route with its prefix.
-struct Settled {
-    title: String,
-    source: Option<usize>,
-    /// Whether the file gives the prefix.
-    is_given: bool,
-    prefix: String,
-}
-
-impl Settled {
-    /// Whether their sources are known and different.
-    fn differs(&self, other: &Self) -> bool {
-        self.source.is_some() && other.source.is_some() && self.source != other.source
-    }
-
-    /// Whether values of different sources would have the same keys.
-    fn collides(&self, other: &Self) -> bool {
-        self.prefix == other.prefix && self.differs(other)
     }
 }
 
-/// Reports two routes that would mix up their values.
-fn compare(earlier: &Settled, later: &Settled, report: &mut Report) {
-    if earlier.collides(later) {
-        // The mistake is with a prefix that is given; two that are not never collide.
-        let (wrong, right) = match later.is_given {
-            true => (later, earlier),
-            false => (earlier, later),
-        };
+/// Whether their sources are known and different.
+fn differ(one: &Draft, other: &Draft) -> bool {
+    one.source.is_some() && other.source.is_some() && one.source != other.source
+}
+
+/// Whether values of different sources would have the same keys.
+fn collide(one: &Draft, other: &Draft) -> bool {
+    one.route.key_prefix == other.route.key_prefix && differ(one, other)
+}
+
+/// Reports two routes that would mix up their values; one that gives its prefix comes first.
+fn compare(given: &Draft, other: &Draft, report: &mut Report) {
+    if collide(given, other) {
         let text = format!(
             "[{}] has the same key_prefix and another source: each would answer with the values \
              of the other; give each its own",
-            right.title,
+            other.title(),
         );
-        let subject = report
-            .key(&wrong.title, "key_prefix")
-            .showing(&wrong.prefix);
-        report.mistake(subject, text);
+        let subject = report.key(&given.title(), "key_prefix");
+        report.mistake(subject.showing(&given.route.key_prefix), text);
         return;
     }
-    let (short, long) = match earlier.prefix.len() < later.prefix.len() {
-        true => (earlier, later),
-        false => (later, earlier),
-    };
     // A key of the one that begins with the rest is a key of the other.
-    let rest = long.prefix.strip_prefix(&short.prefix);
-    if let Some(rest) = rest.filter(|_| short.differs(long)) {
-        let text = format!(
-            "its keys that begin with {} are keys of [{}] in Redis, which has another source; \
-             give both a key_prefix, neither the beginning of the other",
-            quoted(rest),
-            long.title,
-        );
-        report.note(report.section(&short.title), text);
+    for (short, long) in [(given, other), (other, given)] {
+        let rest = long.route.key_prefix.strip_prefix(&short.route.key_prefix);
+        if let Some(rest) = rest.filter(|_| differ(short, long)) {
+            let (rest, long) = (quoted(rest), long.title());
+            let text = format!(
+                "its keys that begin with {rest} are keys of [{long}] in Redis, which has another \
+                 source; give both a key_prefix, neither the beginning of the other"
+            );
+            report.note(report.section(&short.title()), text);
+        }
     }
 }
 

@@ -12,25 +12,19 @@ const HEALTH_PATHS: [&str; 3] = ["/livez", "/readyz", "/healthz"];
 
 /// Makes routes of the drafts, in their order.
 pub(crate) fn resolve(
-    drafts: Vec<Draft>,
+    mut drafts: Vec<Draft>,
     sources: &[Source],
     key_prefix: &str,
     contract: Contract,
     report: &mut Report,
 ) -> Vec<Route> {
     check_paths(&drafts, contract, report);
-    let indices: Vec<Option<usize>> = drafts
-        .iter()
-        .map(|draft| source_index(draft, sources, report))
-        .collect();
-    let prefixes = prefixes::settle(&drafts, &indices, key_prefix, report);
-    let parts = drafts.into_iter().zip(indices).zip(prefixes);
-    let route = |((draft, source), key_prefix): ((Draft, Option<usize>), String)| Route {
-        source: source.unwrap_or_default(),
-        key_prefix,
-        ..draft.route
-    };
-    parts.map(route).collect()
+    for draft in &mut drafts {
+        draft.source = source_index(draft, sources, report);
+        draft.route.source = draft.source.unwrap_or_default();
+    }
+    prefixes::settle(&mut drafts, key_prefix, report);
+    drafts.into_iter().map(|draft| draft.route).collect()
 }
 
 /// No route may stand in the way of another, of the health paths, or of Flask's own.
@@ -70,7 +64,7 @@ fn source_index(draft: &Draft, sources: &[Source], report: &mut Report) -> Optio
     }
     let names: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
     let subject = report.key(&title, "source");
-    let (subject, why) = match (draft.source.as_str(), names.len()) {
+    let (subject, why) = match (draft.source_name.as_str(), names.len()) {
         ("", 1) => return Some(0),
         ("", 0) => (
             subject,

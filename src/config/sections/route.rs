@@ -11,7 +11,8 @@ use crate::config::values::fraction::{Fraction, FractionRule};
 use crate::config::values::path::{PATH, Pattern};
 use crate::config::values::text::{ANY_TEXT, Text};
 
-pub(crate) static ROUTE: Kind = Kind::named("route", "data", &[Target::SETTINGS, Route::SETTINGS]);
+pub(crate) static ROUTE: Kind =
+    Kind::one("route", &[Target::SETTINGS, Route::SETTINGS]).named("data");
 
 settings! {
     /// What means something only beside the other sections.
@@ -63,13 +64,15 @@ settings! {
     }
 }
 
-/// A route as its section gives it.
+/// A route on its way from its section to its place beside the others.
 pub(crate) struct Draft {
-    /// With source 0, and the prefix of its keys as it is given.
+    /// With source 0 and the given prefix, until `rules/` settles them.
     pub(crate) route: Route,
     pub(crate) pattern: Pattern,
-    /// Empty: the only one there is.
-    pub(crate) source: String,
+    /// NAME of its source; empty: the only one there is.
+    pub(crate) source_name: String,
+    /// Index of its source, once it is known.
+    pub(crate) source: Option<usize>,
 }
 
 impl Draft {
@@ -81,7 +84,8 @@ impl Draft {
         Some(Self {
             route: Route::read(section, report, name, prefix, suffix, 0, target.key_prefix)?,
             pattern: target.path,
-            source: target.source,
+            source_name: target.source,
+            source: None,
         })
     }
 

@@ -12,9 +12,8 @@ use crate::config::values::http_url::{HTTP_URL, HttpUrl};
 use crate::config::values::number::{Count, GIB, Size};
 use crate::config::values::text::{ANY_TEXT, Choice};
 
-pub(crate) static SOURCE: Kind = Kind::named(
+pub(crate) static SOURCE: Kind = Kind::one(
     "source",
-    "demo",
     &[
         KindKey::SETTINGS,
         Source::SETTINGS,
@@ -22,7 +21,8 @@ pub(crate) static SOURCE: Kind = Kind::named(
         UrlKey::SETTINGS,
         HttpSource::SETTINGS,
     ],
-);
+)
+.named("demo");
 
 words! {
     /// What a source can be.

@@ -73,8 +73,8 @@ fn pattern(text: &str) -> Result<Pattern, String> {
     ensure(text.len() <= MAX_PATH, "is too long")?;
     let rest = text.strip_prefix('/').ok_or("must begin with /")?;
     refuse_other_spellings(text)?;
-    let literals = rest.split('/').filter(|part| *part != "<key>");
-    literals.map(literal).collect::<Result<(), _>>()?;
+    let mut literals = rest.split('/').filter(|part| *part != "<key>");
+    literals.try_for_each(literal)?;
     let (prefix, suffix) = text.split_once("<key>").ok_or("has no <key>")?;
     ensure(!suffix.contains("<key>"), "has more than one <key>")?;
     Ok(Pattern {

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::environment::{CREDENTIALS, PASSWORD, SENTINEL_PASSWORD, Secrets};
+use crate::config::environment::CREDENTIALS;
 use crate::config::report::{Place, Report, Subject};
 use crate::config::sections::redis::servers::Login;
 use crate::config::setting::ensure;
@@ -14,53 +14,23 @@ const MAX_BYTES: u64 = 4096;
 
 /// Where one login may come from. Has no `Debug`, so that it can not be shown.
 pub(crate) struct Origins<'a> {
+    /// What the names of its keys begin with: nothing, or `sentinel_`.
+    pub(crate) begin: &'static str,
     /// User and password in the URL, where there is one.
-    in_url: (Option<String>, Option<String>),
-    /// The keys for user and file, with what they say.
-    username: (&'static str, String),
-    file: (&'static str, Option<PathBuf>),
-    /// The variable that may hold the password, and what it holds.
-    variable: (&'static str, Option<&'a str>),
-    /// The file that may be in systemd's credentials, as in `LoadCredential=redis_password:...`.
-    credential: &'static str,
-    /// Where those are.
-    credentials: Option<&'a Path>,
+    pub(crate) in_url: (Option<String>, Option<String>),
+    /// From its key; empty: none.
+    pub(crate) username: String,
+    pub(crate) password_file: Option<PathBuf>,
+    /// From the environment.
+    pub(crate) password: Option<&'a str>,
+    /// The folder of systemd's credentials.
+    pub(crate) credentials: Option<&'a Path>,
 }
 
-impl<'a> Origins<'a> {
-    /// Of the login at the servers that hold the keys.
-    pub(crate) fn of_servers(
-        in_url: (Option<String>, Option<String>),
-        username: String,
-        file: Option<PathBuf>,
-        secrets: &'a Secrets,
-    ) -> Self {
-        Self {
-            in_url,
-            username: ("username", username),
-            file: ("password_file", file),
-            variable: (PASSWORD, secrets.password.as_deref()),
-            credential: "redis_password",
-            credentials: secrets.credentials.as_deref(),
-        }
-    }
+/// A mistake, and what it is about.
+type Wrong = (Subject, String);
 
-    /// Of the login at the Sentinels themselves.
-    pub(crate) fn of_sentinels(
-        username: String,
-        file: Option<PathBuf>,
-        secrets: &'a Secrets,
-    ) -> Self {
-        Self {
-            in_url: (None, None),
-            username: ("sentinel_username", username),
-            file: ("sentinel_password_file", file),
-            variable: (SENTINEL_PASSWORD, secrets.sentinel_password.as_deref()),
-            credential: "redis_sentinel_password",
-            credentials: secrets.credentials.as_deref(),
-        }
-    }
-
+impl Origins<'_> {
     /// The login to use. Two of a kind in the file are a contradiction; the environment overrides the
     /// file, and a note says so.
     pub(crate) fn login(self, report: &mut Report) -> Login {
@@ -76,69 +46,75 @@ impl<'a> Origins<'a> {
             (None, None) => Login::Nobody,
             (None, Some(password)) => Login::Password(password),
             (Some((_, name)), Some(password)) => Login::User { name, password },
-            (Some((key, _)), None) => {
-                let (file, variable) = (self.file.0, self.variable.0);
-                let why =
-                    format!("names a user without a password: give it in {file} or {variable}");
-                report.mistake(report.key("redis", key), why);
+            (Some((subject, _)), None) => {
+                let (begin, variable) = (self.begin, self.variable());
+                let why = format!(
+                    "names a user without a password: give it in {begin}password_file or {variable}"
+                );
+                report.mistake(subject, why);
                 Login::Nobody
             }
         }
     }
 
-    /// The key that names a user, if one does, and the name.
-    fn user(&self, report: &mut Report) -> Option<(&'static str, String)> {
-        let (key, name) = &self.username;
-        match &self.in_url.0 {
-            Some(in_url) => {
-                if !name.is_empty() {
-                    let why = "url names a user too: keep one of the two";
-                    report.mistake(report.key("redis", key), why);
-                }
-                Some(("url", in_url.clone()))
-            }
-            None => (!name.is_empty()).then(|| (*key, name.clone())),
-        }
+    /// The variable that may hold the password.
+    fn variable(&self) -> String {
+        format!("EVENKEEL_REDIS_{}PASSWORD", self.begin.to_uppercase())
     }
 
-    /// The password, if there is one, or what is wrong with what.
-    fn password(&self, report: &mut Report) -> Result<Option<String>, (Subject, String)> {
-        let (key, file) = &self.file;
-        let in_url = &self.in_url.1;
-        if in_url.is_some() && file.is_some() {
-            let why = "url holds a password too: keep one of the two";
-            return Err((report.key("redis", key), why.to_owned()));
+    /// One of its keys, as what a mistake is about.
+    fn key(&self, name: &str, report: &Report) -> Subject {
+        report.key("redis", &format!("{}{name}", self.begin))
+    }
+
+    /// The user's name, if there is one, and what names it.
+    fn user(&self, report: &mut Report) -> Option<(Subject, String)> {
+        let key = self.key("username", report);
+        let is_given = !self.username.is_empty();
+        let Some(in_url) = self.in_url.0.clone() else {
+            return is_given.then(|| (key, self.username.clone()));
+        };
+        if is_given {
+            report.mistake(key, "url names a user too: keep one of the two");
         }
-        if let (variable, Some(password)) = self.variable {
-            let unused = match in_url {
-                Some(_) => Some("url"),
-                None => file.as_ref().map(|_| *key),
-            };
-            if let Some(unused) = unused {
-                let note = format!("its password is not used: {variable} is set");
-                report.note(report.key("redis", unused), note);
+        Some((report.key("redis", "url"), in_url))
+    }
+
+    fn password(&self, report: &mut Report) -> Result<Option<String>, Wrong> {
+        let key = self.key("password_file", report);
+        let in_url = self.in_url.1.clone();
+        if in_url.is_some() && self.password_file.is_some() {
+            let why = "url holds a password too: keep one of the two";
+            return Err((key, why.to_owned()));
+        }
+        if let Some(password) = self.password {
+            let in_url = in_url.map(|_| report.key("redis", "url"));
+            if let Some(unused) = in_url.or(self.password_file.as_ref().map(|_| key)) {
+                let variable = self.variable();
+                report.note(
+                    unused,
+                    format!("its password is not used: {variable} is set"),
+                );
             }
             return Ok(Some(password.to_owned()));
         }
-        if in_url.is_some() {
-            return Ok(in_url.clone());
+        match &self.password_file {
+            _ if in_url.is_some() => Ok(in_url),
+            None => self.credential(),
+            Some(file) => {
+                let subject = key.showing(&file.to_string_lossy());
+                read(file).map(Some).map_err(|why| (subject, why))
+            }
         }
-        let Some(file) = file else {
-            return self.in_credentials();
-        };
-        let subject = report.key("redis", key).showing(&file.to_string_lossy());
-        read(file).map(Some).map_err(|why| (subject, why))
     }
 
-    /// The password in systemd's credentials, if there is one.
-    fn in_credentials(&self) -> Result<Option<String>, (Subject, String)> {
-        let name = self.credential;
-        let Some(file) = self.credentials.map(|folder| folder.join(name)) else {
+    /// The password in systemd's credentials, if there is one, as in `LoadCredential=redis_password:...`.
+    fn credential(&self) -> Result<Option<String>, Wrong> {
+        let name = format!("redis_{}password", self.begin);
+        let file = self.credentials.map(|folder| folder.join(&name));
+        let Some(file) = file.filter(|file| !matches!(file.try_exists(), Ok(false))) else {
             return Ok(None);
         };
-        if matches!(file.try_exists(), Ok(false)) {
-            return Ok(None);
-        }
         let subject = Subject::place(Place::Variable(CREDENTIALS.to_owned()));
         let wrong = |why| (subject, format!("{name} {why}"));
         read(&file).map(Some).map_err(wrong)
@@ -147,15 +123,11 @@ impl<'a> Origins<'a> {
 
 /// What the file holds, less one line break at its end.
 fn read(file: &Path) -> Result<String, String> {
-    let bytes =
-        read_at_most(MAX_BYTES, file).map_err(|error| format!("can not be read: {error}"))?;
-    let Some(bytes) = bytes else {
-        return Err(format!(
-            "is longer than {MAX_BYTES} bytes: is it the right file?"
-        ));
-    };
+    let read = read_at_most(MAX_BYTES, file);
+    let bytes = read.map_err(|error| format!("can not be read: {error}"))?;
+    let long = || format!("is longer than {MAX_BYTES} bytes: is it the right file?");
     // The bytes are not shown, nor where in them the fault is.
-    let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
+    let text = String::from_utf8(bytes.ok_or_else(long)?).map_err(|_| "is not UTF-8")?;
     let line = match text.strip_suffix('\n') {
         Some(line) => line.strip_suffix('\r').unwrap_or(line),
         None => &text,

@@ -40,22 +40,35 @@ pub(crate) fn settle(
         refuse_tls_keys(&keys, report);
     }
     let tls = is_encrypted.then(|| settle_tls(&keys, report));
-    // What stands in url counts only where that is used.
-    let in_url = match keys.mode {
-        Mode::Single => (keys.url.username, keys.url.password),
-        Mode::Sentinel | Mode::Cluster => (None, None),
-    };
-    let origins = Origins::of_servers(in_url, keys.username, keys.password_file, secrets);
-    let login = origins.login(report);
+    let login = Origins {
+        begin: "",
+        // What stands in url counts only where that is used.
+        in_url: match keys.mode {
+            Mode::Single => (keys.url.username, keys.url.password),
+            Mode::Sentinel | Mode::Cluster => (None, None),
+        },
+        username: keys.username,
+        password_file: keys.password_file,
+        password: secrets.password.as_deref(),
+        credentials: secrets.credentials.as_deref(),
+    }
+    .login(report);
     let servers = match keys.mode {
         Mode::Single => Servers::Single {
             address: keys.url.address,
             db: keys.url.db,
         },
         Mode::Sentinel => {
-            let (username, file) = (keys.sentinel_username, keys.sentinel_password_file);
+            let origins = Origins {
+                begin: "sentinel_",
+                in_url: (None, None),
+                username: keys.sentinel_username,
+                password_file: keys.sentinel_password_file,
+                password: secrets.sentinel_password.as_deref(),
+                credentials: secrets.credentials.as_deref(),
+            };
             Servers::Sentinel {
-                login: Origins::of_sentinels(username, file, secrets).login(report),
+                login: origins.login(report),
                 nodes: keys.nodes,
                 master: keys.master,
                 db: keys.db,
