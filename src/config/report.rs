@@ -9,22 +9,18 @@ use crate::config::wording::quoted;
 /// Everything that is wrong with a configuration; displayed as one line per mistake, in the order
 /// of the file, then of the environment.
 #[derive(Debug)]
-pub struct Mistakes {
-    file: String,
-    list: Vec<Mistake>,
-}
+pub struct Mistakes(Vec<String>);
 
 impl Mistakes {
     /// One mistake after the other, each a whole line without its line break.
     pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
-        self.list.iter().map(|mistake| mistake.line(&self.file))
+        self.0.iter().cloned()
     }
 }
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<String> = self.lines().collect();
-        f.write_str(&lines.join("\n"))
+        f.write_str(&self.0.join("\n"))
     }
 }
 
@@ -42,7 +38,7 @@ pub(crate) enum Place {
 }
 
 /// What a mistake is about.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Subject {
     place: Place,
     /// Title of the section without brackets, as in `route data`; empty: none.
@@ -74,31 +70,16 @@ impl Subject {
         self.shown = format!(" = {}", quoted(value));
         self
     }
-}
 
-/// One mistake: what it is about, and what is wrong and allowed.
-#[derive(Debug)]
-struct Mistake {
-    subject: Subject,
-    text: String,
-}
-
-impl Mistake {
     /// `config.ini:13: [redis] timeout = "500": needs a unit`
-    fn line(&self, file: &str) -> String {
-        let Self { subject, text } = self;
-        let Subject {
-            section,
-            key,
-            shown,
-            ..
-        } = subject;
-        let place = match &subject.place {
+    fn line(&self, file: &str, text: &str) -> String {
+        let place = match &self.place {
             Place::Line(number) => format!("{file}:{number}"),
             Place::File => file.to_owned(),
             Place::Variable(name) => name.clone(),
         };
-        match (section.as_str(), key.as_str()) {
+        let shown = &self.shown;
+        match (self.section.as_str(), self.key.as_str()) {
             ("", _) => format!("{place}: {text}"),
             (section, "") => format!("{place}: [{section}]: {text}"),
             (section, key) => format!("{place}: [{section}] {key}{shown}: {text}"),
@@ -111,7 +92,7 @@ pub(crate) struct Report {
     file: String,
     /// Of sections by their titles, and of the keys in them; of a section itself the key is empty.
     places: HashMap<(String, String), Place>,
-    mistakes: Vec<Mistake>,
+    mistakes: Vec<(Subject, String)>,
     notes: Vec<String>,
 }
 
@@ -147,20 +128,18 @@ impl Report {
 
     /// Records that `text` is wrong with `subject`.
     pub(crate) fn mistake(&mut self, subject: Subject, text: impl Into<String>) {
-        let text = text.into();
-        self.mistakes.push(Mistake { subject, text });
+        self.mistakes.push((subject, text.into()));
     }
 
     /// Records something that is allowed, but worth a line in the log.
     pub(crate) fn note(&mut self, subject: Subject, text: impl Into<String>) {
-        let text = text.into();
-        self.notes.push(Mistake { subject, text }.line(&self.file));
+        self.notes.push(subject.line(&self.file, &text.into()));
     }
 
     /// Whether there is a mistake in this key already, so that nothing should be concluded from
     /// the default that stands in for its value.
     pub(crate) fn spoiled(&self, title: &str, key: &str) -> bool {
-        let mut subjects = self.mistakes.iter().map(|mistake| &mistake.subject);
+        let mut subjects = self.mistakes.iter().map(|(subject, _)| subject);
         subjects.any(|subject| subject.section == title && subject.key == key)
     }
 
@@ -177,11 +156,10 @@ impl Report {
     /// Everything that is wrong, in the order of the places.
     pub(crate) fn into_mistakes(mut self) -> Mistakes {
         self.mistakes
-            .sort_by(|a, b| a.subject.place.cmp(&b.subject.place));
-        Mistakes {
-            file: self.file,
-            list: self.mistakes,
-        }
+            .sort_by(|(a, _), (b, _)| a.place.cmp(&b.place));
+        let lines = self.mistakes.iter();
+        let lines = lines.map(|(subject, text)| subject.line(&self.file, text));
+        Mistakes(lines.collect())
     }
 }
 

@@ -10,6 +10,7 @@ use crate::config::report::Report;
 use crate::config::sections::breaker::BreakerMode;
 use crate::config::sections::redis::keys::Redis;
 use crate::config::sections::route::Route;
+use crate::config::sections::server::Server;
 use crate::config::sections::source::SourceKind;
 use crate::config::values::duration::written;
 use crate::config::whole::Config;
@@ -20,7 +21,7 @@ pub(crate) fn check(config: &Config, report: &mut Report) {
         worst_case(config, route, report);
     }
     two_doors(config.server.listen, config.admin.listen, report);
-    note_limits(config, report);
+    note_limits(&config.server, report);
     note_breaker(config, report);
 }
 
@@ -45,16 +46,14 @@ fn worst_case(config: &Config, route: &Route, report: &mut Report) {
     if unsure.iter().any(|(title, key)| report.spoiled(title, key)) {
         return;
     }
-    let (worst, allowed) = (config.worst_case(route), config.server.request_timeout);
-    if worst > allowed {
+    let (worst, most) = (config.worst_case(route), config.server.request_timeout);
+    if worst > most {
+        let [worst, most] = [worst, most].map(written);
+        let [of_redis, of_source] = [config.redis.timeout, source.timeout()].map(written);
         let text = format!(
-            "a request can take {}: [redis] timeout {} + [{source_title}] {limit} {}; that is more \
-             than [server] request_timeout {}: raise it to {} or more, or lower one of the two",
-            written(worst),
-            written(config.redis.timeout),
-            written(source.timeout()),
-            written(allowed),
-            written(worst),
+            "a request can take {worst}: [redis] timeout {of_redis} + [{source_title}] {limit} \
+             {of_source}; that is more than [server] request_timeout {most}: raise it to {worst} or \
+             more, or lower one of the two",
         );
         report.mistake(report.section(&route_title), text);
     }
@@ -96,22 +95,19 @@ fn two_doors(server: SocketAddr, admin: Option<SocketAddr>, report: &mut Report)
     }
 }
 
-fn note_limits(config: &Config, report: &mut Report) {
-    let server = &config.server;
+fn note_limits(server: &Server, report: &mut Report) {
     if server.drain_timeout < server.request_timeout {
+        let [drain, request] = [server.drain_timeout, server.request_timeout].map(written);
         let text = format!(
-            "{} is shorter than request_timeout {}: requests may be cut off at the end",
-            written(server.drain_timeout),
-            written(server.request_timeout)
+            "{drain} is shorter than request_timeout {request}: requests may be cut off at the end"
         );
         report.note(report.key("server", "drain_timeout"), text);
     }
     // Percent-encoded, a byte of a key takes three.
-    if server.max_key.saturating_mul(3) > server.max_head {
-        let text = format!(
-            "{} bytes can not hold a percent-encoded key of max_key {} bytes",
-            server.max_head, server.max_key
-        );
+    let (head, key) = (server.max_head, server.max_key);
+    if key.saturating_mul(3) > head {
+        let text =
+            format!("{head} bytes can not hold a percent-encoded key of max_key {key} bytes");
         report.note(report.key("server", "max_head"), text);
     }
 }
@@ -130,11 +126,11 @@ fn note_breaker(config: &Config, report: &mut Report) {
         report.note(subject, text);
     }
     let in_flight = config.redis.readers * config.redis.batch_max + config.server.workers;
-    if breaker.stall_calls > in_flight {
+    let calls = breaker.stall_calls;
+    if calls > in_flight {
         let text = format!(
-            "{} is never reached: at most {in_flight} calls are in flight (readers x batch_max + \
-             workers), so a hanging Redis is found by time-outs alone",
-            breaker.stall_calls
+            "{calls} is never reached: at most {in_flight} calls are in flight (readers x batch_max + \
+             workers), so a hanging Redis is found by time-outs alone"
         );
         report.note(report.key("breaker", "stall_calls"), text);
     }

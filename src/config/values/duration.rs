@@ -7,13 +7,13 @@ use std::time::Duration;
 use crate::config::setting::{Rule, ensure};
 use crate::config::wording::quoted;
 
-/// Units and their milliseconds.
-const UNITS: [(&str, u64); 5] = [
-    ("ms", 1),
-    ("s", 1_000),
-    ("m", 60_000),
-    ("h", 3_600_000),
-    ("d", 86_400_000),
+/// Units, their milliseconds, and what people write instead.
+const UNITS: [(&str, u64, &str); 5] = [
+    ("ms", 1, "ms msec msecs millis milliseconds"),
+    ("s", 1_000, "s sec secs second seconds"),
+    ("m", 60_000, "m min mins minute minutes"),
+    ("h", 3_600_000, "h hr hrs hour hours"),
+    ("d", 86_400_000, "d day days"),
 ];
 
 /// A duration within bounds, both included.
@@ -112,8 +112,8 @@ fn duration(text: &str) -> Result<Duration, String> {
     let thousandths = thousandths(number)?;
     let why = format!("needs a unit: write {number}ms or {number}s");
     ensure(!unit.is_empty(), why)?;
-    let known = UNITS.iter().find(|(name, _)| *name == unit);
-    let (_, length) = known.ok_or_else(|| unknown_unit(unit))?;
+    let known = UNITS.iter().find(|(name, ..)| *name == unit);
+    let (_, length, _) = known.ok_or_else(|| unknown_unit(unit))?;
     let product = thousandths.checked_mul(*length).ok_or("is too long")?;
     ensure(product.is_multiple_of(1_000), "is finer than 1ms")?;
     Ok(Duration::from_millis(product / 1_000))
@@ -135,14 +135,11 @@ fn unknown_unit(unit: &str) -> String {
     if unit.bytes().any(|b| b.is_ascii_digit()) {
         return "must be one number and one unit, as in 90s".to_owned();
     }
-    let meant = match unit.to_ascii_lowercase().as_str() {
-        "ms" | "msec" | "msecs" | "millis" | "milliseconds" => "; did you mean ms?",
-        "s" | "sec" | "secs" | "second" | "seconds" => "; did you mean s?",
-        "m" | "min" | "mins" | "minute" | "minutes" => "; did you mean m?",
-        "h" | "hr" | "hrs" | "hour" | "hours" => "; did you mean h?",
-        "d" | "day" | "days" => "; did you mean d?",
-        _ => "",
-    };
+    let plain = unit.to_ascii_lowercase();
+    let is_meant = |words: &str| words.split(' ').any(|word| word == plain);
+    let meant = UNITS.iter().find(|(_, _, words)| is_meant(words));
+    let meant = meant.map(|(name, ..)| format!("; did you mean {name}?"));
+    let meant = meant.unwrap_or_default();
     let unit = quoted(unit);
     format!("has the unknown unit {unit}, units are ms, s, m, h and d{meant}")
 }

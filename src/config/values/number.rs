@@ -68,8 +68,13 @@ pub(crate) const MIB: u64 = 1 << 20;
 /// Bytes of a GiB.
 pub(crate) const GIB: u64 = 1 << 30;
 
-/// Units of sizes, largest first.
-const SIZE_UNITS: [(&str, u64); 4] = [("GiB", GIB), ("MiB", MIB), ("KiB", KIB), ("B", 1)];
+/// Units of sizes, largest first, and what people write instead.
+const SIZE_UNITS: [(&str, u64, &str); 4] = [
+    ("GiB", GIB, "g gb gi gib"),
+    ("MiB", MIB, "m mb mi mib"),
+    ("KiB", KIB, "k kb ki kib"),
+    ("B", 1, "b byte bytes"),
+];
 
 /// Reads one whole number and one unit; without a unit it is bytes.
 fn bytes(text: &str) -> Result<u64, String> {
@@ -79,8 +84,8 @@ fn bytes(text: &str) -> Result<u64, String> {
     let unit = unit.trim_start();
     let why = "is not a size: write a whole number and a unit, as in 64MiB";
     ensure(!number.is_empty() && !unit.starts_with('.'), why)?;
-    let length = match SIZE_UNITS.iter().find(|(name, _)| *name == unit) {
-        Some((_, length)) => *length,
+    let length = match SIZE_UNITS.iter().find(|(name, ..)| *name == unit) {
+        Some((_, length, _)) => *length,
         None if unit.is_empty() => 1,
         None => return Err(unknown_size_unit(number, unit)),
     };
@@ -91,21 +96,20 @@ fn bytes(text: &str) -> Result<u64, String> {
 
 /// What to say of a unit that is none: mostly it is the decimal sister of one of ours.
 fn unknown_size_unit(number: &str, unit: &str) -> String {
-    let meant = match unit.to_ascii_lowercase().as_str() {
-        "b" | "byte" | "bytes" => "B",
-        "k" | "kb" | "ki" | "kib" => "KiB",
-        "m" | "mb" | "mi" | "mib" => "MiB",
-        "g" | "gb" | "gi" | "gib" => "GiB",
-        _ => return "has an unknown unit: units are B, KiB, MiB and GiB".to_owned(),
+    let plain = unit.to_ascii_lowercase();
+    let is_meant = |words: &str| words.split(' ').any(|word| word == plain);
+    let advice = match SIZE_UNITS.iter().find(|(_, _, words)| is_meant(words)) {
+        Some((meant, ..)) => format!("write {number}{meant}"),
+        None => "units are B, KiB, MiB and GiB".to_owned(),
     };
-    format!("has an unknown unit: write {number}{meant}")
+    format!("has an unknown unit: {advice}")
 }
 
 /// The size in the largest unit that leaves no rest.
 fn size_written(size: u64) -> String {
     let fits = |length: u64| size >= length && size.is_multiple_of(length);
-    let unit = SIZE_UNITS.iter().find(|(_, length)| fits(*length));
-    let (unit, length) = unit.unwrap_or(&("B", 1));
+    let unit = SIZE_UNITS.iter().find(|(_, length, _)| fits(*length));
+    let (unit, length, _) = unit.unwrap_or(&("B", 1, ""));
     format!("{}{unit}", size / length)
 }
 
