@@ -1,43 +1,44 @@
 //! The path of a route: literal segments and one `<key>`, in the spelling of Flask. Also tells
 //! whether two paths can match the same request.
 
-use crate::config::setting::Rule;
+use std::fmt;
+
+use crate::config::setting::{Parsed, ensure};
 
 /// A path with its key taken out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pattern {
+pub(crate) struct Pattern {
     /// Before the key, beginning and ending with `/`.
-    pub(super) prefix: String,
+    pub(crate) prefix: String,
     /// After the key: empty, or beginning with `/`.
-    pub(super) suffix: String,
+    pub(crate) suffix: String,
 }
 
 impl Pattern {
     /// A path that this pattern and `other` both match.
-    pub(super) fn clash(&self, other: &Self) -> Option<String> {
+    pub(crate) fn clash(&self, other: &Self) -> Option<String> {
         let (mine, theirs) = (self.segments(), other.segments());
         clash(&mine, &theirs)
     }
 
     /// A path that this pattern and the fixed path `other` both match, which is `other` itself.
-    pub(super) fn shadows(&self, other: &str) -> bool {
+    pub(crate) fn shadows(&self, other: &str) -> bool {
         let theirs: Vec<Option<&str>> = other.split('/').skip(1).map(Some).collect();
         clash(&self.segments(), &theirs).is_some()
     }
 
     /// Literal segments, and none for the key.
     fn segments(&self) -> Vec<Option<&str>> {
-        let before = self
-            .prefix
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .map(Some);
-        let after = self
-            .suffix
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .map(Some);
-        before.chain([None]).chain(after).collect()
+        let segments = |part| str::split(part, '/').filter(|part| !part.is_empty());
+        let (before, after) = (segments(&self.prefix), segments(&self.suffix));
+        let key = [None];
+        before.map(Some).chain(key).chain(after.map(Some)).collect()
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}<key>{}", self.prefix, self.suffix)
     }
 }
 
@@ -59,102 +60,72 @@ fn clash(mine: &[Option<&str>], theirs: &[Option<&str>]) -> Option<String> {
 }
 
 /// A [`Pattern`] of at most 1024 bytes.
-pub(super) struct PathRule;
+pub(crate) const PATH: Parsed<Pattern> = Parsed::by(
+    pattern,
+    "a path with <key> as one whole segment, as in /api/data/<key>",
+);
 
 /// Bytes; heads are bounded too, so nobody needs more.
 const MAX_PATH: usize = 1024;
 
-impl Rule for PathRule {
-    type Value = Pattern;
-
-    fn parse(&self, text: &str) -> Result<Pattern, String> {
-        if text.is_empty() {
-            return Err("is empty".to_owned());
-        }
-        if text.len() > MAX_PATH {
-            return Err("is too long".to_owned());
-        }
-        let Some(rest) = text.strip_prefix('/') else {
-            return Err("must begin with /".to_owned());
-        };
-        if let Some(why) = other_spelling(text) {
-            return Err(why);
-        }
-        rest.split('/')
-            .filter(|part| *part != "<key>")
-            .try_for_each(literal)?;
-        match text.split_once("<key>") {
-            None => Err("has no <key>".to_owned()),
-            Some((_, suffix)) if suffix.contains("<key>") => {
-                Err("has more than one <key>".to_owned())
-            }
-            Some((prefix, suffix)) => Ok(Pattern {
-                prefix: prefix.to_owned(),
-                suffix: suffix.to_owned(),
-            }),
-        }
-    }
-
-    fn allowed(&self) -> String {
-        "a path with <key> as one whole segment, as in /api/data/<key>".to_owned()
-    }
+fn pattern(text: &str) -> Result<Pattern, String> {
+    ensure(!text.is_empty(), "is empty")?;
+    ensure(text.len() <= MAX_PATH, "is too long")?;
+    let rest = text.strip_prefix('/').ok_or("must begin with /")?;
+    refuse_other_spellings(text)?;
+    let mut literals = rest.split('/').filter(|part| *part != "<key>");
+    literals.try_for_each(literal)?;
+    let (prefix, suffix) = text.split_once("<key>").ok_or("has no <key>")?;
+    ensure(!suffix.contains("<key>"), "has more than one <key>")?;
+    Ok(Pattern {
+        prefix: prefix.to_owned(),
+        suffix: suffix.to_owned(),
+    })
 }
 
-/// What to write instead of Flask's other spellings, of FastAPI's, or of another name.
-fn other_spelling(text: &str) -> Option<String> {
-    let variable = |part: &str| {
-        let bracketed = (part.starts_with('<') && part.ends_with('>'))
-            || (part.starts_with('{') && part.ends_with('}'));
+/// Says what to write instead of Flask's other spellings, of FastAPI's, or of another name.
+fn refuse_other_spellings(text: &str) -> Result<(), String> {
+    let is_between = |part: &str, begin, end| part.starts_with(begin) && part.ends_with(end);
+    let is_variable = |part: &str| {
+        let bracketed = is_between(part, '<', '>') || is_between(part, '{', '}');
         part.len() > 2 && bracketed && part != "<key>"
     };
-    if !text.split('/').any(variable) {
-        return None;
+    if !text.split('/').any(is_variable) {
+        return Ok(());
     }
-    let parts: Vec<&str> = text
-        .split('/')
-        .map(|part| if variable(part) { "<key>" } else { part })
-        .collect();
+    let usual = |part| if is_variable(part) { "<key>" } else { part };
+    let parts: Vec<&str> = text.split('/').map(usual).collect();
     let keys = parts.iter().filter(|part| **part == "<key>").count();
-    if keys > 1 {
-        return Some("has more than one variable; only one is possible, written <key>".to_owned());
-    }
-    let one = if text.contains("<path:") || text.contains(":path}") {
-        " (a key is one segment: it holds no /)"
-    } else {
-        ""
+    let why = "has more than one variable; only one is possible, written <key>";
+    ensure(keys == 1, why)?;
+    let one = match text.contains("<path:") || text.contains(":path}") {
+        true => " (a key is one segment: it holds no /)",
+        false => "",
     };
-    Some(format!(
-        "the key is written <key>: write {}{one}",
-        parts.join("/")
-    ))
+    let path = parts.join("/");
+    Err(format!("the key is written <key>: write {path}{one}"))
 }
 
 /// Checks a segment that is not the key.
 fn literal(part: &str) -> Result<(), String> {
-    if part.is_empty() {
-        return Err("has an empty segment: leave out the // or the / at the end".to_owned());
-    }
-    if part == "." || part == ".." {
-        return Err("has a . or .. segment".to_owned());
-    }
-    if part.contains("<key>") {
-        return Err("has a <key> that is not a whole segment".to_owned());
-    }
+    let empty = "has an empty segment: leave out the // or the / at the end";
+    ensure(!part.is_empty(), empty)?;
+    ensure(part != "." && part != "..", "has a . or .. segment")?;
+    let not_whole = "has a <key> that is not a whole segment";
+    ensure(!part.contains("<key>"), not_whole)?;
     let plain = |b: u8| b.is_ascii_graphic() && !b"%?#<>\\\"{}^`|".contains(&b);
-    if !part.bytes().all(plain) {
-        let why =
-            "has a segment with space, a letter outside ASCII, or one of % ? # < > \\ \" { } ^ ` |";
-        return Err(why.to_owned());
-    }
-    Ok(())
+    let not_plain =
+        "has a segment with space, a letter outside ASCII, or one of % ? # < > \\ \" { } ^ ` |";
+    ensure(part.bytes().all(plain), not_plain)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::setting::Rule;
 
-    fn pattern(text: &str) -> Pattern {
-        PathRule.parse(text).unwrap()
+    fn parsed(text: &str) -> Pattern {
+        PATH.parse(text).unwrap()
     }
 
     #[test]
@@ -168,7 +139,7 @@ mod tests {
                 prefix: prefix.into(),
                 suffix: suffix.into(),
             };
-            assert_eq!(pattern(text), expected);
+            assert_eq!(parsed(text), expected);
         }
     }
 
@@ -182,7 +153,7 @@ mod tests {
             ("/api/{key:path}", "it holds no /"),
             ("/<a>/<b>", "only one is possible"),
         ] {
-            let why = PathRule.parse(text).unwrap_err();
+            let why = PATH.parse(text).unwrap_err();
             assert!(why.contains(advice), "{text}: {why}");
         }
     }
@@ -203,31 +174,27 @@ mod tests {
             ("/a b/<key>", "space"),
             ("/<>/<key>", "one of % ?"),
         ] {
-            let why = PathRule.parse(text).unwrap_err();
+            let why = PATH.parse(text).unwrap_err();
             assert!(why.contains(reason), "{text}: {why}");
         }
-        assert!(
-            PathRule
-                .parse(&format!("/{}/<key>", "x".repeat(1024)))
-                .is_err()
-        );
+        assert!(PATH.parse(&format!("/{}/<key>", "x".repeat(1024))).is_err());
     }
 
     #[test]
     fn two_patterns_clash_where_one_request_fits_both() {
-        let clash = |a: &str, b: &str| pattern(a).clash(&pattern(b));
+        let clash = |a: &str, b: &str| parsed(a).clash(&parsed(b));
         assert_eq!(clash("/a/<key>", "/<key>/b"), Some("/a/b".to_owned()));
         assert_eq!(clash("/a/<key>", "/a/<key>"), Some("/a/x".to_owned()));
         assert_eq!(clash("/a/<key>", "/b/<key>"), None);
         assert_eq!(clash("/a/<key>", "/a/<key>/b"), None);
-        assert!(pattern("/<key>").shadows("/livez"));
-        assert!(!pattern("/a/<key>").shadows("/livez"));
+        assert!(parsed("/<key>").shadows("/livez"));
+        assert!(!parsed("/a/<key>").shadows("/livez"));
     }
 
     proptest::proptest! {
         #[test]
         fn what_is_accepted_has_the_key_in_one_place(text in "/(<key>|[a-z./<>%]|\\PC){0,12}") {
-            if let Ok(pattern) = PathRule.parse(&text) {
+            if let Ok(pattern) = PATH.parse(&text) {
                 let Pattern { prefix, suffix } = pattern;
                 proptest::prop_assert!(prefix.ends_with('/'));
                 proptest::prop_assert!(suffix.is_empty() || suffix.starts_with('/'));

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::config::{Protocol, Redis, parse};
+use crate::config::{HostPort, Protocol, Redis, parse};
 
 const SENTINEL: &str = "mode = sentinel\nnodes = a:26379, [::1]:26379\nmaster = mymaster\n";
 const CLUSTER: &str = "mode = cluster\nnodes = a:7000, b:7000\n";

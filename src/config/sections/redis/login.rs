@@ -1,149 +1,139 @@
 //! Logins: a user from its key or the URL, and a password from the environment, the URL, its file or
 //! systemd's credentials, in this order. Neither is ever part of a text.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::config::Login;
 use crate::config::environment::CREDENTIALS;
 use crate::config::report::{Place, Report, Subject};
+use crate::config::sections::redis::servers::Login;
+use crate::config::setting::ensure;
+use crate::config::values::file::read_at_most;
 
 /// Bytes of a password file; a longer one is some other file.
 const MAX_BYTES: u64 = 4096;
 
 /// Where one login may come from. Has no `Debug`, so that it can not be shown.
-pub(super) struct Sources<'a> {
+pub(crate) struct Origins<'a> {
+    /// What the names of its keys begin with: nothing, or `sentinel_`.
+    pub(crate) begin: &'static str,
     /// User and password in the URL, where there is one.
-    pub(super) in_url: (Option<String>, Option<String>),
-    /// `url`
-    pub(super) url: Subject,
-    /// The user that a key names; empty: none.
-    pub(super) username: String,
-    /// That key.
-    pub(super) username_key: Subject,
-    /// The file that a key names.
-    pub(super) file: Option<PathBuf>,
-    /// That key.
-    pub(super) file_key: Subject,
-    /// The variable that may hold the password, and what it holds.
-    pub(super) variable: (&'static str, Option<&'a str>),
-    /// The file that may be in systemd's credentials, as in `LoadCredential=redis_password:...`.
-    pub(super) credential: &'static str,
-    /// Where those are.
-    pub(super) credentials: Option<&'a Path>,
+    pub(crate) in_url: (Option<String>, Option<String>),
+    /// From its key; empty: none.
+    pub(crate) username: String,
+    pub(crate) password_file: Option<PathBuf>,
+    /// From the environment.
+    pub(crate) password: Option<&'a str>,
+    /// The folder of systemd's credentials.
+    pub(crate) credentials: Option<&'a Path>,
 }
 
 /// A mistake, and what it is about.
 type Wrong = (Subject, String);
 
-/// The login to use. Two of a kind in the file are a contradiction; the environment overrides the
-/// file, and a note says so.
-pub(super) fn login(from: &Sources<'_>, report: &mut Report) -> Login {
-    let user = user(from, report);
-    let password = match password(from, report) {
-        Ok(password) => password,
-        Err((subject, why)) => {
-            report.mistake(subject, why);
-            return Login::Nobody;
-        }
-    };
-    match (user, password) {
-        (None, None) => Login::Nobody,
-        (None, Some(password)) => Login::Password(password),
-        (Some((name, _)), Some(password)) => Login::User { name, password },
-        (Some((_, subject)), None) => {
-            let file = from.file_key.key.as_deref().unwrap_or_default();
-            let variable = from.variable.0;
-            let why = format!("names a user without a password: give it in {file} or {variable}");
-            report.mistake(subject, why);
-            Login::Nobody
-        }
-    }
-}
-
-/// The user's name and what names it, if anything does.
-fn user(from: &Sources<'_>, report: &mut Report) -> Option<(String, Subject)> {
-    let by_key = (!from.username.is_empty()).then_some(&from.username);
-    if by_key.is_some() && from.in_url.0.is_some() {
-        let why = "url names a user too: keep one of the two";
-        report.mistake(from.username_key.clone(), why);
-    }
-    let in_url = from.in_url.0.clone().map(|name| (name, from.url.clone()));
-    in_url.or_else(|| Some((by_key?.clone(), from.username_key.clone())))
-}
-
-fn password(from: &Sources<'_>, report: &mut Report) -> Result<Option<String>, Wrong> {
-    let in_url = &from.in_url.1;
-    if in_url.is_some() && from.file.is_some() {
-        let why = "url holds a password too: keep one of the two";
-        return Err((from.file_key.clone(), why.to_owned()));
-    }
-    if let (variable, Some(password)) = from.variable {
-        let unused = match (in_url, &from.file) {
-            (Some(_), _) => Some(&from.url),
-            (None, Some(_)) => Some(&from.file_key),
-            (None, None) => None,
+impl Origins<'_> {
+    /// The login to use. Two of a kind in the file are a contradiction; the environment overrides the
+    /// file, and a note says so.
+    pub(crate) fn login(self, report: &mut Report) -> Login {
+        let user = self.user(report);
+        let password = match self.password(report) {
+            Ok(password) => password,
+            Err((subject, why)) => {
+                report.mistake(subject, why);
+                return Login::Nobody;
+            }
         };
-        if let Some(unused) = unused {
-            let note = format!("its password is not used: {variable} is set");
-            report.note(unused.clone(), note);
+        match (user, password) {
+            (None, None) => Login::Nobody,
+            (None, Some(password)) => Login::Password(password),
+            (Some((_, name)), Some(password)) => Login::User { name, password },
+            (Some((subject, _)), None) => {
+                let (begin, variable) = (self.begin, self.variable());
+                let why = format!(
+                    "names a user without a password: give it in {begin}password_file or {variable}"
+                );
+                report.mistake(subject, why);
+                Login::Nobody
+            }
         }
-        return Ok(Some(password.to_owned()));
     }
-    if in_url.is_some() {
-        return Ok(in_url.clone());
-    }
-    let Some(file) = &from.file else {
-        return credential(from);
-    };
-    let subject = || from.file_key.clone().showing(&file.to_string_lossy());
-    read(file).map(Some).map_err(|why| (subject(), why))
-}
 
-/// The password in systemd's credentials, if there is one.
-fn credential(from: &Sources<'_>) -> Result<Option<String>, Wrong> {
-    let name = from.credential;
-    let Some(file) = from.credentials.map(|folder| folder.join(name)) else {
-        return Ok(None);
-    };
-    if matches!(file.try_exists(), Ok(false)) {
-        return Ok(None);
+    /// The variable that may hold the password.
+    fn variable(&self) -> String {
+        format!("EVENKEEL_REDIS_{}PASSWORD", self.begin.to_uppercase())
     }
-    let subject = || Subject::place(Place::Variable(CREDENTIALS.to_owned()));
-    let wrong = |why| (subject(), format!("{name} {why}"));
-    read(&file).map(Some).map_err(wrong)
+
+    /// One of its keys, as what a mistake is about.
+    fn key(&self, name: &str, report: &Report) -> Subject {
+        report.key("redis", &format!("{}{name}", self.begin))
+    }
+
+    /// The user's name, if there is one, and what names it.
+    fn user(&self, report: &mut Report) -> Option<(Subject, String)> {
+        let key = self.key("username", report);
+        let is_given = !self.username.is_empty();
+        let Some(in_url) = self.in_url.0.clone() else {
+            return is_given.then(|| (key, self.username.clone()));
+        };
+        if is_given {
+            report.mistake(key, "url names a user too: keep one of the two");
+        }
+        Some((report.key("redis", "url"), in_url))
+    }
+
+    fn password(&self, report: &mut Report) -> Result<Option<String>, Wrong> {
+        let key = self.key("password_file", report);
+        let in_url = self.in_url.1.clone();
+        if in_url.is_some() && self.password_file.is_some() {
+            let why = "url holds a password too: keep one of the two";
+            return Err((key, why.to_owned()));
+        }
+        if let Some(password) = self.password {
+            let in_url = in_url.map(|_| report.key("redis", "url"));
+            if let Some(unused) = in_url.or(self.password_file.as_ref().map(|_| key)) {
+                let variable = self.variable();
+                report.note(
+                    unused,
+                    format!("its password is not used: {variable} is set"),
+                );
+            }
+            return Ok(Some(password.to_owned()));
+        }
+        match &self.password_file {
+            _ if in_url.is_some() => Ok(in_url),
+            None => self.credential(),
+            Some(file) => {
+                let subject = key.showing(&file.to_string_lossy());
+                read(file).map(Some).map_err(|why| (subject, why))
+            }
+        }
+    }
+
+    /// The password in systemd's credentials, if there is one, as in `LoadCredential=redis_password:...`.
+    fn credential(&self) -> Result<Option<String>, Wrong> {
+        let name = format!("redis_{}password", self.begin);
+        let file = self.credentials.map(|folder| folder.join(&name));
+        let Some(file) = file.filter(|file| !matches!(file.try_exists(), Ok(false))) else {
+            return Ok(None);
+        };
+        let subject = Subject::place(Place::Variable(CREDENTIALS.to_owned()));
+        let wrong = |why| (subject, format!("{name} {why}"));
+        read(&file).map(Some).map_err(wrong)
+    }
 }
 
 /// What the file holds, less one line break at its end.
 fn read(file: &Path) -> Result<String, String> {
-    let bytes = contents(file).map_err(|error| format!("can not be read: {error}"))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(format!(
-            "is longer than {MAX_BYTES} bytes: is it the right file?"
-        ));
-    }
+    let read = read_at_most(MAX_BYTES, file);
+    let bytes = read.map_err(|error| format!("can not be read: {error}"))?;
+    let long = || format!("is longer than {MAX_BYTES} bytes: is it the right file?");
     // The bytes are not shown, nor where in them the fault is.
-    let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
-    let line = text.strip_suffix('\n').unwrap_or(&text);
-    let line = if line.len() < text.len() {
-        line.strip_suffix('\r').unwrap_or(line)
-    } else {
-        line
+    let text = String::from_utf8(bytes.ok_or_else(long)?).map_err(|_| "is not UTF-8")?;
+    let line = match text.strip_suffix('\n') {
+        Some(line) => line.strip_suffix('\r').unwrap_or(line),
+        None => &text,
     };
-    if line.is_empty() {
-        return Err("is empty".to_owned());
-    }
+    ensure(!line.is_empty(), "is empty")?;
     Ok(line.to_owned())
-}
-
-/// Reads at most one byte more than is allowed.
-fn contents(file: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(file)?
-        .take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -4,20 +4,20 @@
 
 use std::time::Duration;
 
-use crate::config::setting::Rule;
+use crate::config::setting::{Rule, ensure};
 use crate::config::wording::quoted;
 
-/// Units and their milliseconds.
-const UNITS: [(&str, u64); 5] = [
-    ("ms", 1),
-    ("s", 1_000),
-    ("m", 60_000),
-    ("h", 3_600_000),
-    ("d", 86_400_000),
+/// Units, their milliseconds, and what people write instead.
+const UNITS: [(&str, u64, &str); 5] = [
+    ("ms", 1, "ms msec msecs millis milliseconds"),
+    ("s", 1_000, "s sec secs second seconds"),
+    ("m", 60_000, "m min mins minute minutes"),
+    ("h", 3_600_000, "h hr hrs hour hours"),
+    ("d", 86_400_000, "d day days"),
 ];
 
-/// A duration within bounds.
-pub(super) struct Span {
+/// A duration within bounds, both included.
+pub(crate) struct DurationRule {
     min: Duration,
     max: Duration,
     /// Whether 0 is allowed although it is below `min`.
@@ -25,19 +25,19 @@ pub(super) struct Span {
     whole_seconds: bool,
 }
 
-impl Span {
-    /// From `min` to `max`, both included.
-    pub(super) const fn between(min: Duration, max: Duration) -> Self {
+impl DurationRule {
+    pub(crate) const fn between(min: Duration, max: Duration) -> Self {
+        let (or_zero, whole_seconds) = (false, false);
         Self {
             min,
             max,
-            or_zero: false,
-            whole_seconds: false,
+            or_zero,
+            whole_seconds,
         }
     }
 
     /// Allows 0 too.
-    pub(super) const fn or_zero(self) -> Self {
+    pub(crate) const fn or_zero(self) -> Self {
         Self {
             or_zero: true,
             ..self
@@ -45,7 +45,7 @@ impl Span {
     }
 
     /// Allows whole seconds only.
-    pub(super) const fn in_seconds(self) -> Self {
+    pub(crate) const fn in_seconds(self) -> Self {
         Self {
             whole_seconds: true,
             ..self
@@ -54,104 +54,80 @@ impl Span {
 }
 
 /// So many milliseconds.
-pub(super) const fn ms(count: u64) -> Duration {
+pub(crate) const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
 /// So many seconds.
-pub(super) const fn secs(count: u64) -> Duration {
+pub(crate) const fn secs(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
 /// So many hours.
-pub(super) const fn hours(count: u64) -> Duration {
+pub(crate) const fn hours(count: u64) -> Duration {
     Duration::from_secs(count * 3_600)
 }
 
-impl Rule for Span {
+impl Rule for DurationRule {
     type Value = Duration;
 
     fn parse(&self, text: &str) -> Result<Duration, String> {
+        let may_be_zero = self.or_zero || self.min.is_zero();
         if !text.is_empty() && text.bytes().all(|b| b == b'0') {
-            let zero = (self.or_zero || self.min.is_zero()).then_some(Duration::ZERO);
-            return zero.ok_or_else(|| "must not be zero".to_owned());
+            ensure(may_be_zero, "must not be zero")?;
+            return Ok(Duration::ZERO);
         }
-        let span = duration(text)?;
-        if span.is_zero() && self.or_zero {
-            return Ok(span);
+        let duration = duration(text)?;
+        if duration.is_zero() && may_be_zero {
+            return Ok(duration);
         }
-        if span < self.min {
-            return Err("is too short".to_owned());
-        }
-        if span > self.max {
-            return Err("is too long".to_owned());
-        }
-        if self.whole_seconds && span.subsec_nanos() != 0 {
-            return Err("must be whole seconds".to_owned());
-        }
-        Ok(span)
+        ensure(duration >= self.min, "is too short")?;
+        ensure(duration <= self.max, "is too long")?;
+        let is_whole = duration.subsec_nanos() == 0;
+        ensure(is_whole || !self.whole_seconds, "must be whole seconds")?;
+        Ok(duration)
     }
 
     fn allowed(&self) -> String {
-        let zero = match (self.or_zero, self.min.is_zero()) {
-            (true, false) => "0, or ",
-            _ => "",
-        };
-        let min = if self.min.is_zero() {
-            "0".to_owned()
-        } else {
-            written(self.min)
+        let or_zero = if self.or_zero { "0, or " } else { "" };
+        let (min, max) = match self.min.is_zero() {
+            true => ("0".to_owned(), written(self.max)),
+            false => (written(self.min), written(self.max)),
         };
         let steps = if self.whole_seconds {
             " in whole seconds"
         } else {
             ""
         };
-        format!("{zero}{min} to {}{steps}", written(self.max))
+        format!("{or_zero}{min} to {max}{steps}")
     }
 }
 
 /// Reads one number, with up to three decimals, and one unit.
 fn duration(text: &str) -> Result<Duration, String> {
-    if text.is_empty() {
-        return Err("is empty".to_owned());
-    }
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = (&text[..end], text[end..].trim_start());
-    let thousandths = match thousandths(number) {
-        Some(thousandths) => thousandths?,
-        None => return Err("is not a duration: write a number and a unit, as in 500ms".to_owned()),
-    };
-    if unit.is_empty() {
-        return Err(format!("needs a unit: write {number}ms or {number}s"));
-    }
-    let Some((_, length)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-        return Err(unknown_unit(unit));
-    };
-    let product = thousandths
-        .checked_mul(*length)
-        .ok_or_else(|| "is too long".to_owned())?;
-    if !product.is_multiple_of(1_000) {
-        return Err("is finer than 1ms".to_owned());
-    }
+    ensure(!text.is_empty(), "is empty")?;
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
+    let unit = unit.trim_start();
+    let thousandths = thousandths(number)?;
+    let why = format!("needs a unit: write {number}ms or {number}s");
+    ensure(!unit.is_empty(), why)?;
+    let known = UNITS.iter().find(|(name, ..)| *name == unit);
+    let (_, length, _) = known.ok_or_else(|| unknown_unit(unit))?;
+    let product = thousandths.checked_mul(*length).ok_or("is too long")?;
+    ensure(product.is_multiple_of(1_000), "is finer than 1ms")?;
     Ok(Duration::from_millis(product / 1_000))
 }
 
-/// A decimal number in thousandths; none if it is no number, an error if it is too long or fine.
-fn thousandths(number: &str) -> Option<Result<u64, String>> {
+/// A decimal number in thousandths.
+fn thousandths(number: &str) -> Result<u64, String> {
     let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    if !digits(whole) || !digits(decimals) {
-        return None;
-    }
-    if decimals.len() > 3 {
-        return Some(Err("has more than three decimals".to_owned()));
-    }
-    let decimals = format!("{decimals:0<3}");
-    let value = format!("{whole}{decimals}").parse();
-    Some(value.map_err(|_| "is too long".to_owned()))
+    let are_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let why = "is not a duration: write a number and a unit, as in 500ms";
+    ensure(are_digits(whole) && are_digits(decimals), why)?;
+    ensure(decimals.len() <= 3, "has more than three decimals")?;
+    let value = format!("{whole}{decimals:0<3}").parse();
+    value.map_err(|_| "is too long".to_owned())
 }
 
 /// What to say of a unit that is none: mostly it is one of ours in other words.
@@ -159,24 +135,19 @@ fn unknown_unit(unit: &str) -> String {
     if unit.bytes().any(|b| b.is_ascii_digit()) {
         return "must be one number and one unit, as in 90s".to_owned();
     }
-    let meant = match unit.to_ascii_lowercase().as_str() {
-        "ms" | "msec" | "msecs" | "millis" | "milliseconds" => "; did you mean ms?",
-        "s" | "sec" | "secs" | "second" | "seconds" => "; did you mean s?",
-        "m" | "min" | "mins" | "minute" | "minutes" => "; did you mean m?",
-        "h" | "hr" | "hrs" | "hour" | "hours" => "; did you mean h?",
-        "d" | "day" | "days" => "; did you mean d?",
-        _ => "",
-    };
-    format!(
-        "has the unknown unit {}, units are ms, s, m, h and d{meant}",
-        quoted(unit)
-    )
+    let plain = unit.to_ascii_lowercase();
+    let is_meant = |words: &str| words.split(' ').any(|word| word == plain);
+    let meant = UNITS.iter().find(|(_, _, words)| is_meant(words));
+    let meant = meant.map(|(name, ..)| format!("; did you mean {name}?"));
+    let meant = meant.unwrap_or_default();
+    let unit = quoted(unit);
+    format!("has the unknown unit {unit}, units are ms, s, m, h and d{meant}")
 }
 
 /// The duration as one would write it, in the unit that reads best; parts of a millisecond are
 /// left out.
-pub(super) fn written(span: Duration) -> String {
-    let (seconds, millis) = (span.as_secs(), span.subsec_millis());
+pub(crate) fn written(duration: Duration) -> String {
+    let (seconds, millis) = (duration.as_secs(), duration.subsec_millis());
     if millis != 0 {
         if seconds == 0 {
             return format!("{millis}ms");
@@ -199,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    const SPAN: Span = Span::between(ms(1), secs(60));
+    const RULE: DurationRule = DurationRule::between(ms(1), secs(60));
 
     #[test]
     fn every_unit_is_read() {
@@ -218,7 +189,7 @@ mod tests {
     #[test]
     fn a_number_without_a_unit_is_told_what_to_write() {
         assert_eq!(
-            SPAN.parse("500"),
+            RULE.parse("500"),
             Err("needs a unit: write 500ms or 500s".to_owned())
         );
     }
@@ -243,35 +214,35 @@ mod tests {
             ("0", "must not be zero"),
             ("0s", "is too short"),
         ] {
-            let why = SPAN.parse(text).unwrap_err();
+            let why = RULE.parse(text).unwrap_err();
             assert!(why.contains(reason), "{text}: {why}");
         }
     }
 
     #[test]
     fn both_bounds_are_allowed() {
-        assert_eq!(SPAN.parse("1ms"), Ok(ms(1)));
-        assert_eq!(SPAN.parse("1m"), Ok(secs(60)));
+        assert_eq!(RULE.parse("1ms"), Ok(ms(1)));
+        assert_eq!(RULE.parse("1m"), Ok(secs(60)));
     }
 
     #[test]
     fn zero_and_whole_seconds_are_part_of_what_is_allowed() {
-        let interval = Span::between(ms(10), secs(60)).or_zero();
+        let interval = DurationRule::between(ms(10), secs(60)).or_zero();
         assert_eq!(interval.parse("0"), Ok(Duration::ZERO));
         assert_eq!(interval.parse("0ms"), Ok(Duration::ZERO));
         assert_eq!(interval.parse("9ms"), Err("is too short".to_owned()));
         assert_eq!(interval.allowed(), "0, or 10ms to 60s");
-        let latency = Span::between(ms(0), secs(1));
+        let latency = DurationRule::between(ms(0), secs(1));
         assert_eq!(latency.parse("0"), Ok(Duration::ZERO));
         assert_eq!(latency.allowed(), "0 to 1s");
-        let ttl = Span::between(secs(1), hours(48)).in_seconds();
+        let ttl = DurationRule::between(secs(1), hours(48)).in_seconds();
         assert_eq!(ttl.parse("1.5s"), Err("must be whole seconds".to_owned()));
         assert_eq!(ttl.allowed(), "1s to 2d in whole seconds");
     }
 
     #[test]
     fn durations_are_written_in_the_unit_that_reads_best() {
-        let spans = [
+        let durations = [
             ms(1),
             ms(1_500),
             secs(60),
@@ -280,7 +251,7 @@ mod tests {
             hours(1),
             hours(24),
         ];
-        let written: Vec<String> = spans.into_iter().map(written).collect();
+        let written: Vec<String> = durations.into_iter().map(written).collect();
         assert_eq!(written, ["1ms", "1.5s", "60s", "90s", "10m", "1h", "24h"]);
     }
 
@@ -292,7 +263,7 @@ mod tests {
 
         #[test]
         fn no_text_makes_it_panic(text in "[0-9.]{0,30}\\PC{0,5}") {
-            let _ = SPAN.parse(&text);
+            let _ = RULE.parse(&text);
         }
     }
 }

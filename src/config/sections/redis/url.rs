@@ -1,14 +1,14 @@
 //! The URL of the Redis server: `redis://[user:password@]host[:port][/db]`, the same with `rediss` for
 //! TLS, or `unix:///path[?db=N&user=U&pass=P]`. It may hold a password, so no error shows any part of it.
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
 
-use crate::config::authority::host_and_port;
-use crate::config::setting::Rule;
-use crate::config::{HostPort, RedisAddress};
+use crate::config::sections::redis::servers::RedisAddress;
+use crate::config::setting::{Parsed, Rule, ensure};
+use crate::config::values::host::HostPort;
+use crate::config::values::number::Count;
 
 /// Port where the URL names none.
 const DEFAULT_PORT: u16 = 6379;
@@ -18,51 +18,37 @@ const MAX_SOCKET_PATH: usize = 107;
 
 /// What a URL says. Has no `Debug`, so that it can not be shown.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct RedisUrl {
+pub(crate) struct RedisUrl {
     /// Where the server listens.
-    pub(super) address: RedisAddress,
+    pub(crate) address: RedisAddress,
     /// Whether it is `rediss`.
-    pub(super) tls: bool,
+    pub(crate) tls: bool,
     /// Name of the ACL user, where one is given.
-    pub(super) username: Option<String>,
+    pub(crate) username: Option<String>,
     /// Password, where one is given.
-    pub(super) password: Option<String>,
+    pub(crate) password: Option<String>,
     /// Number of the database.
-    pub(super) db: i64,
+    pub(crate) db: i64,
 }
 
 /// A [`RedisUrl`].
-pub(super) struct RedisUrlRule;
+pub(crate) const REDIS_URL: Parsed<RedisUrl> = Parsed::by(
+    redis_url,
+    "redis://user:password@host:6379/0, rediss://... for TLS, or unix:///path?db=0&user=U&pass=P",
+)
+.unshown();
 
-impl Rule for RedisUrlRule {
-    type Value = RedisUrl;
-
-    fn parse(&self, text: &str) -> Result<RedisUrl, String> {
-        if text.is_empty() {
-            return Err("is empty".to_owned());
-        }
-        let Some((scheme, rest)) = text.split_once("://") else {
-            return Err("is not a URL".to_owned());
-        };
-        if rest.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err(
-                "holds a space or a control character: write it as %20 or the like".to_owned(),
-            );
-        }
-        match scheme {
-            "redis" => over_tcp(rest, false),
-            "rediss" => over_tcp(rest, true),
-            "unix" => over_socket(rest),
-            _ => Err("has an unknown scheme".to_owned()),
-        }
-    }
-
-    fn allowed(&self) -> String {
-        "redis://user:password@host:6379/0, rediss://... for TLS, or unix:///path?db=0&user=U&pass=P".to_owned()
-    }
-
-    fn may_be_shown(&self) -> bool {
-        false
+fn redis_url(text: &str) -> Result<RedisUrl, String> {
+    ensure(!text.is_empty(), "is empty")?;
+    let (scheme, rest) = text.split_once("://").ok_or("is not a URL")?;
+    let is_plain = !rest.chars().any(|c| c.is_control() || c.is_whitespace());
+    let why = "holds a space or a control character: write it as %20 or the like";
+    ensure(is_plain, why)?;
+    match scheme {
+        "redis" => over_tcp(rest, false),
+        "rediss" => over_tcp(rest, true),
+        "unix" => over_socket(rest),
+        _ => Err("has an unknown scheme".to_owned()),
     }
 }
 
@@ -71,30 +57,16 @@ fn over_tcp(rest: &str, tls: bool) -> Result<RedisUrl, String> {
     // Userinfo goes up to the last @ before the path; a raw / ? or # ends it, as in every URL.
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(end);
-    if tail.contains('@') {
-        let why = "has a / ? or # in its user or password: write %2F, %3F or %23";
-        return Err(why.to_owned());
-    }
-    let (userinfo, host) = match authority.rsplit_once('@') {
-        Some((userinfo, host)) => (Some(userinfo), host),
-        None => (None, authority),
-    };
-    let (host, port) = host_and_port(host)?;
-    let port = port.unwrap_or(DEFAULT_PORT);
-    if port == 0 {
-        return Err("has port 0".to_owned());
-    }
-    if tail.contains(['?', '#']) {
-        let why =
-            "has something after ? or #: the database is written /N, and TLS has keys of its own";
-        return Err(why.to_owned());
-    }
-    let (user, password) = match userinfo {
-        Some(info) => info.split_once(':').map_or((info, ""), |parts| parts),
-        None => ("", ""),
-    };
+    let raw = "has a / ? or # in its user or password: write %2F, %3F or %23";
+    ensure(!tail.contains('@'), raw)?;
+    let (userinfo, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let server = HostPort::read(host, Some(DEFAULT_PORT))?;
+    let more =
+        "has something after ? or #: the database is written /N, and TLS has keys of its own";
+    ensure(!tail.contains(['?', '#']), more)?;
+    let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
     Ok(RedisUrl {
-        address: RedisAddress::Tcp(HostPort { host, port }),
+        address: RedisAddress::Tcp(server),
         tls,
         username: decoded(user)?,
         password: decoded(password)?,
@@ -108,33 +80,27 @@ fn over_tcp(rest: &str, tls: bool) -> Result<RedisUrl, String> {
 /// Reads what follows `unix://`.
 fn over_socket(rest: &str) -> Result<RedisUrl, String> {
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    if !path.starts_with('/') {
-        let why = "has a path that does not begin with /: user and password go behind the ?";
-        return Err(why.to_owned());
-    }
+    let relative = "has a path that does not begin with /: user and password go behind the ?";
+    ensure(path.starts_with('/'), relative)?;
     let path = decoded(path)?.unwrap_or_default();
-    if path.len() > MAX_SOCKET_PATH || path.contains('\0') {
-        return Err(format!("has a path of more than {MAX_SOCKET_PATH} bytes"));
-    }
-    let address = RedisAddress::Unix(PathBuf::from(path));
+    let is_sound = path.len() <= MAX_SOCKET_PATH && !path.contains('\0');
+    let long = format!("has a path of more than {MAX_SOCKET_PATH} bytes");
+    ensure(is_sound, long)?;
     let mut url = RedisUrl {
-        address,
+        address: RedisAddress::Unix(PathBuf::from(path)),
         tls: false,
         username: None,
         password: None,
         db: 0,
     };
+    // The name is not shown either: after a raw & it may be the rest of a password.
+    let unknown = "has something behind the ? that is not db=, user= or pass= (& in one is %26)";
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        match pair.split_once('=') {
-            Some(("db", db)) => url.db = database(db)?,
-            Some(("user", user)) => url.username = decoded(user)?,
-            Some(("pass", password)) => url.password = decoded(password)?,
-            // The name is not shown either: after a raw & it may be the rest of a password.
-            _ => {
-                let why =
-                    "has something behind the ? that is not db=, user= or pass= (& in one is %26)";
-                return Err(why.to_owned());
-            }
+        match pair.split_once('=').ok_or(unknown)? {
+            ("db", db) => url.db = database(db)?,
+            ("user", user) => url.username = decoded(user)?,
+            ("pass", password) => url.password = decoded(password)?,
+            _ => return Err(unknown.to_owned()),
         }
     }
     Ok(url)
@@ -143,23 +109,14 @@ fn over_socket(rest: &str) -> Result<RedisUrl, String> {
 /// Undoes the percent-encoding; nothing if nothing is there.
 fn decoded(text: &str) -> Result<Option<String>, String> {
     let text = percent_decode_str(text).decode_utf8();
-    let text = text.map_err(|_| "is not UTF-8 once its %XX are decoded".to_owned())?;
-    Ok(Some(text)
-        .filter(|text| !text.is_empty())
-        .map(Cow::into_owned))
+    let text = text.map_err(|_| "is not UTF-8 once its %XX are decoded")?;
+    Ok((!text.is_empty()).then(|| text.into_owned()))
 }
 
 /// Redis numbers its databases with a C int.
 fn database(text: &str) -> Result<i64, String> {
-    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let number = if digits {
-        text.parse::<i32>().ok()
-    } else {
-        None
-    };
-    number
-        .map(i64::from)
-        .ok_or_else(|| "has a database that is not a number from 0 to 2147483647".to_owned())
+    let number = Count(0, i32::MAX).parse(text).map(i64::from);
+    number.map_err(|_| "has a database that is not a number from 0 to 2147483647".to_owned())
 }
 
 #[cfg(test)]
@@ -172,7 +129,7 @@ mod tests {
     }
 
     fn url(text: &str) -> RedisUrl {
-        RedisUrlRule
+        REDIS_URL
             .parse(text)
             .unwrap_or_else(|why| panic!("{text}: {why}"))
     }
@@ -233,24 +190,18 @@ mod tests {
             ("unix:///x?pass=a&hunter2", "db=, user= or pass="),
             ("unix:///x?db=hunter2", "database"),
         ] {
-            let why = RedisUrlRule.parse(text).err().unwrap();
+            let why = REDIS_URL.parse(text).err().unwrap();
             assert!(why.contains(reason), "{text}: {why}");
             assert!(!why.contains("hunter2"), "{text}: {why}");
         }
         let long = format!("unix:///{}", "x".repeat(120));
-        assert!(
-            RedisUrlRule
-                .parse(&long)
-                .err()
-                .unwrap()
-                .contains("107 bytes")
-        );
+        assert!(REDIS_URL.parse(&long).err().unwrap().contains("107 bytes"));
     }
 
     proptest::proptest! {
         #[test]
         fn no_text_makes_it_panic(text in "(rediss?|unix)://\\PC{0,40}") {
-            let _ = RedisUrlRule.parse(&text);
+            let _ = REDIS_URL.parse(&text);
         }
     }
 }

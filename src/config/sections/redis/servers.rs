@@ -1,8 +1,9 @@
-//! Where Redis is and how one gets in, as `[redis]` says it: servers, login, TLS, protocol. No login is
-//! ever shown.
+//! Where Redis is and how one gets in, as `[redis]` says it. No login is ever shown.
 
 use std::fmt;
 use std::path::PathBuf;
+
+use crate::config::values::host::HostPort;
 
 /// The servers, and what finds them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,25 +52,6 @@ impl fmt::Display for RedisAddress {
     }
 }
 
-/// A host and a port of it; displayed as in a URL, an IPv6 address in brackets.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct HostPort {
-    /// Name or address, without brackets.
-    pub host: String,
-    /// Never 0.
-    pub port: u16,
-}
-
-impl fmt::Display for HostPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port } = self;
-        match host.contains(':') {
-            true => write!(f, "[{host}]:{port}"),
-            false => write!(f, "{host}:{port}"),
-        }
-    }
-}
-
 /// Who we are to a server.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Login {
@@ -94,33 +76,4 @@ impl fmt::Debug for Login {
             Self::User { .. } => "User { .. }",
         })
     }
-}
-
-/// Connections are encrypted, and the server's certificate is checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// Certificates of the authorities that are trusted; none: those of the system.
-    pub ca_file: Option<PathBuf>,
-    /// What we show to a server that wants to see a certificate.
-    pub identity: Option<Identity>,
-    /// Name or address that the server's certificate must hold; none: the host that is connected to.
-    pub server_name: Option<String>,
-}
-
-/// A client certificate and the key to it, both PEM.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// The certificate, and those between it and its authority.
-    pub cert_file: PathBuf,
-    /// Its private key, without a passphrase.
-    pub key_file: PathBuf,
-}
-
-/// Version of the protocol that is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// Known to every server.
-    Resp2,
-    /// Redis 6 and later.
-    Resp3,
 }
