@@ -25,7 +25,7 @@ use node::Node;
 use node::factory::NodeFactory;
 use routing::hash_slot::{HashSlot, Redirect, SLOTS};
 use routing::slot_map::SlotMap;
-use status::DiscoveryState;
+use status::{SentinelStatus, Status};
 
 /// Nodes at most: a cluster of Redis has no more than some 1000.
 const NODES_MAX: usize = 2000;
@@ -37,6 +37,16 @@ pub(crate) struct RedisCache {
     slot_map: RwLock<Arc<SlotMap>>,
     /// Guards what the topology thread has found out; held for nanoseconds.
     discovery: Mutex<DiscoveryState>,
+}
+
+/// What the topology thread has found out, beside the slot map.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DiscoveryState {
+    /// Why it is not known where the nodes are, or not for certain.
+    pub fault: Option<String>,
+    pub sentinels: Vec<SentinelStatus>,
+    /// How often breakers of nodes that were let go had gone into each state.
+    pub entered_before: [u64; State::ALL.len()],
 }
 
 /// The call brought nothing: Redis is not to be asked again by the same request.
@@ -93,8 +103,7 @@ impl RedisCache {
         for node in old.nodes() {
             if !new.nodes().iter().any(|kept| Arc::ptr_eq(kept, node)) {
                 node.retire();
-                let entered = node.breaker.entered();
-                self.discovery().remember(entered);
+                add(&mut self.discovery().entered_before, node.breaker.entered());
             }
         }
     }
@@ -153,6 +162,30 @@ impl RedisCache {
         slot_map.slots().iter().sum::<usize>() == SLOTS && slot_map.nodes().iter().all(is_well)
     }
 
+    /// What is known, without asking anybody.
+    #[must_use]
+    pub(crate) fn status(&self, now: Instant) -> Status {
+        let slot_map = self.slot_map();
+        let slots = slot_map.slots();
+        let discovery = self.discovery().clone();
+        let mut entered = discovery.entered_before;
+        for node in slot_map.nodes() {
+            add(&mut entered, node.breaker.entered());
+        }
+        let nodes = slot_map.nodes().iter().zip(&slots);
+        Status {
+            mode: self.factory.mode,
+            breaker_mode: self.factory.breaker_mode,
+            nodes: nodes
+                .map(|(node, &slots)| node.snapshot(slots, now))
+                .collect(),
+            slots_covered: slots.iter().sum(),
+            entered,
+            sentinels: discovery.sentinels,
+            fault: discovery.fault,
+        }
+    }
+
     /// What it may cost, and how much is asked of it at once.
     #[must_use]
     pub(crate) fn limits(&self) -> &Limits {
@@ -203,4 +236,11 @@ impl RedisCache {
     pub(crate) fn is_calling(&self) -> bool {
         self.slot_map().nodes().iter().any(|node| node.is_calling())
     }
+}
+
+/// Adds to each figure of `sum` that of `more`.
+fn add<const N: usize>(sum: &mut [u64; N], more: [u64; N]) {
+    sum.iter_mut()
+        .zip(more)
+        .for_each(|(sum, more)| *sum += more);
 }

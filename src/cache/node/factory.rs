@@ -10,10 +10,9 @@ use crate::base::notify::Notify;
 use crate::base::resolver::HostResolver;
 use crate::cache::limits::Limits;
 use crate::cache::node::pool::{Dial, Pool};
-use crate::cache::status::Mode;
 use crate::cache::wire::connection::{Endpoint, Handshake};
 use crate::cache::wire::tls::Connector;
-use crate::config::{self, BreakerMode, HostPort, Login, RedisAddress, Servers};
+use crate::config::{self, BreakerMode, HostPort, Login, Mode, RedisAddress, Servers};
 use crate::observe::metrics::Metrics;
 
 /// What all nodes have in common.
@@ -54,7 +53,7 @@ impl NodeFactory {
         let mut handshake = Handshake::new(tls, redis.protocol, redis.login.clone(), db);
         handshake.is_with_master = matches!(redis.servers, Servers::Sentinel { .. });
         Self {
-            mode: Mode::of(&redis.servers),
+            mode: redis.servers.mode(),
             handshake,
             breaker_mode: breaker.mode,
             breaker: breaker_settings(breaker),

@@ -23,10 +23,10 @@ use crate::cache::node::calls::Calls;
 use crate::cache::node::factory::NodeFactory;
 use crate::cache::node::pool::{Dial, Lease, Pool};
 use crate::cache::routing::hash_slot::{Redirect, is_about_a_slot};
-use crate::cache::status::Mode;
+use crate::cache::status::{Connections, NodeStatus};
 use crate::cache::wire::fault::Fault;
 use crate::cache::write::Writes;
-use crate::config::{HostPort, RedisAddress};
+use crate::config::{HostPort, Mode, RedisAddress};
 use crate::observe::metrics::{Metrics, RedisOp};
 
 /// One server, as this process sees it.
@@ -174,6 +174,25 @@ impl Node {
     /// Whether it was made or was of use after `moment`.
     pub(crate) fn was_used_after(&self, moment: Instant) -> bool {
         self.born > moment || self.report().last_success.is_some_and(|at| at > moment)
+    }
+
+    /// What is known of it, which serves `slots` slots.
+    pub(crate) fn snapshot(&self, slots: usize, now: Instant) -> NodeStatus {
+        let (state, since) = self.breaker.state();
+        let (made, unused) = self.pool.slots();
+        NodeStatus {
+            address: self.address.clone(),
+            slots,
+            state,
+            since: now.saturating_duration_since(since),
+            last_fault: self.report().last_fault.as_ref().map(Fault::to_string),
+            refuses_writes: self.refuses_writes(),
+            connections: Connections {
+                made,
+                unused,
+                max: self.pool.size(),
+            },
+        }
     }
 
     /// Where it is, for people.

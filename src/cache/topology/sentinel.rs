@@ -13,7 +13,6 @@ use crate::cache::RedisCache;
 use crate::cache::node::Node;
 use crate::cache::prober::probe;
 use crate::cache::routing::slot_map::SlotMap;
-use crate::cache::status::SentinelStatus;
 use crate::cache::topology::sentinel::monitors::{Opinion, Sentinels};
 use crate::cache::topology::{Discovery, Pace};
 use crate::cache::wire::fault::Fault;
@@ -94,21 +93,14 @@ impl Discovery for SentinelTopology {
             }
             !cache.factory.notify.is_closed()
         });
-        let guides = self
-            .sentinels
-            .faults()
-            .map(|(address, fault)| SentinelStatus {
-                address: address.to_owned(),
-                fault: fault.map(Fault::to_string),
-            });
-        let guides: Vec<_> = guides.collect();
+        let sentinels = self.sentinels.status();
         let mut discovery = cache.discovery();
         if opinions.is_empty() {
             discovery.fault = Some(format!("no sentinel of {} answers", following.name));
         } else if refused.is_none() {
             discovery.fault = None;
         }
-        discovery.guides = guides;
+        discovery.sentinels = sentinels;
         drop(discovery);
         refused.is_none() && cache.is_well()
     }

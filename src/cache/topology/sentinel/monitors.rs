@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::base::clock::{self, Deadline};
 use crate::cache::node::pool::Dial;
+use crate::cache::status::SentinelStatus;
 use crate::cache::wire::connection::{Connection, REPLY_MAX_BYTES};
 use crate::cache::wire::fault::{Fault, Step};
 use crate::cache::wire::role::text;
@@ -113,11 +114,13 @@ impl Sentinels {
         &self.all[number].address
     }
 
-    /// Each of them, and what is wrong with it.
-    pub(crate) fn faults(&self) -> impl Iterator<Item = (&str, Option<&Fault>)> {
-        self.all
-            .iter()
-            .map(|one| (one.address.as_str(), one.fault.as_ref()))
+    /// Of each of them.
+    pub(crate) fn status(&self) -> Vec<SentinelStatus> {
+        let status = |one: &Sentinel| SentinelStatus {
+            address: one.address.clone(),
+            fault: one.fault.as_ref().map(Fault::to_string),
+        };
+        self.all.iter().map(status).collect()
     }
 
     /// Asks everyone who is worth asking. `hear` is told each answer as it comes, so that one who does
