@@ -18,7 +18,7 @@ use crate::config;
 use crate::observe::metrics::Metrics;
 
 pub(crate) struct RedisCache {
-    router: Router,
+    router: Arc<Router>,
 }
 
 impl RedisCache {
@@ -32,12 +32,12 @@ impl RedisCache {
     ) -> Self {
         let factory = NodeFactory::new(redis, breaker, callers, metrics);
         Self {
-            router: Router::new(&redis.servers, factory),
+            router: Arc::new(Router::new(&redis.servers, factory)),
         }
     }
 
     /// Who serves what, for those who ask the nodes themselves.
-    pub(crate) fn router(&self) -> &Router {
+    pub(crate) fn router(&self) -> &Arc<Router> {
         &self.router
     }
 
