@@ -202,12 +202,12 @@ impl Sentinel {
     fn send(&mut self, name: &str, deadline: Deadline) -> Result<(), Fault> {
         let asked = ["GET-MASTER-ADDR-BY-NAME", "MASTER"];
         let commands = asked.map(|what| command(&["SENTINEL", what, name]));
-        self.connection()?.send(&commands, deadline, Step::Reply)
+        self.connection()?.send(&commands, Step::Reply.by(deadline))
     }
 
     fn hear(&mut self, name: &str, deadline: Deadline) -> Result<(HostPort, u64), Fault> {
         let connection = self.connection()?;
-        let replies = connection.receive(2, REPLY_MAX_BYTES, deadline, Step::Reply)?;
+        let replies = connection.receive(2, REPLY_MAX_BYTES, Step::Reply.by(deadline))?;
         let mut replies = replies.into_iter();
         let master = match replies.next() {
             Some(Value::Array(parts)) => opinion::master(parts)?,
