@@ -122,7 +122,7 @@ impl Connection {
     }
 }
 
-/// The reply itself, without what RESP3 may say about it; nothing for a push, which answers nobody.
+/// The reply itself, without what RESP3 may say about it; nothing for a push, which is no answer.
 fn awaited(reply: Value) -> Option<Value> {
     match reply {
         Value::Push { .. } => None,
@@ -131,7 +131,7 @@ fn awaited(reply: Value) -> Option<Value> {
     }
 }
 
-/// Whether nothing has come beyond the replies but whole pushes: half a one would be taken for the
+/// Whether nothing has come beyond the replies but whole pushes: half a push would be taken for the
 /// beginning of the next reply. The parser does not tell how much it holds, so it is given a mark to
 /// find behind what is there.
 fn is_at_end(parser: &mut Parser, unread: &[u8]) -> bool {

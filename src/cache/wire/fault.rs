@@ -14,7 +14,7 @@ use crate::base::clock::Deadline;
 pub(crate) enum Fault {
     /// The host name has no address, or its resolution failed or took too long.
     Unresolved(String),
-    /// Nobody listens, or the network says it cannot be reached.
+    /// No server listens there, or the network cannot reach it.
     Unreachable(String),
     /// A step took longer than what was left of its budget.
     TimedOut(Step),
@@ -26,8 +26,8 @@ pub(crate) enum Fault {
     NotReady(String),
     /// Credentials or rights are wrong: NOAUTH, WRONGPASS, NOPERM and what AUTH or SELECT refused.
     Misconfigured(String),
-    /// TLS: one of the two sides does not accept the other's certificate, or there are no terms on
-    /// which they could speak.
+    /// TLS: one of the two sides does not accept the other's certificate, or they know no version in
+    /// common.
     Tls(String),
     /// MOVED, ASK, CROSSSLOT: a node of a cluster that was taken for a server of its own.
     Clustered(String),

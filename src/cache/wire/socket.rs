@@ -26,7 +26,7 @@ pub(crate) enum Endpoint {
     Unix(Box<Path>),
 }
 
-/// The socket, shared with whoever may have to end a call from outside.
+/// The socket, shared with the watch, which may have to end a call from outside.
 #[derive(Debug)]
 pub(crate) struct Socket {
     stream: socket2::Socket,
