@@ -41,7 +41,7 @@ impl Node {
                 let bytes = self.count(&values);
                 let is_small = bytes < LARGE_REPLY_BYTES;
                 if is_small {
-                    self.usual.learn_wait(took);
+                    self.learn_read_time(took);
                 }
                 if took > self.limits.patience() && is_small {
                     self.failed(permit, &Fault::Slow(took));
@@ -52,8 +52,8 @@ impl Node {
             }
             Err(fault) => {
                 match fault {
-                    Fault::GivenUp => self.usual.learn_wait(elapsed(began)),
-                    Fault::TooLarge => self.limits.usual.learn_too_large(),
+                    Fault::GivenUp => self.learn_read_time(elapsed(began)),
+                    Fault::TooLarge => self.limits.learn_too_large(),
                     _ => {}
                 }
                 self.failed(permit, &fault);
@@ -75,7 +75,7 @@ impl Node {
                 Reply::Elsewhere(_) | Reply::Nowhere => {}
             }
         }
-        self.limits.usual.learn_sizes(hits, bytes);
+        self.limits.learn_sizes(hits, bytes);
         self.metrics.redis.hits.inc_by(hits as u64);
         self.metrics.redis.misses.inc_by(misses);
         bytes

@@ -16,7 +16,7 @@ use redis::{Cmd, Value};
 
 use crate::base::breaker::{Breaker, Permit, State};
 use crate::base::clock::{self, Deadline};
-use crate::base::ewma::Usual;
+use crate::base::ewma::Ewma;
 use crate::base::notify::Notify;
 use crate::cache::limits::Limits;
 use crate::cache::node::calls::Calls;
@@ -44,8 +44,8 @@ pub struct Node {
     pub(crate) pool: Pool,
     pub(crate) dial: Arc<Dial>,
     calls: Calls,
-    /// How long its reads usually take.
-    pub(crate) usual: Usual,
+    /// Of one read, in microseconds.
+    read_us: Ewma,
     /// When it was made.
     born: Instant,
     /// Whether MGET may be used: an ACL may allow GET alone, and the keys of a batch are seldom of one
@@ -149,7 +149,7 @@ impl Node {
             pool: factory.pool(&dial),
             dial,
             calls: Calls::new(factory.callers),
-            usual: Usual::default(),
+            read_us: Ewma::default(),
             bypassed: AtomicU64::new(0),
             report: Mutex::default(),
             writes: Writes::default(),
@@ -375,7 +375,13 @@ impl Node {
     #[must_use]
     pub fn patience_in_queue(&self) -> Duration {
         let patience = self.limits.patience();
-        patience.saturating_sub(self.usual.wait()).min(patience / 2)
+        let read = Duration::from_micros(self.read_us.value());
+        patience.saturating_sub(read).min(patience / 2)
+    }
+
+    /// A read took so long, or was given up after so long.
+    pub(crate) fn learn_read_time(&self, took: Duration) {
+        self.read_us.learn_peak(took.as_micros() as u64);
     }
 
     /// Whether a call is in flight.
