@@ -170,7 +170,7 @@ impl RedisCache {
         Status {
             entered,
             mode: self.factory.mode,
-            breaker_mode: self.factory.breaker.mode,
+            breaker_mode: self.factory.breaker_mode,
             guides: discovery.guides,
             fault: discovery.fault,
             nodes: nodes.collect(),

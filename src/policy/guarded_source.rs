@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
-use crate::base::breaker::{Breaker, Permit, State, Transition};
+use crate::base::breaker::{self, Breaker, Permit, State, Transition};
 use crate::base::clock::{self, Deadline};
 use crate::base::ewma::Ewma;
-use crate::config::{self, BreakerMode, Config};
+use crate::config::{self, Config};
 use crate::observe::logging::LogThrottle;
 use crate::observe::metrics::Metrics;
 use crate::source::{Fetched, Source, SourceError};
@@ -55,17 +55,11 @@ impl GuardedSource {
         source: Box<dyn Source>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let mode = match config.fail_max {
-            0 => BreakerMode::Disabled,
-            _ => BreakerMode::Auto,
-        };
-        let breaker = config::Breaker {
-            mode,
+        let breaker = breaker::Settings {
+            held: (config.fail_max == 0).then_some(State::Closed),
             fail_max: config.fail_max,
-            reset_timeout: config.reset_timeout,
-            // Without a prober: only a fetch can tell whether a source is well.
-            probe_interval: Duration::ZERO,
-            stall_calls: usize::MAX,
+            // Only a fetch can tell whether a source is well.
+            trial_after: Some(config.reset_timeout),
         };
         Self {
             name: config.name.clone(),
@@ -73,7 +67,7 @@ impl GuardedSource {
             source,
             timeout: config.timeout(),
             soft_timeout: config.soft_timeout,
-            breaker: Arc::new(Breaker::new(&breaker, clock::now())),
+            breaker: Arc::new(Breaker::new(breaker, clock::now())),
             usual_us: Ewma::default(),
             said: LogThrottle::default(),
             away: Mutex::default(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use scheduled_thread_pool::ScheduledThreadPool;
 
+use crate::base::breaker::{self, State};
 use crate::base::notify::Notify;
 use crate::base::resolver::HostResolver;
 use crate::cache::limits::Limits;
@@ -12,14 +13,15 @@ use crate::cache::node::pool::{Dial, Pool};
 use crate::cache::status::Mode;
 use crate::cache::wire::connection::{Endpoint, Handshake};
 use crate::cache::wire::tls::Connector;
-use crate::config::{self, HostPort, Login, RedisAddress, Servers};
+use crate::config::{self, BreakerMode, HostPort, Login, RedisAddress, Servers};
 use crate::observe::metrics::Metrics;
 
 /// What all nodes have in common.
 pub(crate) struct NodeFactory {
     pub(crate) mode: Mode,
     handshake: Handshake,
-    pub(crate) breaker: config::Breaker,
+    pub(crate) breaker_mode: BreakerMode,
+    pub(crate) breaker: breaker::Settings,
     pool_size: usize,
     /// Threads that make calls.
     pub(crate) callers: usize,
@@ -54,7 +56,8 @@ impl NodeFactory {
         Self {
             mode: Mode::of(&redis.servers),
             handshake,
-            breaker: breaker.clone(),
+            breaker_mode: breaker.mode,
+            breaker: breaker_settings(breaker),
             pool_size: redis.pool_size,
             callers,
             metrics,
@@ -108,5 +111,20 @@ impl NodeFactory {
             endpoint,
             handshake,
         }
+    }
+}
+
+fn breaker_settings(breaker: &config::Breaker) -> breaker::Settings {
+    breaker::Settings {
+        held: match breaker.mode {
+            BreakerMode::Auto => None,
+            BreakerMode::ForcedOpen => Some(State::Open),
+            BreakerMode::Disabled => Some(State::Closed),
+        },
+        fail_max: breaker.fail_max,
+        trial_after: breaker
+            .probe_interval
+            .is_zero()
+            .then_some(breaker.reset_timeout),
     }
 }

@@ -145,7 +145,7 @@ impl Node {
             name,
             born: clock::now(),
             limits: Arc::clone(factory.limits()),
-            breaker: Arc::new(Breaker::new(&factory.breaker, clock::now())),
+            breaker: Arc::new(Breaker::new(factory.breaker.clone(), clock::now())),
             pool: factory.pool(&dial),
             dial,
             calls: Calls::new(factory.callers),
