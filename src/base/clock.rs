@@ -6,6 +6,10 @@ use std::time::{Duration, Instant, SystemTime};
 /// Now, on the monotonic clock: what time-outs, ages and states are measured with.
 #[must_use]
 pub(crate) fn now() -> Instant {
+    #[cfg(test)]
+    if let Some(now) = virtual_time::now() {
+        return now;
+    }
     Instant::now()
 }
 
@@ -46,9 +50,43 @@ impl Deadline {
     }
 }
 
+/// A clock that stands still unless a test moves it, for all that runs on the thread of the test.
+#[cfg(test)]
+pub(crate) mod virtual_time {
+    use std::cell::Cell;
+    use std::time::{Duration, Instant};
+
+    thread_local! {
+        static NOW: Cell<Option<Instant>> = const { Cell::new(None) };
+    }
+
+    pub(super) fn now() -> Option<Instant> {
+        NOW.get()
+    }
+
+    /// From now on time stands still.
+    pub(crate) fn stop() {
+        NOW.set(Some(Instant::now()));
+    }
+
+    /// Time goes on by `by`; [`stop`] must have been called.
+    pub(crate) fn advance(by: Duration) {
+        NOW.set(NOW.get().map(|now| now + by));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_virtual_clock_moves_when_it_is_told_to() {
+        virtual_time::stop();
+        let start = now();
+        assert_eq!(now(), start);
+        virtual_time::advance(Duration::from_secs(3600));
+        assert_eq!(now(), start + Duration::from_secs(3600));
+    }
 
     #[test]
     fn a_step_gets_the_smaller_of_its_limit_and_what_is_left() {

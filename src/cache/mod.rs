@@ -6,6 +6,7 @@ pub mod routing;
 pub(crate) mod ttl;
 pub(crate) mod wire;
 pub(crate) mod limits;
+pub(crate) mod lookup;
 pub(crate) mod node;
 pub(crate) mod prober;
 pub(crate) mod read;
@@ -166,13 +167,12 @@ impl RedisCache {
         Arc::clone(&slot_map)
     }
 
-    /// Whether a write of a key would be tried now.
+    /// Whether a write of `key` would be tried now.
     #[must_use]
-    pub(crate) fn takes_writes(&self, slot: impl FnOnce() -> HashSlot, now: Instant) -> bool {
+    pub(crate) fn takes_writes(&self, key: &str, now: Instant) -> bool {
         let slot_map = self.slot_map();
-        slot_map
-            .node(slot)
-            .is_some_and(|node| node.takes_writes(now))
+        let node = slot_map.node(|| HashSlot::of(key));
+        node.is_some_and(|node| node.takes_writes(now))
     }
 
     /// Whether there is a node that would be written to now.
@@ -184,18 +184,10 @@ impl RedisCache {
             .any(|node| node.takes_writes(now))
     }
 
-    /// Since when the node of a key is of use again, if it was ever lost: what it had may be gone.
+    /// Since when the node of `key` is of use again, if it was ever lost: what it had may be gone.
     #[must_use]
-    pub(crate) fn back_since(&self, slot: impl FnOnce() -> HashSlot) -> Option<Instant> {
-        self.slot_map().node(slot)?.back_since()
-    }
-
-    /// Looks at the calls in flight, and gives up nodes that stall; of each node's lookups so many
-    /// `waiting` ones wait for a reader for too long.
-    pub(crate) fn watch(&self, waiting: impl Fn(&Node) -> usize, now: Instant) {
-        for node in self.slot_map().nodes() {
-            node.watch(waiting(node), now);
-        }
+    pub(crate) fn back_since(&self, key: &str) -> Option<Instant> {
+        self.slot_map().node(|| HashSlot::of(key))?.back_since()
     }
 
     /// Whether a call is in flight.

@@ -85,7 +85,7 @@ impl Admin {
             entered: source.breaker.entered(),
         });
         let names = sources.iter().map(|source| source.name.clone());
-        let (fills, under_way) = lookups.fills.len();
+        let (fills, under_way) = (lookups.fills.len(), lookups.fills.under_way());
         let memory = lookups.memory();
         Seen {
             breakers: std::iter::once(of_redis).chain(of_sources).collect(),
@@ -93,7 +93,7 @@ impl Admin {
                 ("redis", lookups.reads.len(), lookups.reads.max()),
                 ("source", fills, lookups.fills.max()),
                 ("write", lookups.writes.len(), lookups.writes.max()),
-                ("life", lookups.lives.len(), lookups.lives.max()),
+                ("life", lookups.ttls.len(), lookups.ttls.max()),
             ],
             in_flight: names.zip(under_way).collect(),
             connections: health.room.taken(),

@@ -148,8 +148,8 @@ impl Health {
     }
 
     fn unready_reason(&self) -> Option<&'static str> {
-        let (fills, _) = self.lookups.fills.len();
-        let is_saturated = self.lookups.reads.len() >= self.queue_max || fills >= self.queue_max;
+        let waiting = self.lookups.reads.len().max(self.lookups.fills.len());
+        let is_saturated = waiting >= self.queue_max;
         let is_redis_up = || !self.lookups.cache().status(clock::now()).is_down();
         if self.is_draining() {
             Some("draining")
@@ -191,7 +191,8 @@ impl Health {
         };
         let is_down = down.is_some();
         let mut redis = redis_json(&redis);
-        let (fills_waiting, fetching) = self.lookups.fills.len();
+        let fills = &self.lookups.fills;
+        let (fills_waiting, fetching) = (fills.len(), fills.under_way());
         let sources = self.lookups.sources().iter().zip(&fetching);
         let sources: Vec<_> = sources
             .map(|(source, fetching)| source_json(source, *fetching, now))

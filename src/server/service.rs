@@ -115,8 +115,6 @@ impl Service {
             target,
             arrived: now,
             deadline: Deadline::after(now, self.request_timeout),
-            copy: None,
-            is_at_hand: false,
             client: Box::new(exchange),
         }
     }

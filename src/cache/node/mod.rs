@@ -394,9 +394,9 @@ impl Node {
         self.bypassed.load(Ordering::Relaxed)
     }
 
-    /// A lookup was answered without it.
-    pub fn count_bypassed(&self) {
-        self.bypassed.fetch_add(1, Ordering::Relaxed);
+    /// So many lookups were answered without it.
+    pub fn count_bypassed(&self, count: usize) {
+        self.bypassed.fetch_add(count as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn give_up_calls(&self) {
