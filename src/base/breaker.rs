@@ -1,6 +1,6 @@
 //! The circuit breaker: whether something that fails may be asked again yet.
 //! A pure state machine under one mutex: it is told the time, does no I/O, writes no log line and
-//! starts no thread. Whoever changes its state gets a [`Transition`] to log and to act on.
+//! starts no thread. A caller that changes its state gets a [`Transition`] to log and to act on.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,7 +24,6 @@ impl State {
     pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
 
     /// The word for it in logs, metrics and `/healthz`.
-    #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -34,7 +33,7 @@ impl State {
     }
 }
 
-/// A change of state, to be logged by whoever caused it.
+/// A change of state, to be logged by the caller that caused it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct Transition {
@@ -44,8 +43,6 @@ pub struct Transition {
     pub to: State,
     /// Consecutive failures when it happened.
     pub failures: u32,
-    /// How long the state before had lasted.
-    pub lasted: Duration,
 }
 
 /// When a breaker opens and closes.
@@ -59,7 +56,7 @@ pub(crate) struct Settings {
     pub trial_after: Option<Duration>,
 }
 
-/// A breaker, shared by everyone who calls what it guards.
+/// A breaker, shared by all that call what it guards.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     settings: Settings,
@@ -84,7 +81,6 @@ struct Machine {
 
 impl Breaker {
     /// A breaker that is closed, or held as the settings say.
-    #[must_use]
     pub(crate) fn new(settings: Settings, now: Instant) -> Self {
         let state = settings.held.unwrap_or(State::Closed);
         Self {
@@ -101,20 +97,17 @@ impl Breaker {
     }
 
     /// The state and since when.
-    #[must_use]
     pub(crate) fn state(&self) -> (State, Instant) {
         let machine = self.lock();
         (machine.state, machine.since)
     }
 
     /// How often it has gone into each state, in the order of [`State::ALL`].
-    #[must_use]
     pub(crate) fn entered(&self) -> [u64; State::ALL.len()] {
         self.lock().entered
     }
 
     /// Whether [`Self::permit`] would refuse at `now`; changes nothing.
-    #[must_use]
     pub(crate) fn refuses(&self, now: Instant) -> bool {
         let machine = self.lock();
         match machine.state {
@@ -217,7 +210,6 @@ impl Machine {
             from: self.state,
             to,
             failures: self.failures,
-            lasted: now.saturating_duration_since(self.since),
         };
         self.state = to;
         self.since = now;
@@ -248,7 +240,6 @@ pub struct Permit {
 
 impl Permit {
     /// Whether this is the one trial of a half-open breaker.
-    #[must_use]
     pub fn is_trial(&self) -> bool {
         self.trial
     }

@@ -1,198 +1,100 @@
-//! Looking keys up: which lane a key waits in, and what Redis says of the keys of a batch. Which node
-//! serves a key, redirects, and batches for several nodes are settled here: whoever asks hears of each
-//! key that it is there, that it is not, or that Redis cannot be used for it.
+//! Asking Redis for the keys of a batch: each node is asked for its own in one call, and whoever asks
+//! hears of each key as soon as something is known of it.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::base::clock::{self, Deadline};
-use crate::cache::RedisCache;
-use crate::cache::node::{CallOptions, Node, Reply};
-use crate::cache::routing::fan_out::{FanOut, NodeBatch};
-use crate::cache::routing::hash_slot::{HashSlot, Redirect};
+use crate::cache::node::{CallOptions, Node};
+use crate::cache::port::{Question, Said, Told};
+use crate::cache::read::read;
+use crate::cache::routing::fan_out::{NodeBatch, Turn, fan_out};
+use crate::cache::routing::hash_slot::HashSlot;
+use crate::cache::routing::redirect::{Redirect, Reply};
+use crate::cache::routing::router::Router;
 
 /// Larger values take long to hand on: they stand in nobody's way.
 const LARGE_BYTES: usize = 64 * 1024;
 
-/// What is asked of Redis for somebody who waits.
-pub(crate) trait Question {
-    /// Whole key, prefix included.
-    fn key(&self) -> Cow<'_, str>;
-
-    /// Since when somebody waits: all that Redis may cost is counted from then on.
-    fn since(&self) -> Instant;
-}
-
-/// What Redis says of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Said<'a> {
-    Hit(&'a str),
-    Miss,
-    /// It was not asked or did not answer, and is not to be asked again for the same question.
-    Unusable,
-}
-
-/// What Redis said, and when.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Told<'a> {
-    pub said: Said<'a>,
-    /// Before it was asked: what it says held at some moment since then.
-    pub asked: Instant,
-    /// When the answer was there; one look at the clock serves a whole batch.
-    pub at: Instant,
-}
-
-/// One of the lanes in which questions wait, as it is now.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Lane {
-    pub number: usize,
-    /// How long a question may wait in it and still be answered in time.
-    pub patience: Duration,
-    /// Whether Redis is worth asking for what waits in it.
-    pub is_usable: bool,
-}
-
-impl<'a> Told<'a> {
-    /// Redis was not of use; that is known since `now`.
-    pub(crate) fn unusable(now: Instant) -> Self {
-        Self {
-            said: Said::Unusable,
-            asked: now,
-            at: now,
+/// Asks on behalf of thread `caller`, and tells what is said of each question, of large values last.
+/// Whatever goes wrong, no question costs more than the budget of one.
+pub(crate) fn look_up<Q: Question>(
+    router: &Router,
+    caller: usize,
+    questions: impl Iterator<Item = Q>,
+    mut told: impl FnMut(Q, Told<'_>),
+) {
+    let slot = |question: &Q| HashSlot::of(&question.key());
+    fan_out(router, questions, slot, |turn| match turn {
+        Turn::Ask(batch) => ask(router, caller, batch, &mut told),
+        Turn::GiveUp(questions) => {
+            tell_unusable(questions, clock::now, &mut told);
+            Vec::new()
         }
-    }
+    });
 }
 
-impl RedisCache {
-    /// Tells of each question in which lane it is to wait; none: Redis is not worth asking for it. The
-    /// lanes are numbered from 1.
-    pub(crate) fn choose_lanes<Q: Question>(
-        &self,
-        questions: impl Iterator<Item = Q>,
-        now: Instant,
-        mut told: impl FnMut(Q, Option<usize>),
-    ) {
-        let slot_map = self.slot_map();
-        for question in questions {
-            let node = slot_map.node(|| HashSlot::of(&question.key()));
-            let usable = node.filter(|node| node.is_usable(now));
-            if let (Some(node), None) = (node, usable) {
-                node.count_bypassed(1);
+/// One node is asked for what it serves. Returns what it sends elsewhere; the others are told first.
+fn ask<Q: Question>(
+    router: &Router,
+    caller: usize,
+    batch: NodeBatch<Q>,
+    told: &mut impl FnMut(Q, Told<'_>),
+) -> Vec<(Q, Redirect)> {
+    let asked = clock::now();
+    let limits = &router.factory.limits;
+    let asking = batch.asking;
+    let (node, mut questions) = (batch.node, batch.items);
+    let Some(permit) = node.permit(asked) else {
+        tell_bypassed(&node, questions, asked, told);
+        return Vec::new();
+    };
+    // Who has waited for as long as Redis may take has too little left to spend on it.
+    let patience = limits.patience();
+    let is_late = |question: &mut Q| asked.saturating_duration_since(question.since()) >= patience;
+    let mut others: Vec<_> = questions.extract_if(.., is_late).collect();
+    if permit.is_trial() && questions.len() > 1 {
+        others.extend(questions.drain(1..));
+    }
+    tell_bypassed(&node, others, asked, told);
+    let Some(oldest) = questions.iter().map(Question::since).min() else {
+        return Vec::new();
+    };
+    let options = CallOptions {
+        caller,
+        waiting: Some((questions.len(), oldest)),
+        deadline: Deadline::after(oldest, limits.timeout),
+        asking,
+    };
+    let (values, indices) = {
+        let (keys, indices) = distinct_keys(&questions);
+        let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
+        (read(&node, permit, &keys, options), indices)
+    };
+    let at = clock::now();
+    let Ok(values) = values else {
+        tell_bypassed(&node, questions, at, told);
+        return Vec::new();
+    };
+    let (mut elsewhere, mut large) = (Vec::new(), Vec::new());
+    for (question, index) in questions.into_iter().zip(indices) {
+        let mut tell = |question, said| told(question, Told { said, asked, at });
+        match &values[index] {
+            Reply::Here(Some(value)) if value.len() > LARGE_BYTES => {
+                large.push((question, value));
             }
-            told(question, usable.map(|node| node.place()));
+            Reply::Here(Some(value)) => tell(question, Said::Hit(value)),
+            Reply::Here(None) => tell(question, Said::Miss),
+            Reply::Elsewhere(redirect) => elsewhere.push((question, redirect.clone())),
+            Reply::Nowhere => tell(question, Said::Unusable),
         }
     }
-
-    /// All lanes that there are.
-    pub(crate) fn lanes(&self, now: Instant) -> Vec<Lane> {
-        let lane = |node: &Arc<Node>| Lane {
-            number: node.place(),
-            patience: node.patience_in_queue(),
-            is_usable: node.is_usable(now),
-        };
-        self.slot_map().nodes().iter().map(lane).collect()
+    for (question, value) in large {
+        let (said, at) = (Said::Hit(value), clock::now());
+        told(question, Told { said, asked, at });
     }
-
-    /// Looks at the calls in flight, and gives up nodes that stall. `late` says of a lane how many of its
-    /// questions have waited for too long.
-    pub(crate) fn watch(&self, late: impl Fn(usize) -> usize, now: Instant) {
-        for node in self.slot_map().nodes() {
-            node.watch(late(node.place()), now);
-        }
-    }
-
-    /// Questions of a lane are answered without Redis.
-    pub(crate) fn count_bypassed(&self, lane: usize, count: usize) {
-        let slot_map = self.slot_map();
-        let mut nodes = slot_map.nodes().iter();
-        if let Some(node) = nodes.find(|node| node.place() == lane) {
-            node.count_bypassed(count);
-        }
-    }
-
-    /// Asks Redis on behalf of thread `caller`, each node in one call, and tells what it says of each
-    /// question as soon as that is known, of large values last. Whatever goes wrong, no question costs
-    /// more than the budget of one.
-    pub(crate) fn read<Q: Question>(
-        &self,
-        caller: usize,
-        questions: impl Iterator<Item = Q>,
-        mut told: impl FnMut(Q, Told<'_>),
-    ) {
-        let slot = |question: &Q| HashSlot::of(&question.key());
-        let (mut parts, unserved) = FanOut::of(self, questions, slot);
-        tell_unusable(unserved, clock::now, &mut told);
-        while let Some(part) = parts.take() {
-            let hops = part.hops();
-            let elsewhere = self.ask(caller, part, &mut told);
-            let stuck = parts.send_on(self, hops, elsewhere);
-            tell_unusable(stuck, clock::now, &mut told);
-        }
-    }
-
-    /// One node is asked for what it serves. Returns what it sends elsewhere; the others are told first.
-    fn ask<Q: Question>(
-        &self,
-        caller: usize,
-        part: NodeBatch<Q>,
-        told: &mut impl FnMut(Q, Told<'_>),
-    ) -> Vec<(Q, Redirect)> {
-        let asked = clock::now();
-        let asking = part.asking;
-        let (node, mut questions) = (part.node, part.items);
-        let Some(permit) = node.permit(asked) else {
-            tell_bypassed(&node, questions, asked, told);
-            return Vec::new();
-        };
-        // Who has waited for as long as Redis may take has too little left to spend on it.
-        let patience = self.limits().patience();
-        let is_late =
-            |question: &mut Q| asked.saturating_duration_since(question.since()) >= patience;
-        let mut others: Vec<_> = questions.extract_if(.., is_late).collect();
-        if permit.is_trial() && questions.len() > 1 {
-            others.extend(questions.drain(1..));
-        }
-        tell_bypassed(&node, others, asked, told);
-        let Some(oldest) = questions.iter().map(Question::since).min() else {
-            return Vec::new();
-        };
-        let options = CallOptions {
-            caller,
-            waiting: Some((questions.len(), oldest)),
-            deadline: Deadline::after(oldest, self.limits().timeout),
-            asking,
-        };
-        let (values, indices) = {
-            let (keys, indices) = distinct_keys(&questions);
-            let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
-            (node.read(permit, &keys, options), indices)
-        };
-        let at = clock::now();
-        let Ok(values) = values else {
-            tell_bypassed(&node, questions, at, told);
-            return Vec::new();
-        };
-        let (mut elsewhere, mut large) = (Vec::new(), Vec::new());
-        for (question, index) in questions.into_iter().zip(indices) {
-            let mut tell = |question, said| told(question, Told { said, asked, at });
-            match &values[index] {
-                Reply::Here(Some(value)) if value.len() > LARGE_BYTES => {
-                    large.push((question, value));
-                }
-                Reply::Here(Some(value)) => tell(question, Said::Hit(value)),
-                Reply::Here(None) => tell(question, Said::Miss),
-                Reply::Elsewhere(redirect) => elsewhere.push((question, redirect.clone())),
-                Reply::Nowhere => tell(question, Said::Unusable),
-            }
-        }
-        for (question, value) in large {
-            let (said, at) = (Said::Hit(value), clock::now());
-            told(question, Told { said, asked, at });
-        }
-        elsewhere
-    }
+    elsewhere
 }
 
 /// These go on without the node that would have served them.

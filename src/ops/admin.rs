@@ -64,13 +64,10 @@ impl Admin {
         let lookups = &health.lookups;
         let now = clock::now();
         let redis = lookups.cache().status(now);
-        let redis_connections = redis.connections();
+        let connections = redis.connections();
+        let redis_connections = (connections.made, connections.unused, connections.max);
         let redis_takes_writes = !redis.refuses_writes();
-        let used = redis
-            .nodes
-            .iter()
-            .filter(|node| node.state == State::Closed);
-        let redis_nodes = (redis.nodes.len(), used.count());
+        let redis_nodes = (redis.nodes.len(), redis.nodes_used());
         let redis_slots = redis.slots_covered;
         // One for all nodes: addresses are no labels.
         let of_redis = SeenBreaker {

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::cache::lookup::Said;
+use crate::cache::port::Said;
 use crate::copies::cached_value::{CachedValue, Kept};
 
 #[cfg(test)]

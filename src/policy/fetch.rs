@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::base::clock::{self, Deadline};
+use crate::cache::port::Cache;
 use crate::copies::cached_value::CachedValue;
-use crate::policy::cache::Cache;
 use crate::policy::decide::Refusal;
 use crate::policy::flight::{FetchedValue, Joined, Target};
 use crate::policy::{Answer, Copied, Fill, GuardedSource, Policy, Waiting};

@@ -4,8 +4,7 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use crate::base::clock;
-use crate::cache::lookup::{Question, Told};
-use crate::policy::cache::Cache;
+use crate::cache::port::{Cache, Question, Told};
 use crate::policy::decide::Refusal;
 use crate::policy::flight::Target;
 use crate::policy::{Lookup, Policy, Read, Waiting};

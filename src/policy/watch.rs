@@ -4,11 +4,10 @@
 use std::time::{Duration, Instant};
 
 use crate::base::clock::{self, Deadline};
-use crate::cache::lookup::Told;
+use crate::cache::port::{Cache, Told};
 use crate::cache::ttl::KeyTtl;
 use crate::config::Route;
 use crate::copies::cached_value::CachedValue;
-use crate::policy::cache::Cache;
 use crate::policy::decide::Refusal;
 use crate::policy::flight::Target;
 use crate::policy::{Fill, Policy, Read};

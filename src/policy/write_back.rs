@@ -7,9 +7,9 @@ use std::time::Duration;
 use log::info;
 
 use crate::base::clock::{self, Deadline};
+use crate::cache::port::Cache;
 use crate::cache::write::{Entry, Written};
 use crate::copies::cached_value::CachedValue;
-use crate::policy::cache::Cache;
 use crate::policy::flight::{FetchedValue, Target};
 use crate::policy::{Policy, WriteBack};
 

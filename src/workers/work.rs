@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::queue::Queue;
+use crate::cache::port::Cache;
 use crate::policy::flight::Target;
 use crate::policy::{Fill, Policy, Read, WriteBack};
 

@@ -1,5 +1,5 @@
-//! The pool of connections. r2d2 keeps the slots: how many there are, who holds one, who waits.
-//! What a slot holds is ours: whoever draws one connects it, within the budget it has and with the
+//! The pool of connections. r2d2 keeps the slots: how many there are, which are held, and the waiting.
+//! What a slot holds is ours: the caller that draws one connects it, within its own budget and with the
 //! breaker's leave, so nothing dials in the background, fails slowly or retries in a storm.
 
 use std::convert::Infallible;
@@ -11,39 +11,32 @@ use r2d2::{ManageConnection, PooledConnection};
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use crate::base::clock::{self, Deadline};
-use crate::cache::wire::connection::{Connection, Endpoint, Handshake, Socket};
+use crate::cache::wire::connection::Connection;
+use crate::cache::wire::dial::Dial;
 use crate::cache::wire::fault::Fault;
+use crate::cache::wire::socket::Socket;
 
 /// How long a connection may lie unused before it is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The pool.
 pub(crate) struct Pool {
     slots: r2d2::Pool<Slots>,
     dial: Arc<Dial>,
     /// Raised when connections are lost: one opened under an older generation is not used again.
     generation: AtomicU64,
-    /// A connection at rest was found closed since this was last asked.
+    /// A connection at rest was found closed; see [`Pool::take_lost`].
     has_lost: AtomicBool,
-    /// No connection is drawn any more.
+    /// No connection is opened any more.
     is_closed: AtomicBool,
-}
-
-/// How to open a connection.
-pub(crate) struct Dial {
-    /// Where the server is.
-    pub endpoint: Endpoint,
-    /// What it is told first.
-    pub handshake: Handshake,
 }
 
 /// r2d2's manager: makes empty slots, which cannot fail.
 struct Slots;
 
-/// A place for one connection.
+/// Room for one connection.
 #[derive(Default)]
 pub(crate) struct PoolSlot {
-    link: Option<Connection>,
+    connection: Option<Connection>,
     generation: u64,
 }
 
@@ -55,18 +48,18 @@ impl ManageConnection for Slots {
         Ok(PoolSlot::default())
     }
 
-    /// Never asked: `test_on_check_out` is off.
+    /// Never called: `test_on_check_out` is off.
     fn is_valid(&self, _slot: &mut PoolSlot) -> Result<(), Infallible> {
         Ok(())
     }
 
-    /// A broken connection is dropped by who broke it; its slot stays.
+    /// The caller that meets a broken connection drops it; its slot stays.
     fn has_broken(&self, _slot: &mut PoolSlot) -> bool {
         false
     }
 }
 
-/// A connection drawn from the pool; goes back when dropped.
+/// A connection that one caller has drawn from the pool; it goes back when this is dropped.
 pub(crate) struct Lease {
     slot: PooledConnection<Slots>,
 }
@@ -74,7 +67,6 @@ pub(crate) struct Lease {
 impl Pool {
     /// Of at most `size` connections; opens none. `threads` make its slots and close what rests for
     /// too long.
-    #[must_use]
     pub(crate) fn new(dial: Arc<Dial>, size: usize, threads: Arc<ScheduledThreadPool>) -> Self {
         let slots = r2d2::Pool::builder()
             .thread_pool(threads)
@@ -114,32 +106,22 @@ impl Pool {
         };
         let generation = self.generation.load(Ordering::Acquire);
         let is_current = slot.generation == generation;
-        let kept = is_current && slot.link.as_mut().is_some_and(Connection::is_usable);
-        if !kept {
-            if is_current && slot.link.is_some() {
-                self.has_lost.store(true, Ordering::Relaxed);
+        if let Some(mut connection) = slot.connection.take().filter(|_| is_current) {
+            if connection.check_usable() {
+                if !on_socket(connection.socket()) {
+                    return Err(Fault::GivenUp);
+                }
+                slot.connection = Some(connection);
+                return Ok(Lease { slot });
             }
-            // The old one is closed before the new one is opened.
-            slot.link = None;
-            slot.generation = generation;
-            if self.is_closed.load(Ordering::Acquire) {
-                return Err(Fault::Closed("another node has taken its place".to_owned()));
-            }
-            let dial = &self.dial;
-            slot.link = Some(Connection::open(
-                &dial.endpoint,
-                &dial.handshake,
-                deadline,
-                on_socket,
-            )?);
-        } else if slot
-            .link
-            .as_ref()
-            .is_some_and(|link| !on_socket(link.socket()))
-        {
-            slot.link = None;
-            return Err(Fault::GivenUp);
+            self.has_lost.store(true, Ordering::Relaxed);
+            // Here the old one is closed, before a new one is opened.
         }
+        slot.generation = generation;
+        if self.is_closed.load(Ordering::Acquire) {
+            return Err(Fault::Closed("another node has taken its place".to_owned()));
+        }
+        slot.connection = Some(self.dial.connect_watched(deadline, on_socket)?);
         Ok(Lease { slot })
     }
 
@@ -160,31 +142,27 @@ impl Pool {
         self.has_lost.load(Ordering::Relaxed) && self.has_lost.swap(false, Ordering::Relaxed)
     }
 
-    /// Slots that exist, and those of them that nobody holds.
-    #[must_use]
+    /// Slots that exist, and those of them that no caller holds.
     pub(crate) fn slots(&self) -> (u32, u32) {
         let state = self.slots.state();
         (state.connections, state.idle_connections)
     }
 
     /// Slots there may be at most.
-    #[must_use]
     pub(crate) fn size(&self) -> u32 {
         self.slots.max_size()
     }
 }
 
 impl Lease {
-    /// The connection.
-    ///
     /// # Errors
     /// [`Fault::NoConnection`] after [`Self::discard`].
-    pub(crate) fn link(&mut self) -> Result<&mut Connection, Fault> {
-        self.slot.link.as_mut().ok_or(Fault::NoConnection)
+    pub(crate) fn connection(&mut self) -> Result<&mut Connection, Fault> {
+        self.slot.connection.as_mut().ok_or(Fault::NoConnection)
     }
 
     /// Closes the connection; the slot goes back empty.
     pub(crate) fn discard(&mut self) {
-        self.slot.link = None;
+        self.slot.connection = None;
     }
 }

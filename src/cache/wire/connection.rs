@@ -9,11 +9,9 @@ use std::sync::Arc;
 use redis::{Cmd, Parser, Value};
 
 use crate::base::clock::{self, Deadline};
-use crate::cache::wire::fault::{Fault, Step};
-pub(crate) use crate::cache::wire::handshake::Handshake;
-use crate::cache::wire::role;
-pub(crate) use crate::cache::wire::socket::{Endpoint, Socket};
-use crate::cache::wire::tls::Session;
+use crate::cache::wire::fault::{Fault, Step, StepLimit};
+use crate::cache::wire::socket::Socket;
+use crate::cache::wire::tls::session::Session;
 
 #[cfg(test)]
 mod tests;
@@ -44,40 +42,16 @@ struct Wire {
 }
 
 impl Connection {
-    /// Resolves, connects and shakes hands, all by `deadline`. `on_socket` is handed each socket before
-    /// anything is waited for on it, and says whether to go on.
-    ///
-    /// # Errors
-    /// The [`Fault`] of the step that failed.
-    pub(crate) fn open(
-        endpoint: &Endpoint,
-        handshake: &Handshake,
-        deadline: Deadline,
-        on_socket: impl FnMut(&Arc<Socket>) -> bool,
-    ) -> Result<Self, Fault> {
-        let socket = Socket::connect(endpoint, deadline, on_socket)?;
-        let session = match (endpoint, &handshake.tls) {
-            (Endpoint::Tcp(resolver), Some(tls)) => {
-                let mut session = Box::new(tls.session(resolver.host())?);
-                session.shake_hands(&socket, deadline)?;
-                Some(session)
-            }
-            _ => None,
-        };
-        let mut link = Self {
+    /// On a socket that is connected, and encrypted where there is a session.
+    pub(crate) fn new(socket: Arc<Socket>, session: Option<Box<Session>>) -> Self {
+        Self {
             wire: Wire { socket, session },
             received: vec![0; RECEIVE_BYTES],
             broken: false,
-        };
-        handshake.shake(&mut link, deadline)?;
-        if handshake.is_with_master {
-            role::check(&mut link, deadline)?;
         }
-        Ok(link)
     }
 
     /// The socket, for [`Socket::shut_down`] from outside.
-    #[must_use]
     pub(crate) fn socket(&self) -> &Arc<Socket> {
         &self.wire.socket
     }
@@ -93,65 +67,42 @@ impl Connection {
         max_bytes: u64,
         deadline: Deadline,
     ) -> Result<Vec<Value>, Fault> {
-        self.send(commands, deadline, Step::Reply)?;
-        self.receive(commands.len(), max_bytes, deadline, Step::Reply)
+        let limit = Step::Reply.by(deadline);
+        self.send(commands, limit)?;
+        self.receive(commands.len(), max_bytes, limit)
     }
 
-    /// Whether it can be used for another call: no call ended badly on it, and the server has
-    /// neither closed it nor sent anything unasked. Waits for nothing.
+    /// Looks whether it can be used for another call: no call ended badly on it, and the server has
+    /// neither closed it nor sent anything unasked. Takes in what TLS says for itself; waits for nothing.
     #[must_use]
-    pub(crate) fn is_usable(&mut self) -> bool {
-        !self.broken && self.wire.is_quiet()
+    pub(crate) fn check_usable(&mut self) -> bool {
+        !self.broken && self.wire.check_quiet()
     }
 
-    /// [`Self::call`], with the step that a time-out is put down to.
-    pub(crate) fn exchange(
-        &mut self,
-        commands: &[Cmd],
-        deadline: Deadline,
-        step: Step,
-    ) -> Result<Vec<Value>, Fault> {
-        self.send(commands, deadline, step)?;
-        self.receive(commands.len(), REPLY_MAX_BYTES, deadline, step)
-    }
-
-    /// The first half of a call, for whoever has more than one server to ask at once.
-    ///
-    /// # Errors
-    /// As [`Self::call`].
-    pub(crate) fn send(
-        &mut self,
-        commands: &[Cmd],
-        deadline: Deadline,
-        step: Step,
-    ) -> Result<(), Fault> {
+    /// The first half of a call, for those who ask more than one server at once.
+    pub(crate) fn send(&mut self, commands: &[Cmd], limit: StepLimit) -> Result<(), Fault> {
         // Broken until the last reply is in: an early return or a panic leaves it so.
         self.broken = true;
         let mut packed = Vec::new();
         for command in commands {
             command.write_packed_command(&mut packed);
         }
-        self.wire.send_all(&packed, deadline, step)
+        self.wire.send_all(&packed, limit)
     }
 
     /// The second half: a reply to each of the `count` commands that were sent, `max_bytes` in all.
-    ///
-    /// # Errors
-    /// As [`Self::call`].
     pub(crate) fn receive(
         &mut self,
         count: usize,
         max_bytes: u64,
-        deadline: Deadline,
-        step: Step,
+        limit: StepLimit,
     ) -> Result<Vec<Value>, Fault> {
         let mut replies = Vec::with_capacity(count);
         let mut reader = ReplyReader {
             wire: &mut self.wire,
             received: &mut self.received,
             unread: 0..0,
-            deadline,
-            step,
+            limit,
             max_bytes,
             bytes_left: max_bytes,
             fault: None,
@@ -171,7 +122,7 @@ impl Connection {
     }
 }
 
-/// The reply itself, without what RESP3 may say about it; nothing for a push, which answers nobody.
+/// The reply itself, without what RESP3 may say about it; nothing for a push, which is no answer.
 fn awaited(reply: Value) -> Option<Value> {
     match reply {
         Value::Push { .. } => None,
@@ -180,7 +131,7 @@ fn awaited(reply: Value) -> Option<Value> {
     }
 }
 
-/// Whether nothing has come beyond the replies but whole pushes: half a one would be taken for the
+/// Whether nothing has come beyond the replies but whole pushes: half a push would be taken for the
 /// beginning of the next reply. The parser does not tell how much it holds, so it is given a mark to
 /// find behind what is there.
 fn is_at_end(parser: &mut Parser, unread: &[u8]) -> bool {
@@ -196,34 +147,25 @@ fn is_at_end(parser: &mut Parser, unread: &[u8]) -> bool {
 }
 
 impl Wire {
-    fn send_all(&mut self, bytes: &[u8], deadline: Deadline, step: Step) -> Result<(), Fault> {
+    fn send_all(&mut self, bytes: &[u8], limit: StepLimit) -> Result<(), Fault> {
         let Self { socket, session } = self;
         match session {
-            Some(session) => session.send_all(socket, bytes, deadline, step),
-            None => socket
-                .send_all(bytes, deadline)
-                .map_err(|error| Fault::from_io(&error, step)),
+            Some(session) => session.send_all(socket, bytes, limit),
+            None => socket.send_all(bytes, limit),
         }
     }
 
-    fn receive(
-        &mut self,
-        buffer: &mut [u8],
-        deadline: Deadline,
-        step: Step,
-    ) -> Result<usize, Fault> {
+    fn receive(&mut self, buffer: &mut [u8], limit: StepLimit) -> Result<usize, Fault> {
         let Self { socket, session } = self;
         match session {
-            Some(session) => session.receive(socket, buffer, deadline, step),
-            None => socket
-                .receive(buffer, deadline)
-                .map_err(|error| Fault::from_io(&error, step)),
+            Some(session) => session.receive(socket, buffer, limit),
+            None => socket.receive(buffer, limit),
         }
     }
 
-    fn is_quiet(&mut self) -> bool {
+    fn check_quiet(&mut self) -> bool {
         match &mut self.session {
-            Some(session) => session.is_quiet(&self.socket),
+            Some(session) => session.check_quiet(&self.socket),
             None => self.socket.is_quiet(),
         }
     }
@@ -235,8 +177,7 @@ struct ReplyReader<'a> {
     received: &'a mut [u8],
     /// The part of `received` that the parser has not taken yet.
     unread: Range<usize>,
-    deadline: Deadline,
-    step: Step,
+    limit: StepLimit,
     max_bytes: u64,
     bytes_left: u64,
     /// What ended it, where it was not the parser.
@@ -264,7 +205,7 @@ impl ReplyReader<'_> {
         if self.bytes_left == 0 {
             return Err(Fault::TooLarge);
         }
-        let count = self.wire.receive(self.received, self.deadline, self.step)?;
+        let count = self.wire.receive(self.received, self.limit)?;
         self.bytes_left = self.bytes_left.saturating_sub(count as u64);
         self.unread = 0..count;
         Ok(())
@@ -273,7 +214,7 @@ impl ReplyReader<'_> {
     /// Why a reply could not be read.
     fn into_fault(self) -> Fault {
         let received = self.max_bytes - self.bytes_left;
-        let is_late = self.deadline.passed(clock::now());
+        let is_late = self.limit.deadline.passed(clock::now());
         match self.fault {
             Some(_) if received >= REPLY_LARGE_BYTES && is_late => Fault::TooLarge,
             Some(fault) => fault,

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use redis::ServerError;
 
+use crate::base::clock::Deadline;
+
 /// One thing that went wrong with Redis, and whose fault it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The host name has no address, or its resolution failed or took too long.
     Unresolved(String),
-    /// Nobody listens, or the network says it cannot be reached.
+    /// No server listens there, or the network cannot reach it.
     Unreachable(String),
     /// A step took longer than what was left of its budget.
     TimedOut(Step),
@@ -24,8 +26,8 @@ pub(crate) enum Fault {
     NotReady(String),
     /// Credentials or rights are wrong: NOAUTH, WRONGPASS, NOPERM and what AUTH or SELECT refused.
     Misconfigured(String),
-    /// TLS: one of the two sides does not accept the other's certificate, or there are no terms on
-    /// which they could speak.
+    /// TLS: one of the two sides does not accept the other's certificate, or they know no version in
+    /// common.
     Tls(String),
     /// MOVED, ASK, CROSSSLOT: a node of a cluster that was taken for a server of its own.
     Clustered(String),
@@ -64,7 +66,20 @@ pub(crate) enum Step {
     Reply,
 }
 
+/// By when a step must be over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StepLimit {
+    pub deadline: Deadline,
+    /// What a time-out is put down to.
+    pub step: Step,
+}
+
 impl Step {
+    pub(crate) fn by(self, deadline: Deadline) -> StepLimit {
+        let step = self;
+        StepLimit { deadline, step }
+    }
+
     fn words(self) -> &'static str {
         match self {
             Self::Resolve => "name resolution",
@@ -78,7 +93,6 @@ impl Step {
 
 impl Fault {
     /// The word for its class in metrics.
-    #[must_use]
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::Unresolved(_) => "unresolved",
@@ -104,7 +118,6 @@ impl Fault {
 
     /// Whether it counts against Redis in the breaker. Write refusals and READONLY do not: reads
     /// are well. Our own exhausted pool and an oversized value say nothing about Redis.
-    #[must_use]
     pub(crate) fn counts_as_failure(&self) -> bool {
         !matches!(
             self,
@@ -113,7 +126,6 @@ impl Fault {
     }
 
     /// Whether the connection it was met on is of no more use.
-    #[must_use]
     pub(crate) fn costs_the_connection(&self) -> bool {
         !matches!(
             self,
@@ -122,13 +134,11 @@ impl Fault {
     }
 
     /// Whether every other open connection is likely to be gone too.
-    #[must_use]
     pub(crate) fn ends_the_generation(&self) -> bool {
         self.counts_as_failure() && self.costs_the_connection() && *self != Self::GivenUp
     }
 
     /// Whether only a person can mend it, so that the breaker opens at once.
-    #[must_use]
     pub(crate) fn is_misconfiguration(&self) -> bool {
         matches!(
             self,
@@ -137,7 +147,6 @@ impl Fault {
     }
 
     /// What to say of the server to that person, and where to look.
-    #[must_use]
     pub(crate) fn for_a_person(&self) -> (&'static str, &'static str) {
         match self {
             Self::Tls(_) => (
@@ -156,13 +165,11 @@ impl Fault {
     }
 
     /// A server that calls itself `role`.
-    #[must_use]
     pub(crate) fn not_master(role: &str) -> Self {
         Self::NotMaster(printable(role))
     }
 
     /// Whether it tells more than `before` did: that it still hangs or is as slow as it was does not.
-    #[must_use]
     pub(crate) fn is_news_after(&self, before: &Self) -> bool {
         use Fault::{Slow, Stalled, TimedOut};
         match (before, self) {
@@ -172,8 +179,8 @@ impl Fault {
     }
 
     /// The class of an I/O error met in `step`.
-    #[must_use]
-    pub(crate) fn from_io(error: &io::Error, step: Step) -> Self {
+    pub(crate) fn from_io(error: impl Into<io::Error>, step: Step) -> Self {
+        let error = error.into();
         use io::ErrorKind as Kind;
         match error.kind() {
             // SO_RCVTIMEO shows as EAGAIN.
@@ -185,7 +192,6 @@ impl Fault {
     }
 
     /// An error reply as it came, fit for a log line.
-    #[must_use]
     pub(crate) fn words(error: &ServerError) -> String {
         let code = error.code();
         printable(&match error.details() {
@@ -195,7 +201,6 @@ impl Fault {
     }
 
     /// The class of an error reply. By its code, the first word (FACTS: the crate knows only some).
-    #[must_use]
     pub(crate) fn from_reply(error: &ServerError) -> Self {
         let text = Self::words(error);
         match error.code() {
@@ -242,7 +247,6 @@ impl std::error::Error for Fault {}
 
 /// Whether the server, or a proxy before it, does not know the command: it may be too old for it, or
 /// have it renamed or switched off.
-#[must_use]
 pub(crate) fn is_unknown_command(error: &ServerError) -> bool {
     let details = error.details().unwrap_or_default();
     let begins = |with: &str| {
@@ -253,14 +257,12 @@ pub(crate) fn is_unknown_command(error: &ServerError) -> bool {
 }
 
 /// Whether a command may be left out: it is not known, or we are not allowed to use it.
-#[must_use]
 pub(crate) fn is_out_of_reach(error: &ServerError) -> bool {
     error.code() == "NOPERM" || is_unknown_command(error)
 }
 
 /// Whether NOPERM is about a key and not about the command: "... to access a key" or, before
 /// Redis 7, "... to access one of the keys".
-#[must_use]
 pub(crate) fn is_about_a_key(error: &ServerError) -> bool {
     let details = error.details().unwrap_or_default();
     details.contains("access a key") || details.contains("of the keys")
@@ -333,7 +335,7 @@ mod tests {
     #[test]
     fn a_time_out_says_where_it_struck_and_not_os_error_11() {
         let error = io::Error::from_raw_os_error(11);
-        let fault = Fault::from_io(&error, Step::Reply);
+        let fault = Fault::from_io(error, Step::Reply);
         assert_eq!(fault.to_string(), "timed out in reply");
         assert!(fault.ends_the_generation());
     }

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use crate::base::clock::{self, Deadline, virtual_time};
 use crate::base::queue::Taken;
 use crate::cache::limits::Limits;
-use crate::cache::lookup::{Lane, Question};
+use crate::cache::port::{Cache, Lane, Question};
 use crate::cache::ttl::KeyTtl;
 use crate::cache::write::{Entry, Written};
 use crate::config::{self, NO_ENVIRONMENT};

@@ -1,12 +1,11 @@
-//! Redis as the policy sees it: keys that are there, are not there, or cannot be asked for. It knows no
-//! servers, slots or redirects, so that a test can stand in for Redis.
+//! What the policy knows of Redis: keys that are there, are not there, or cannot be asked for. There are
+//! no servers, slots or redirects in it, so that a test can stand in for Redis.
 
-use std::time::Instant;
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
 
 use crate::base::clock::Deadline;
-use crate::cache::RedisCache;
 use crate::cache::limits::Limits;
-use crate::cache::lookup::{Lane, Question, Told};
 use crate::cache::ttl::KeyTtl;
 use crate::cache::write::{Entry, Written};
 
@@ -70,71 +69,51 @@ pub(crate) trait Cache: Send + Sync + 'static {
     fn ttls(&self, caller: usize, keys: &[&str], deadline: Deadline) -> Vec<Option<KeyTtl>>;
 }
 
-impl Cache for RedisCache {
-    fn limits(&self) -> &Limits {
-        self.limits()
-    }
+/// What is asked of Redis for somebody who waits.
+pub(crate) trait Question {
+    /// Whole key, prefix included.
+    fn key(&self) -> Cow<'_, str>;
 
-    fn choose_lanes<Q: Question>(
-        &self,
-        questions: impl Iterator<Item = Q>,
-        now: Instant,
-        told: impl FnMut(Q, Option<usize>),
-    ) {
-        self.choose_lanes(questions, now, told);
-    }
+    /// Since when somebody waits: all that Redis may cost is counted from then on.
+    fn since(&self) -> Instant;
+}
 
-    fn lanes(&self, now: Instant) -> Vec<Lane> {
-        self.lanes(now)
-    }
+/// What Redis says of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Said<'a> {
+    Hit(&'a str),
+    Miss,
+    /// It was not asked or did not answer, and is not to be asked again for the same question.
+    Unusable,
+}
 
-    fn watch(&self, late: impl Fn(usize) -> usize, now: Instant) {
-        self.watch(late, now);
-    }
+/// What Redis said, and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Told<'a> {
+    pub said: Said<'a>,
+    /// Before it was asked: what it says held at some moment since then.
+    pub asked: Instant,
+    /// When the answer was there; one look at the clock serves a whole batch.
+    pub at: Instant,
+}
 
-    fn count_bypassed(&self, lane: usize, count: usize) {
-        self.count_bypassed(lane, count);
-    }
+/// One of the lanes in which questions wait, as it is now.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lane {
+    pub number: usize,
+    /// How long a question may wait in it and still be answered in time.
+    pub patience: Duration,
+    /// Whether Redis is worth asking for what waits in it.
+    pub is_usable: bool,
+}
 
-    fn is_calling(&self) -> bool {
-        self.is_calling()
-    }
-
-    fn read<Q: Question>(
-        &self,
-        caller: usize,
-        questions: impl Iterator<Item = Q>,
-        told: impl FnMut(Q, Told<'_>),
-    ) {
-        self.read(caller, questions, told);
-    }
-
-    fn back_since(&self, key: &str) -> Option<Instant> {
-        self.back_since(key)
-    }
-
-    fn takes_writes(&self, key: &str, now: Instant) -> bool {
-        self.takes_writes(key, now)
-    }
-
-    fn takes_any_writes(&self, now: Instant) -> bool {
-        self.takes_any_writes(now)
-    }
-
-    fn write(&self, caller: usize, entries: &[Entry<'_>], deadline: Deadline) -> Written {
-        self.write(caller, entries, deadline)
-    }
-
-    fn write_unless_younger(
-        &self,
-        caller: usize,
-        entries: &[Entry<'_>],
-        deadline: Deadline,
-    ) -> Written {
-        self.write_unless_younger(caller, entries, deadline)
-    }
-
-    fn ttls(&self, caller: usize, keys: &[&str], deadline: Deadline) -> Vec<Option<KeyTtl>> {
-        self.lives(caller, keys, deadline)
+impl<'a> Told<'a> {
+    /// Redis was not of use; that is known since `now`.
+    pub(crate) fn unusable(now: Instant) -> Self {
+        Self {
+            said: Said::Unusable,
+            asked: now,
+            at: now,
+        }
     }
 }

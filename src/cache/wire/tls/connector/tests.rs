@@ -44,7 +44,7 @@ fn serve<T: Send + 'static>(
     let address = listener.local_addr().expect("an address");
     let server = thread::spawn(move || work(listener.accept().expect("a connection").0));
     (
-        TcpStream::connect(address).expect("a server").into(),
+        Socket::new(TcpStream::connect(address).expect("a server")),
         server,
     )
 }
@@ -73,9 +73,9 @@ fn a_later_handshake_resumes_the_session_of_an_earlier_one() {
         let mut session = connector.session("127.0.0.1").expect("a session");
         session.shake_hands(&socket, soon()).expect("trust");
         session
-            .send_all(&socket, b"a", soon(), Step::Reply)
+            .send_all(&socket, b"a", Step::Reply.by(soon()))
             .expect("it is read");
-        let count = session.receive(&socket, &mut [0; 9], soon(), Step::Reply);
+        let count = session.receive(&socket, &mut [0; 9], Step::Reply.by(soon()));
         assert_eq!(count, Ok(1));
         socket.shut_down();
         server.join().expect("no panic");
@@ -96,17 +96,17 @@ fn tickets_are_no_words_and_words_that_nobody_asked_for_are() {
     while socket.is_quiet() && !end.passed(clock::now()) {
         thread::yield_now();
     }
-    assert!(!socket.is_quiet() && session.is_quiet(&socket));
+    assert!(!socket.is_quiet() && session.check_quiet(&socket));
     assert!(socket.is_quiet(), "they are taken in");
     session
-        .send_all(&socket, b"a", soon(), Step::Reply)
+        .send_all(&socket, b"a", Step::Reply.by(soon()))
         .expect("it is read");
-    while session.is_quiet(&socket) && !end.passed(clock::now()) {
+    while session.check_quiet(&socket) && !end.passed(clock::now()) {
         thread::yield_now();
     }
-    assert!(!session.is_quiet(&socket));
+    assert!(!session.check_quiet(&socket));
     socket.shut_down();
-    assert!(!session.is_quiet(&socket));
+    assert!(!session.check_quiet(&socket));
     server.join().expect("no panic");
 }
 
