@@ -1,5 +1,5 @@
 //! The bounded queue between two stages: lanes that take turns, each first in, first out and with a
-//! limit of takers at work, so that a lane whose takers hang keeps nobody from the others. It is handed
+//! limit of takers at work, so that a lane whose takers hang holds up no other. It is handed
 //! batches under one lock, since a wake-up costs more than a lookup; nothing waits for room in it.
 
 use std::collections::VecDeque;
@@ -59,7 +59,6 @@ pub(crate) enum Taken {
 impl<T> Queue<T> {
     /// For at most `items_max` items in all lanes together. `takers_max` says how many takers may be at
     /// work for each lane; lanes beyond the last figure have that one.
-    #[must_use]
     pub(crate) fn new(items_max: usize, takers_max: &[usize]) -> Self {
         Self {
             state: Mutex::new(State {
@@ -201,7 +200,7 @@ impl<T> Queue<T> {
         let closed = state.closed;
         drop(state);
         if closed {
-            // Whoever finds nothing left goes home without waking the next one.
+            // A taker that finds nothing left ends without waking the next one.
             self.filled.notify_all();
         } else if wake {
             self.filled.notify_one();
@@ -227,7 +226,6 @@ impl<T> Queue<T> {
     }
 
     /// Whether nothing waits in `lane` and half of its takers are free.
-    #[must_use]
     pub(crate) fn has_room_to_spare(&self, lane: usize) -> bool {
         let mut state = self.lock();
         let lane = self.lane(&mut state, lane);
@@ -236,18 +234,15 @@ impl<T> Queue<T> {
     }
 
     /// How many items wait.
-    #[must_use]
     pub(crate) fn len(&self) -> usize {
         self.lock().waiting
     }
 
-    #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// How many takers are at work for each of the lanes that have a figure of their own.
-    #[must_use]
     pub(crate) fn under_way(&self) -> Vec<usize> {
         let mut state = self.lock();
         let lanes = 0..self.takers_max.len();
@@ -255,7 +250,6 @@ impl<T> Queue<T> {
     }
 
     /// How many items may wait.
-    #[must_use]
     pub(crate) fn max(&self) -> usize {
         self.items_max
     }

@@ -50,7 +50,7 @@ fn ask<Q: Question>(
         tell_bypassed(&node, questions, asked, told);
         return Vec::new();
     };
-    // Who has waited for as long as Redis may take has too little left to spend on it.
+    // What has waited for as long as Redis may take has too little time left to spend on it.
     let patience = limits.patience();
     let is_late = |question: &mut Q| asked.saturating_duration_since(question.since()) >= patience;
     let mut others: Vec<_> = questions.extract_if(.., is_late).collect();

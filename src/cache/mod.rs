@@ -1,6 +1,6 @@
 //! Redis as a cache that may be gone at any moment: lookups, writes, and whether it is worth asking.
-//! [`port::Cache`] is what others see of it. Everything that knows the Redis protocol or its client crates is in this folder; nothing here
-//! knows routes, sources or HTTP.
+//! The policy sees it through `port.rs` alone. Everything that knows the Redis protocol or its client
+//! crates is in this folder; nothing here knows routes, sources or HTTP.
 
 pub(crate) mod topology;
 pub(crate) mod prober;

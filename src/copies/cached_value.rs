@@ -23,7 +23,6 @@ pub(crate) struct CachedValue {
 
 impl CachedValue {
     /// What a source has given at `now`, to be refreshed after `refresh_after`.
-    #[must_use]
     pub(crate) fn fetched(
         value: Arc<str>,
         ttl: Duration,
@@ -41,32 +40,27 @@ impl CachedValue {
     }
 
     /// How old it is at `now`; zero for a moment before it was fetched.
-    #[must_use]
     pub(crate) fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.fetched_at)
     }
 
     /// Whether it is still within its ttl at `now`.
-    #[must_use]
     pub(crate) fn is_fresh(&self, now: Instant) -> bool {
         self.age(now) < self.ttl
     }
 
     /// Whether it may be served at `now` when there is nothing better: up to `max_stale` past its
     /// ttl (`stale-if-error`, RFC 5861 section 4).
-    #[must_use]
     pub(crate) fn is_servable_stale(&self, now: Instant, max_stale: Duration) -> bool {
         self.age(now) < self.ttl.saturating_add(max_stale)
     }
 
     /// Whether it is to be refreshed, or Redis to be asked for its ttl.
-    #[must_use]
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.due_at.is_some_and(|at| now >= at)
     }
 
     /// Whether the source has failed for it a moment ago.
-    #[must_use]
     pub(crate) fn waits_for_retry(&self, now: Instant) -> bool {
         self.retry_at.is_some_and(|at| now < at)
     }

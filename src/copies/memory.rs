@@ -22,7 +22,7 @@ const LARGEST_PART: u64 = 8;
 /// asked for often get in soon, and the others do not push each other out at every hit (measured with
 /// 100 MB of 10 KiB values: a third of the CPU of a hit).
 const ADMIT_ONE_IN: u8 = 8;
-/// Whoever is told that a copy is due looks at it within this part of its ttl; then another is told.
+/// A copy that is due is looked at within this part of its ttl; else another caller is told.
 const LOOK_PART: u32 = 20;
 
 /// The copies of all routes. Shared by all threads; a call takes one short lock and never waits for
@@ -41,7 +41,6 @@ impl Memory {
     /// 67 MiB, with values of 1 byte (407,000 of them), 100 bytes (255,000), 10 KiB (6,300), 200 kB
     /// or mixed ones in steady exchange. Where 32 threads write without a pause, each frees
     /// into the arenas of others: 99 MiB, and 75 with `MALLOC_ARENA_MAX=2`.
-    #[must_use]
     pub(crate) fn new(config: &config::Memory) -> Self {
         let limit = config.max_bytes;
         let evictions = Evictions::default();
@@ -54,7 +53,6 @@ impl Memory {
     }
 
     /// What is kept for `key`, whether it still holds or not.
-    #[must_use]
     pub(crate) fn recall(&self, route: usize, key: &str) -> Option<Kept> {
         self.cache.as_ref()?.get(&KeyRef { route, name: key })
     }
@@ -168,26 +166,22 @@ impl Memory {
     }
 
     /// What is kept, in bytes, overhead counted; never more than [`limit`](Self::limit).
-    #[must_use]
     pub(crate) fn bytes(&self) -> u64 {
         self.cache.as_ref().map_or(0, Copies::weight)
     }
 
     /// How many copies are kept.
-    #[must_use]
     pub(crate) fn entries(&self) -> usize {
         self.cache.as_ref().map_or(0, Copies::len)
     }
 
     /// How many copies were dropped for want of room since the start; copies that were replaced or
     /// forgotten are not among them.
-    #[must_use]
     pub(crate) fn evictions(&self) -> u64 {
         self.evictions.count()
     }
 
     /// `max_bytes`; 0 when the memory is switched off.
-    #[must_use]
     pub(crate) fn limit(&self) -> u64 {
         self.cache.as_ref().map_or(0, |_| self.limit)
     }

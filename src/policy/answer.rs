@@ -1,5 +1,5 @@
-//! What passes through the policy: a lookup, who wants its answer, what the answer can be, and the work
-//! that is made of it. Plain data: deciding is done elsewhere.
+//! What passes through the policy: a lookup, the client that wants its answer, what the answer can be, and
+//! the work that is made of it. Plain data: nothing is decided here.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,13 +16,13 @@ pub(crate) struct Lookup {
     pub arrived: Instant,
     /// By when it must be answered, whatever happens.
     pub deadline: Deadline,
-    /// Who gets the answer. Dropped without one, it answers for itself that something broke.
+    /// Dropped without an answer, it answers for itself that something broke.
     pub client: Box<dyn Client>,
 }
 
-/// Who wants an answer.
+/// A client that wants an answer.
 pub(crate) trait Client: Send {
-    /// Gives it, without waiting for anybody.
+    /// Gives it the answer; must not wait for anything.
     fn answer(self: Box<Self>, answer: &Answer<'_>);
 }
 
@@ -119,7 +119,6 @@ impl Waiter for Waiting {
 
 impl Answer<'_> {
     /// How it is counted.
-    #[must_use]
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
             Self::Redis(_) => Outcome::Redis,

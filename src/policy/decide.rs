@@ -28,7 +28,7 @@ pub(crate) enum Held {
 
 /// What else the next step depends on.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Around {
+pub(crate) struct Conditions {
     /// `[memory] fresh_while_redis_is_down`
     pub fresh_while_redis_is_down: bool,
     /// The breaker of the key's source is open.
@@ -72,16 +72,21 @@ pub(crate) enum Refusal {
 }
 
 /// The next step for a key of which Redis has `said` so much.
-pub(crate) fn decide<'a>(said: Said<'a>, held: Held, around: &Around, now: Instant) -> Step<'a> {
+pub(crate) fn decide<'a>(
+    said: Said<'a>,
+    held: Held,
+    conditions: &Conditions,
+    now: Instant,
+) -> Step<'a> {
     match (said, held) {
         (Said::Hit(value), _) => Step::Serve(Served::Redis(value)),
         // An outage of Redis does not become one of the source.
-        (Said::Unusable, Held::Fresh(copy)) if around.fresh_while_redis_is_down => {
+        (Said::Unusable, Held::Fresh(copy)) if conditions.fresh_while_redis_is_down => {
             let refresh = copy.is_due(now);
             Step::Serve(Served::Fresh { copy, refresh })
         }
         // A Redis that comes back empty does not either.
-        (Said::Miss, Held::Fresh(copy)) if around.redis_has_lost(&copy, now) => {
+        (Said::Miss, Held::Fresh(copy)) if conditions.redis_has_lost(&copy, now) => {
             Step::ServeAndWriteBack(copy)
         }
         // The source failed for it a moment ago, and is left alone.
@@ -89,7 +94,7 @@ pub(crate) fn decide<'a>(said: Said<'a>, held: Held, around: &Around, now: Insta
             instead_of_source(held, Refusal::Unavailable)
         }
         (_, Held::KnownAbsent) => Step::NotFound,
-        (_, held) if around.source_refuses => instead_of_source(held, Refusal::Unavailable),
+        (_, held) if conditions.source_refuses => instead_of_source(held, Refusal::Unavailable),
         (_, Held::Fresh(copy) | Held::Stale(copy)) => Step::Fetch(Some(copy)),
         (_, Held::Nothing) => Step::Fetch(None),
     }
@@ -127,7 +132,7 @@ impl Held {
     }
 }
 
-impl Around {
+impl Conditions {
     /// Whether `copy` is from before Redis was last lost, so that a miss there is Redis's loss and not
     /// the end of the value.
     fn redis_has_lost(&self, copy: &CachedValue, now: Instant) -> bool {

@@ -1,4 +1,5 @@
-//! The policy's steps with the source: one fetch for each key, and what becomes of those who wait for it.
+//! The policy's steps with the source: one fetch for each key, and what becomes of the lookups that wait
+//! for it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ const SLOWER_THAN_SOURCE: Duration = Duration::from_millis(50);
 
 impl<C: Cache> Policy<C> {
     /// Step 4: one fetch for each key. The first to come puts it in the queue, the others wait for it and
-    /// hold nothing but their place. `missed`: when the lookup came, if Redis has said since that it does
+    /// hold no thread. `missed`: when the lookup came, if Redis has said since that it does
     /// not have the key.
     pub(super) fn join(&self, waiting: Waiting, missed: Option<Instant>, now: Instant) {
         let target = waiting.lookup.target.clone();
@@ -35,7 +36,7 @@ impl<C: Cache> Policy<C> {
     }
 
     /// Step 4a: a fetch that nobody waits for, of a key that nears its end. It is made only where the
-    /// source has room to spare, and otherwise left to who misses the key.
+    /// source has room to spare, and otherwise left to the lookup that misses the key.
     pub(super) fn refresh(&self, target: &Target, now: Instant) {
         let lane = self.routes[target.route].source;
         let has_room = self.fills.has_room_to_spare(lane) && !self.source_of(target).refuses(now);
@@ -57,7 +58,7 @@ impl<C: Cache> Policy<C> {
         }
     }
 
-    /// Step 5, on a filler: asks the source, and answers everybody who waits for it.
+    /// Step 5, on a filler: asks the source, and answers every lookup that waits for it.
     pub(crate) fn fetch(&self, fill: Fill) {
         let now = clock::now();
         let target = fill.target;
@@ -104,7 +105,7 @@ impl<C: Cache> Policy<C> {
         let waiting = self.flights.complete(target, fetched.clone(), takes_writes);
         for (place, Waiting { lookup, .. }) in waiting.into_iter().enumerate() {
             let (value, joined) = (&*fetched.value, place > 0);
-            // A large answer takes long to build: who is answered after it has waited for it.
+            // A large answer takes long to build, and later ones wait for it: each has its own time.
             self.answer(lookup, &Answer::Primary { value, joined }, clock::now());
         }
         self.write_back(target.clone(), fetched, takes_writes);
@@ -132,12 +133,12 @@ impl<C: Cache> Policy<C> {
         self.fail(target, Refusal::Unavailable, now);
     }
 
-    /// A filler broke off: who waited for its fetch is not left behind.
+    /// A filler broke off: lookups that wait for its fetch are not left behind.
     pub(crate) fn abandon(&self, target: &Target) {
         self.fail(target, Refusal::Unavailable, clock::now());
     }
 
-    /// The fetch is not made, or brought nothing: who waited for it goes on without the source.
+    /// The fetch is not made, or brought nothing: lookups that wait for it go on without the source.
     pub(super) fn fail(&self, target: &Target, refusal: Refusal, now: Instant) {
         self.settle_all_without_source(self.flights.fail(target), refusal, now);
     }

@@ -17,7 +17,7 @@ pub(crate) struct Target {
     pub key: Arc<str>,
 }
 
-/// Who can be kept waiting by a flight.
+/// What can wait in a flight.
 pub(crate) trait Waiter {
     /// By when it must be answered.
     fn deadline(&self) -> Deadline;
@@ -38,7 +38,6 @@ pub(crate) struct FetchedValue {
 
 impl FetchedValue {
     /// What is left of its ttl at `now`.
-    #[must_use]
     pub(crate) fn ttl_left(&self, now: Instant) -> Duration {
         self.ttl
             .saturating_sub(now.saturating_duration_since(self.fetched_at))
@@ -61,8 +60,8 @@ enum Flight<W> {
         /// When the first came.
         since: Instant,
     },
-    /// Fetched, and on its way to Redis, or written there a moment ago: who missed there before the
-    /// write was done is answered with it, so that an answer from the source is never followed by
+    /// Fetched, and on its way to Redis, or written there a moment ago: lookups that missed before the
+    /// write was done are answered with it, so that an answer from the source is never followed by
     /// another one of the same moment.
     Fetched {
         value: FetchedValue,
@@ -146,7 +145,6 @@ impl<W: Waiter> Flights<W> {
 
     /// By when the last of those who wait for `target` must be answered; `None` when nobody waits
     /// any more.
-    #[must_use]
     pub(crate) fn last_deadline(&self, target: &Target) -> Option<Deadline> {
         match self.lock().get(target) {
             Some(Flight::Fetching { waiters, .. }) => waiters.iter().map(Waiter::deadline).max(),
@@ -154,7 +152,7 @@ impl<W: Waiter> Flights<W> {
         }
     }
 
-    /// The fetch has brought `value`; returns who waited for it. With `is_being_written`, lookups that
+    /// The fetch has brought `value`; returns what waited for it. With `is_being_written`, lookups that
     /// miss it in Redis until [`Self::written`] get it too.
     #[must_use]
     pub(crate) fn complete(
@@ -175,14 +173,14 @@ impl<W: Waiter> Flights<W> {
         waiters(before)
     }
 
-    /// The fetch brought nothing, or was not made; returns who waited for it.
+    /// The fetch brought nothing, or was not made; returns what waited for it.
     #[must_use]
     pub(crate) fn fail(&self, target: &Target) -> Vec<W> {
         let before = self.lock().remove(target);
         waiters(before)
     }
 
-    /// At `now` the value of `target` was in Redis, or given up. It is kept for those who had missed
+    /// At `now` the value of `target` was in Redis, or given up. It is kept for lookups that missed
     /// it there before, until [`Self::forget_written`].
     pub(crate) fn written(&self, target: &Target, now: Instant) {
         if let Some(Flight::Fetched { written_at, .. }) = self.lock().get_mut(target) {
@@ -190,7 +188,7 @@ impl<W: Waiter> Flights<W> {
         }
     }
 
-    /// Forgets the values that were written before `limit`: nobody who missed them is left.
+    /// Forgets the values that were written before `limit`: no lookup that missed them before is left.
     pub(crate) fn forget_written(&self, limit: Instant) {
         self.lock().retain(|_, flight| match flight {
             Flight::Fetched { written_at, .. } => written_at.is_none_or(|at| at >= limit),
@@ -198,7 +196,7 @@ impl<W: Waiter> Flights<W> {
         });
     }
 
-    /// Takes out everyone whose deadline has passed, and who has a copy and has waited for the
+    /// Takes out every waiter whose deadline has passed, and those with a copy that have waited for the
     /// `soft_timeout` of the flight; the fetches go on for the others, or for nobody.
     #[must_use]
     pub(crate) fn overdue(
@@ -219,7 +217,6 @@ impl<W: Waiter> Flights<W> {
     }
 
     /// How many keys are being fetched or written.
-    #[must_use]
     pub(crate) fn count(&self) -> usize {
         self.lock().len()
     }

@@ -1,6 +1,6 @@
 //! The cache-aside policy: what is done for one key, from the question to the answer, and what takes
 //! the place of what is gone. This is the main loop of the service. Each step is a method that some
-//! thread of `workers` calls; what comes next is decided in [`decide`] and done here, in
+//! thread of `workers` calls; what comes next is decided in [`mod@decide`] and done here, in
 //! [`Policy::settle`]. It knows nothing of HTTP.
 //!
 //! | step | where | on | |
@@ -9,7 +9,7 @@
 //! | 2 | `read.rs` `read` | reader | Redis is asked for a batch |
 //! | 3 | `settle` here | any | what was said of a key and what is held decide what is served, if not: |
 //! | 4 | `fetch.rs` `join` | any | one fetch for each key; whoever comes later waits for it |
-//! | 5 | `fetch.rs` `fetch` | filler | the source is asked, and everybody who waits is answered |
+//! | 5 | `fetch.rs` `fetch` | filler | the source is asked, and all lookups that wait are answered |
 //! | 6 | `settle_without_source` here | any | no answer of the source in time: a copy, else 503 |
 //! | 7 | `write_back.rs` `write` | writer | what was fetched goes to Redis |
 //! | 8 | `write_back.rs` `upkeep` | upkeep | what Redis has missed or lost goes there when it is back |
@@ -41,7 +41,7 @@ use crate::copies::cached_value::{CachedValue, Kept};
 use crate::copies::memory::Memory;
 use crate::observe::logging::LogThrottle;
 use crate::observe::metrics::Metrics;
-use decide::{Around, Held, Refusal, Served, Step, decide, instead_of_source};
+use decide::{Conditions, Held, Refusal, Served, Step, decide, instead_of_source};
 use flight::{Flights, Target};
 use recovery::Recovery;
 
@@ -89,7 +89,6 @@ pub(crate) struct Policy<C = RedisCache> {
 
 impl<C: Cache> Policy<C> {
     /// From the settings and the parts; `sources` as in `config.sources`.
-    #[must_use]
     pub(crate) fn new(
         config: &Config,
         sources: Vec<GuardedSource>,
@@ -122,11 +121,11 @@ impl<C: Cache> Policy<C> {
         let (target, now) = (&lookup.target, told.at);
         let step = match told.said {
             // A hit is served whatever else is known, so nothing else is looked at.
-            Said::Hit(_) => decide(told.said, Held::Nothing, &Around::default(), now),
+            Said::Hit(_) => decide(told.said, Held::Nothing, &Conditions::default(), now),
             Said::Miss | Said::Unusable => {
                 let held = self.held(target, now);
-                let around = self.around(target, told.said, &held, now);
-                decide(told.said, held, &around, now)
+                let conditions = self.conditions(target, told.said, &held, now);
+                decide(told.said, held, &conditions, now)
             }
         };
         if told.said == Said::Unusable {
@@ -198,12 +197,12 @@ impl<C: Cache> Policy<C> {
         Held::of(kept, self.routes[target.route].max_stale, now)
     }
 
-    fn around(&self, target: &Target, said: Said<'_>, held: &Held, now: Instant) -> Around {
+    fn conditions(&self, target: &Target, said: Said<'_>, held: &Held, now: Instant) -> Conditions {
         let redis_back_since = match (said, held) {
             (Said::Miss, Held::Fresh(_)) => self.cache.back_since(&self.full_key(target)),
             _ => None,
         };
-        Around {
+        Conditions {
             fresh_while_redis_is_down: self.fresh_while_redis_is_down,
             source_refuses: self.source_of(target).refuses(now),
             redis_back_since,
@@ -282,17 +281,14 @@ impl<C: Cache> Policy<C> {
     }
 
     /// The cache, for health and for the prober.
-    #[must_use]
     pub(crate) fn cache(&self) -> &Arc<C> {
         &self.cache
     }
 
-    #[must_use]
     pub(crate) fn sources(&self) -> &[GuardedSource] {
         &self.sources
     }
 
-    #[must_use]
     pub(crate) fn memory(&self) -> &Memory {
         &self.memory
     }

@@ -35,7 +35,6 @@ struct Waiting {
 
 impl Recovery {
     /// For at most `max_bytes` of keys, values and overhead; for nothing at all with 0.
-    #[must_use]
     pub(crate) fn new(max_bytes: u64) -> Self {
         Self {
             waiting: Mutex::default(),
@@ -101,14 +100,12 @@ impl Recovery {
     }
 
     /// How many values wait, and their bytes.
-    #[must_use]
     pub(crate) fn len(&self) -> (usize, u64) {
         let waiting = self.lock();
         (waiting.entries.len(), waiting.bytes)
     }
 
     /// Whether nothing waits.
-    #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().entries.is_empty()
     }

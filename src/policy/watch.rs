@@ -18,7 +18,6 @@ const TTL_MARGIN: Duration = Duration::from_millis(1500);
 
 impl<C: Cache> Policy<C> {
     /// Whether there is anything that [`Self::watch`] would have to look at soon.
-    #[must_use]
     pub(crate) fn is_under_way(&self) -> bool {
         !self.reads.is_empty() || self.flights.count() > 0 || self.cache.is_calling()
     }

@@ -98,7 +98,6 @@ impl<C: Cache> Policy<C> {
     }
 
     /// Whether something waits that Redis would take. What was just fetched goes first.
-    #[must_use]
     pub(crate) fn can_recover(&self) -> bool {
         !self.recovery.is_empty()
             && self.writes.is_empty()

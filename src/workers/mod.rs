@@ -41,7 +41,6 @@ struct Thread {
 
 impl Workers {
     /// How many threads call Redis with so many readers: they, the writer and the upkeep.
-    #[must_use]
     pub(crate) fn callers(readers: usize) -> usize {
         readers + 2
     }
@@ -96,7 +95,6 @@ impl Workers {
     }
 
     /// How long each thread has been at what it does.
-    #[must_use]
     pub(crate) fn progress(&self) -> &Arc<Progress> {
         &self.progress
     }

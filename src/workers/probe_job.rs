@@ -13,7 +13,6 @@ pub(crate) struct ProbeJob(Job);
 
 impl ProbeJob {
     /// `work` must not wait for anything.
-    #[must_use]
     pub(crate) fn new(work: impl FnOnce() + Send + 'static) -> Self {
         // A panic in it costs the worker nothing; the hook has logged it.
         Self(Box::new(|| {

@@ -39,13 +39,11 @@ impl Progress {
     }
 
     /// How many pieces of work the threads have finished so far.
-    #[must_use]
     pub(crate) fn finished(&self) -> u64 {
         self.finished.load(Ordering::Relaxed)
     }
 
     /// The thread that has been busy the longest, and how long. Nobody is busy: no time at all.
-    #[must_use]
     pub(crate) fn longest(&self, now: Instant) -> (&str, Duration) {
         let since = self.busy_since.iter().map(|at| at.load(Ordering::Relaxed));
         let busy = self.names.iter().zip(since).filter(|&(_, at)| at > 0);

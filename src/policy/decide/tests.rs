@@ -187,16 +187,16 @@ fn every_combination_has_one_row_and_does_what_it_says() {
                 };
                 let rows: Vec<_> = TABLE.iter().filter(is_its).collect();
                 let (kept, redis_back_since) = set_up(case, now);
-                let around = Around {
+                let conditions = Conditions {
                     fresh_while_redis_is_down,
                     source_refuses,
                     redis_back_since,
                 };
-                let step = decide(said, Held::of(kept, MAX_STALE, now), &around, now);
+                let step = decide(said, Held::of(kept, MAX_STALE, now), &conditions, now);
                 let [row] = rows[..] else {
-                    panic!("{said:?} {case:?} {around:?} has {} rows", rows.len());
+                    panic!("{said:?} {case:?} {conditions:?} has {} rows", rows.len());
                 };
-                assert_eq!(done(&step), row.4, "{said:?} {case:?} {around:?}");
+                assert_eq!(done(&step), row.4, "{said:?} {case:?} {conditions:?}");
             }
         }
     }
@@ -282,10 +282,10 @@ proptest! {
         let zero = ZERO.with(|zero| *zero);
         let now = zero + Duration::from_millis(now);
         let back = back_since.map(|ms| zero + Duration::from_millis(ms));
-        let around = Around { fresh_while_redis_is_down, source_refuses, redis_back_since: back };
+        let conditions = Conditions { fresh_while_redis_is_down, source_refuses, redis_back_since: back };
         let is_absent = matches!(kept, Some(Kept::Negative { until }) if now < until);
         let held = || Held::of(kept.clone(), max_stale, now);
-        let step = decide(said, held(), &around, now);
+        let step = decide(said, held(), &conditions, now);
         for step in [&step, &instead_of_source(held(), Refusal::Shed)] {
             if let Some(copy) = served(step) {
                 prop_assert!(copy.age(now) < copy.ttl.saturating_add(max_stale));
