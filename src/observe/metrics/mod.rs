@@ -8,7 +8,7 @@
 mod families;
 mod page;
 mod process;
-mod of_redis;
+mod redis_counters;
 
 use std::io;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::observe::outage::{Moment, Outages, Tally};
 
 pub(crate) use crate::observe::outcome::{Outcome, RedisOp};
-pub(crate) use of_redis::OfRedis;
+pub(crate) use redis_counters::OfRedis;
 pub(crate) use page::{MEDIA_TYPE, Seen, SeenBreaker};
 pub(crate) use prometheus::IntCounter as Counter;
 
