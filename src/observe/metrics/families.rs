@@ -4,7 +4,7 @@
 use prometheus::core::Collector;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
-use crate::observe::metrics::{Counter, OfRoute, Outcome};
+use crate::observe::metrics::{Counter, Outcome, RouteCounters};
 
 /// Upper bounds in seconds of what a request takes: from a hit to `request_timeout`.
 const REQUEST_BUCKETS: [f64; 13] = [
@@ -12,7 +12,7 @@ const REQUEST_BUCKETS: [f64; 13] = [
 ];
 
 /// The families of each route.
-pub(crate) struct PerRoute {
+pub(crate) struct RouteFamilies {
     requests: IntCounterVec,
     seconds: HistogramVec,
     joined: IntCounterVec,
@@ -20,7 +20,7 @@ pub(crate) struct PerRoute {
     negative_hits: IntCounterVec,
 }
 
-impl PerRoute {
+impl RouteFamilies {
     pub(crate) fn new(new: &Family<'_>) -> prometheus::Result<Self> {
         Ok(Self {
             requests: new.counters(
@@ -52,9 +52,9 @@ impl PerRoute {
         })
     }
 
-    pub(crate) fn of(&self, route: &str) -> OfRoute {
+    pub(crate) fn of(&self, route: &str) -> RouteCounters {
         let labels = |outcome: Outcome| [route, outcome.word()];
-        OfRoute {
+        RouteCounters {
             requests: Outcome::ALL.map(|o| self.requests.with_label_values(&labels(o))),
             seconds: Outcome::ALL.map(|o| self.seconds.with_label_values(&labels(o))),
             joined: self.joined.with_label_values(&[route]),

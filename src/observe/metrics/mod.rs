@@ -20,11 +20,11 @@ use crate::config::Config;
 use crate::observe::outage::{Moment, Outages, Tally};
 
 pub(crate) use crate::observe::outcome::{Outcome, RedisOp};
-pub(crate) use redis_counters::OfRedis;
 pub(crate) use page::{MEDIA_TYPE, Seen, SeenBreaker};
 pub(crate) use prometheus::IntCounter as Counter;
+pub(crate) use redis_counters::RedisCounters;
 
-use families::{Family, PerRoute};
+use families::{Family, RouteFamilies};
 
 /// Upper bounds in seconds of what a fetch from a source takes.
 const SOURCE_BUCKETS: [f64; 11] = [
@@ -36,12 +36,12 @@ pub struct Metrics {
     registry: Registry,
     gauges: page::Gauges,
     process: process::Process,
-    routes: Box<[OfRoute]>,
-    sources: Box<[OfSource]>,
+    routes: Box<[RouteCounters]>,
+    sources: Box<[SourceCounters]>,
     source_calls: IntCounterVec,
     other_responses: IntCounterVec,
     /// What is counted of Redis.
-    pub redis: OfRedis,
+    pub redis: RedisCounters,
     /// Fetches that were begun: those that are over are counted with what came of them.
     calls_begun: Counter,
     extra_calls: Counter,
@@ -58,7 +58,7 @@ pub struct Metrics {
 }
 
 /// What is counted of one route.
-pub struct OfRoute {
+pub struct RouteCounters {
     /// Brought up to what `seconds` has counted when somebody asks.
     requests: [Counter; Outcome::ALL.len()],
     seconds: [Histogram; Outcome::ALL.len()],
@@ -71,7 +71,7 @@ pub struct OfRoute {
 }
 
 /// What is counted of one source.
-struct OfSource {
+struct SourceCounters {
     name: String,
     seconds: Histogram,
 }
@@ -88,7 +88,7 @@ impl Metrics {
     fn build(config: &Config) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let new = Family(&registry);
-        let per_route = PerRoute::new(&new)?;
+        let per_route = RouteFamilies::new(&new)?;
         let routes = config.routes.iter().map(|route| per_route.of(&route.name));
         let source_seconds = new.histograms(
             "source_seconds",
@@ -96,7 +96,7 @@ impl Metrics {
             &["source"],
             &SOURCE_BUCKETS,
         )?;
-        let sources = config.sources.iter().map(|source| OfSource {
+        let sources = config.sources.iter().map(|source| SourceCounters {
             name: source.name.clone(),
             seconds: source_seconds.with_label_values(&[&source.name]),
         });
@@ -115,7 +115,7 @@ impl Metrics {
                 "Responses that were no answer to a lookup: health, 404, 405, refused heads, pages for operators.",
                 &["code"],
             )?,
-            redis: OfRedis::new(&new)?,
+            redis: RedisCounters::new(&new)?,
             calls_begun: Counter::new("source_calls_begun", "not shown")?,
             extra_calls: new.counter(
                 "source_calls_without_redis_total",
@@ -156,7 +156,7 @@ impl Metrics {
 
     /// The counters of a route.
     #[must_use]
-    pub fn route(&self, route: usize) -> &OfRoute {
+    pub fn route(&self, route: usize) -> &RouteCounters {
         &self.routes[route]
     }
 
@@ -190,7 +190,7 @@ impl Metrics {
     /// Those that brought neither a value nor the word that there is none.
     #[must_use]
     pub fn source_failures(&self) -> u64 {
-        let failed = |source: &OfSource| {
+        let failed = |source: &SourceCounters| {
             let of = |result| {
                 let labels = [source.name.as_str(), result];
                 self.source_calls.with_label_values(&labels).get()

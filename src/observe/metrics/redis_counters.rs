@@ -13,7 +13,7 @@ const BUCKETS: [f64; 11] = [
 ];
 
 /// The counters of Redis.
-pub struct OfRedis {
+pub struct RedisCounters {
     op_seconds: HistogramVec,
     /// Keys that it was asked for and had.
     pub hits: Counter,
@@ -37,7 +37,7 @@ pub struct OfRedis {
     pub recovery_dropped: Counter,
 }
 
-impl OfRedis {
+impl RedisCounters {
     pub(crate) fn new(new: &Family<'_>) -> prometheus::Result<Self> {
         let keys = new.counters(
             "redis_keys_total",
