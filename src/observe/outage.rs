@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::base::clock;
-use crate::observe::metrics::Outcome;
+use crate::observe::outcome::Outcome;
 
 /// Outages that are remembered.
 const KEPT_MAX: usize = 32;
@@ -118,7 +118,7 @@ impl Outages {
     }
 
     /// A lookup was answered after `took`.
-    pub fn saw(&self, took: Duration) {
+    pub fn answered(&self, took: Duration) {
         if !self.is_any.load(Ordering::Acquire) {
             return;
         }
@@ -337,11 +337,11 @@ mod tests {
     #[test]
     fn an_outage_is_reported_with_what_happened_during_it_alone() {
         let (outages, begin) = (Outages::default(), clock::now());
-        outages.saw(Duration::from_secs(9));
+        outages.answered(Duration::from_secs(9));
         outages.begin("redis", "refused\r\n", at(begin, 0), tally(10, 1));
         outages.begin("redis", "again", at(begin, 1), tally(11, 1));
-        outages.saw(Duration::from_millis(120));
-        outages.saw(Duration::from_millis(20));
+        outages.answered(Duration::from_millis(120));
+        outages.answered(Duration::from_millis(20));
         let shown = &outages.json(begin + Duration::from_secs(1), &tally(15, 1))["outages"][0];
         assert_eq!(shown["ended"], Value::Null);
         assert_eq!(
@@ -349,7 +349,7 @@ mod tests {
             (&json!(1.0), &json!(5))
         );
         outages.end("redis", at(begin, 2500), tally(17, 1));
-        outages.saw(Duration::from_secs(9));
+        outages.answered(Duration::from_secs(9));
         let shown = &outages.json(begin + Duration::from_secs(5), &tally(40, 4))["outages"][0];
         assert_eq!(
             shown,

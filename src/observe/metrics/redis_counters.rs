@@ -4,37 +4,32 @@ use std::time::Duration;
 
 use prometheus::HistogramVec;
 
-use crate::observe::metrics::families::Family;
-use crate::observe::metrics::{Counter, RedisOp};
+use crate::observe::metrics::families::{Counter, Family};
+use crate::observe::outcome::RedisOp;
 
 /// Upper bounds in seconds of what a call to Redis takes: up to `[redis] timeout`.
 const BUCKETS: [f64; 11] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5,
 ];
 
-/// The counters of Redis.
-pub struct RedisCounters {
+pub(crate) struct RedisCounters {
     op_seconds: HistogramVec,
-    /// Keys that it was asked for and had.
-    pub hits: Counter,
-    /// Keys that it was asked for and did not have.
-    pub misses: Counter,
-    /// Lookups answered without it.
-    pub bypassed: Counter,
-    /// Masters that took the place of another one.
-    pub failovers: Counter,
-    /// Calls of keys that a node of a cluster sent elsewhere for good.
-    pub moved: Counter,
-    /// The same, while their slot is on the way.
-    pub asked: Counter,
-    /// Values that it took.
-    pub written: Counter,
-    /// Values that were not written: it did not take them, or too many waited.
-    pub not_written: Counter,
-    /// Values of an outage that were written when it was back.
-    pub recovered: Counter,
-    /// Values of an outage that never were: no room, or too late.
-    pub recovery_dropped: Counter,
+    pub(crate) hits: Counter,
+    pub(crate) misses: Counter,
+    /// Lookups answered without Redis.
+    pub(crate) bypassed: Counter,
+    pub(crate) failovers: Counter,
+    /// Keys that a node of a cluster sent elsewhere for good.
+    pub(crate) moved: Counter,
+    /// Keys that a node of a cluster sent elsewhere while their slot moves.
+    pub(crate) asked: Counter,
+    pub(crate) written: Counter,
+    /// Values that Redis refused, or that were dropped because too many waited.
+    pub(crate) not_written: Counter,
+    /// Values fetched during an outage and written after it.
+    pub(crate) recovered: Counter,
+    /// Values fetched during an outage and never written: no room, or too late.
+    pub(crate) recovery_dropped: Counter,
 }
 
 impl RedisCounters {
@@ -86,9 +81,9 @@ impl RedisCounters {
         })
     }
 
-    /// A call took so long and came to this: `ok`, or the word for its fault.
-    pub fn called(&self, op: RedisOp, result: &str, took: Duration) {
-        let of_these = self.op_seconds.with_label_values(&[op.word(), result]);
-        of_these.observe(took.as_secs_f64());
+    /// Counts a call; `result` is `ok` or the word for its fault.
+    pub(crate) fn called(&self, op: RedisOp, result: &str, took: Duration) {
+        let series = self.op_seconds.with_label_values(&[op.word(), result]);
+        series.observe(took.as_secs_f64());
     }
 }

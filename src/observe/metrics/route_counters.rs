@@ -1,0 +1,83 @@
+//! What is counted of each route.
+
+use std::time::Duration;
+
+use prometheus::{Histogram, HistogramVec, IntCounterVec};
+
+use crate::observe::metrics::families::{Counter, Family};
+use crate::observe::outcome::Outcome;
+
+/// Upper bounds in seconds of what a request takes: from a hit to `request_timeout`.
+const BUCKETS: [f64; 13] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
+
+/// The families, each with a series for every route.
+pub(crate) struct RouteFamilies {
+    seconds: HistogramVec,
+    joined: IntCounterVec,
+    refreshes: IntCounterVec,
+    negative_hits: IntCounterVec,
+}
+
+/// The counters of one route.
+pub(crate) struct RouteCounters {
+    pub(super) name: String,
+    /// In the order of [`Outcome::ALL`]. How many answers there were is their sample count: an answer is
+    /// counted once.
+    seconds: [Histogram; Outcome::ALL.len()],
+    /// Lookups that joined a fetch under way.
+    pub(crate) joined: Counter,
+    /// Fetches made before a key's ttl in Redis was over, for no client.
+    pub(crate) refreshes: Counter,
+    /// Lookups answered by a negative entry of memory.
+    pub(crate) negative_hits: Counter,
+}
+
+impl RouteFamilies {
+    pub(crate) fn new(new: &Family<'_>) -> prometheus::Result<Self> {
+        Ok(Self {
+            seconds: new.histograms(
+                "request_seconds",
+                "Time from a request's whole head to its answer.",
+                &["route", "outcome"],
+                &BUCKETS,
+            )?,
+            joined: new.counters(
+                "flights_joined_total",
+                "Lookups that joined a fetch under way.",
+                &["route"],
+            )?,
+            refreshes: new.counters(
+                "refreshes_total",
+                "Fetches made before the end of a key's life.",
+                &["route"],
+            )?,
+            negative_hits: new.counters(
+                "negative_hits_total",
+                "Lookups answered by the memory that there is no such thing.",
+                &["route"],
+            )?,
+        })
+    }
+
+    pub(crate) fn of(&self, route: &str) -> RouteCounters {
+        RouteCounters {
+            name: route.to_owned(),
+            seconds: Outcome::ALL.map(|o| self.seconds.with_label_values(&[route, o.word()])),
+            joined: self.joined.with_label_values(&[route]),
+            refreshes: self.refreshes.with_label_values(&[route]),
+            negative_hits: self.negative_hits.with_label_values(&[route]),
+        }
+    }
+}
+
+impl RouteCounters {
+    pub(crate) fn answered(&self, outcome: Outcome, took: Duration) {
+        self.seconds[outcome as usize].observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn answers(&self, outcome: Outcome) -> u64 {
+        self.seconds[outcome as usize].get_sample_count()
+    }
+}
