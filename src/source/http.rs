@@ -3,6 +3,9 @@
 //! time-out. It must follow no redirect, use no proxy and repeat nothing but a request that a
 //! kept-alive connection swallowed.
 
+mod address;
+mod connection;
+mod resolver;
 #[cfg(test)]
 mod origin;
 #[cfg(test)]
@@ -20,9 +23,9 @@ use ureq::{Agent, Body, Error};
 use crate::base::clock::{self, Deadline};
 use crate::config;
 
-use crate::source::address::{Address, MAX_URL};
-use crate::source::connection::{ClosedWhileIdle, Watch};
-use crate::source::resolver::SourceResolver;
+use crate::source::http::address::{Address, MAX_URL};
+use crate::source::http::connection::{ClosedWhileIdle, Watch};
+use crate::source::http::resolver::SourceResolver;
 use crate::source::{Fetched, Source, SourceError};
 
 /// ureq keeps an input and an output buffer for every open connection, 128 KiB each by default.
@@ -208,7 +211,7 @@ fn drain(response: Response<Body>) {
 }
 
 /// Connecting and resolving fail with these; an exchange under way never does (see
-/// [`crate::source::connection`]).
+/// [`connection`]).
 fn is_no_connection(kind: std::io::ErrorKind) -> bool {
     use std::io::ErrorKind;
     matches!(

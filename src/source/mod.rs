@@ -2,10 +2,7 @@
 //! for each kind. Nothing here knows routes, Redis or memory, and nothing queues or counts: how
 //! many fetches run at once is the caller's to bound.
 
-mod address;
-mod connection;
 pub(crate) mod http;
-mod resolver;
 pub(crate) mod simulated;
 
 use std::fmt;
