@@ -26,7 +26,7 @@ use crate::server::connection::Message;
 use crate::server::contract::Contract;
 use crate::server::event_loop::{EventLoop, Limits};
 use crate::server::service::Service;
-use crate::source;
+use crate::source::kinds;
 use crate::workers::Workers;
 
 /// Descriptors for everything but clients: Redis, sources, the library, logs.
@@ -320,7 +320,7 @@ fn sources(config: &Config, metrics: &Arc<Metrics>) -> Vec<GuardedSource> {
     let sources = config.sources.iter().enumerate();
     sources
         .map(|(number, source)| {
-            GuardedSource::new(source, number, source::build(source), Arc::clone(metrics))
+            GuardedSource::new(source, number, kinds::build(source), Arc::clone(metrics))
         })
         .collect()
 }
