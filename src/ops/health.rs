@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 
 use crate::base::breaker::State;
 use crate::base::clock;
+use crate::base::room::Room;
 use crate::cache::status::{Mode, NodeStatus, Status};
 use crate::config::RedisHealth;
 use crate::observe::metrics::{Metrics, Outcome};
 use crate::policy::{GuardedSource, Policy};
-use crate::server::accept::Room;
 use crate::workers::Progress;
 
 /// The endpoints. A configured route may not have their paths.

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::base::clock;
+use crate::base::room::Room;
 use crate::observe::logging::LogThrottle;
 use crate::observe::metrics::Metrics;
 use crate::server::connection::{Mailbox, Message};
@@ -77,60 +78,6 @@ impl Listener {
     /// What getsockname(2) says.
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
-    }
-}
-
-/// How many connections there are, and how many there may be.
-#[derive(Debug)]
-pub(crate) struct Room {
-    /// Guards the number of open connections.
-    taken: Mutex<usize>,
-    freed: Condvar,
-    max: usize,
-}
-
-impl Room {
-    /// For `max` connections.
-    #[must_use]
-    pub(crate) fn new(max: usize) -> Self {
-        Self {
-            taken: Mutex::new(0),
-            freed: Condvar::new(),
-            max,
-        }
-    }
-
-    /// A connection has ended.
-    pub(crate) fn free(&self) {
-        let mut taken = self.lock();
-        *taken = taken.saturating_sub(1);
-        drop(taken);
-        self.freed.notify_one();
-    }
-
-    /// Open connections now, and at most.
-    #[must_use]
-    pub(crate) fn taken(&self) -> (usize, usize) {
-        (*self.lock(), self.max)
-    }
-
-    fn take(&self) -> bool {
-        let mut taken = self.lock();
-        let has_room = *taken < self.max;
-        *taken += usize::from(has_room);
-        has_room
-    }
-
-    /// Waits, not for long, until a connection has ended.
-    fn wait(&self) {
-        let taken = self.lock();
-        if *taken >= self.max {
-            let _ = self.freed.wait_timeout(taken, REST);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, usize> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -212,7 +159,7 @@ impl Accepting {
                     );
                 }
                 self.evict();
-                self.room.wait();
+                self.room.wait(REST);
                 continue;
             }
             self.accept();

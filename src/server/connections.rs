@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::server::connection::{Connection, Mailbox};
-use crate::server::event_loop::Limits;
 
 /// How long a connection lingers after its last answer.
 const LINGER: Duration = Duration::from_secs(3);
@@ -14,6 +13,19 @@ const LINGER: Duration = Duration::from_secs(3);
 const DRAIN_IDLE: Duration = Duration::from_millis(250);
 /// The slowest a client may take a long answer, beyond the write time-out: a modem's rate.
 const WRITE_MIN_BYTES_PER_S: usize = 8 * 1024;
+
+/// Limits of a front.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    /// Bytes of a head.
+    pub head_max_bytes: usize,
+    /// See [`crate::config::Server`], as the others.
+    pub head_timeout: Duration,
+    /// Between requests.
+    pub idle_timeout: Duration,
+    /// For a client to accept an answer.
+    pub write_timeout: Duration,
+}
 
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

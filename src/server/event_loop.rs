@@ -15,10 +15,10 @@ use log::error;
 use rustix::event::epoll;
 
 use crate::base::clock;
+use crate::base::room::Room;
 use crate::policy::{Lookup, Policy};
-use crate::server::accept::Room;
 use crate::server::connection::{Connection, Mailbox, Message};
-use crate::server::connections::{Phase, Slot, Slots};
+use crate::server::connections::{Limits, Phase, Slot, Slots};
 use crate::server::head::{self, Refusal, Verdict};
 use crate::server::service::{Exchange, Reaction, Service};
 use crate::server::tiny::{Library, NotTaken};
@@ -38,19 +38,6 @@ const RECEIVE_BYTES: usize = 16 * 1024;
 const BUFFER_KEPT_BYTES: usize = 1024;
 /// Token of the mailbox's bell; connections never have it.
 const BELL: u64 = u64::MAX;
-
-/// Limits of a front.
-#[derive(Debug, Clone)]
-pub(crate) struct Limits {
-    /// Bytes of a head.
-    pub head_max_bytes: usize,
-    /// See [`crate::config::Server`], as the others.
-    pub head_timeout: Duration,
-    /// Between requests.
-    pub idle_timeout: Duration,
-    /// For a client to accept an answer.
-    pub write_timeout: Duration,
-}
 
 /// A front's thread.
 pub(crate) struct EventLoop {
