@@ -95,7 +95,7 @@ pub struct App {
     watchdog: Option<Watchdog>,
     draining: Arc<Draining>,
     room: Arc<Room>,
-    lookups: Arc<Policy>,
+    policy: Arc<Policy>,
     metrics: Arc<Metrics>,
     drain_timeout: Duration,
 }
@@ -113,23 +113,23 @@ impl App {
         let metrics = Arc::new(Metrics::new(config)?);
         let draining = Arc::new(Draining::default());
         let room = Arc::new(Room::new(affordable_connections(config)));
-        let lookups = Arc::new(lookups(config, &metrics));
+        let policy = Arc::new(policy(config, &metrics));
         let workers = Workers::start(
-            &lookups,
+            &policy,
             &metrics,
             readers(config),
             config.server.workers,
             config.redis.batch_max,
         )?;
         let probe_key = format!("{}evenkeel:probe", config.redis.key_prefix);
-        let cache = lookups.cache();
+        let cache = policy.cache();
         let topology = Topology::start(cache, &config.redis, &probe_key)?;
         let prober = Prober::start(Arc::clone(cache), config.breaker.probe_interval, probe_key)?;
         let health = Arc::new(Health {
             redis: config.health.redis,
             stuck_after: config.server.request_timeout * 2 + Duration::from_secs(5),
             queue_max: config.server.queue,
-            lookups: Arc::clone(&lookups),
+            policy: Arc::clone(&policy),
             progress: Arc::clone(workers.progress()),
             room: Arc::clone(&room),
             metrics: Arc::clone(&metrics),
@@ -138,8 +138,8 @@ impl App {
         });
         let watched = Watched::of(&health, local, config.server.request_timeout);
         let service = Arc::new(service(config, config.routes.clone(), &health));
-        let fronts = start_fronts(config, &service, &lookups, &room)?;
-        let admin = admin_door.map(|door| open_admin(config, door, &health, &lookups));
+        let fronts = start_fronts(config, &service, &policy, &room)?;
+        let admin = admin_door.map(|door| open_admin(config, door, &health, &policy));
         let admin = admin.transpose()?;
         let mailboxes = fronts
             .iter()
@@ -170,7 +170,7 @@ impl App {
             watchdog,
             draining,
             room,
-            lookups,
+            policy,
             metrics,
             drain_timeout: config.server.drain_timeout,
         })
@@ -201,7 +201,7 @@ impl App {
         drop(self.fronts);
         // What was fetched for the last answers still goes to Redis.
         self.workers.end(limit.max(clock::now() + LAST_WRITES));
-        let (lost, _) = self.lookups.recovery.len();
+        let (lost, _) = self.policy.recovery.len();
         drop(self.prober);
         drop(self.topology);
         drop(self.watchdog);
@@ -249,7 +249,7 @@ fn open_admin(
     config: &Config,
     door: Listener,
     health: &Arc<Health>,
-    lookups: &Arc<Policy>,
+    policy: &Arc<Policy>,
 ) -> io::Result<AdminDoor> {
     let service = service(config, Vec::new(), health).with(Admin::new(Arc::clone(health)));
     let room = Arc::new(Room::new(ADMIN_CONNECTIONS_MAX));
@@ -258,7 +258,7 @@ fn open_admin(
         "admin-front".to_owned(),
         limits(config),
         Arc::new(service),
-        Arc::clone(lookups),
+        Arc::clone(policy),
         Arc::clone(&room),
     )?;
     let mailboxes = vec![Arc::clone(front.mailbox())];
@@ -273,20 +273,20 @@ fn open_admin(
 fn start_fronts(
     config: &Config,
     service: &Arc<Service>,
-    lookups: &Arc<Policy>,
+    policy: &Arc<Policy>,
     room: &Arc<Room>,
 ) -> io::Result<Vec<EventLoop>> {
     let numbers = 0..config.server.fronts;
     numbers
         .map(|number| {
-            let (service, lookups) = (Arc::clone(service), Arc::clone(lookups));
+            let (service, policy) = (Arc::clone(service), Arc::clone(policy));
             let name = format!("front-{number}");
-            EventLoop::start(name, limits(config), service, lookups, Arc::clone(room))
+            EventLoop::start(name, limits(config), service, policy, Arc::clone(room))
         })
         .collect()
 }
 
-fn lookups(config: &Config, metrics: &Arc<Metrics>) -> Policy {
+fn policy(config: &Config, metrics: &Arc<Metrics>) -> Policy {
     let cache = RedisCache::new(
         &config.redis,
         &config.breaker,

@@ -13,20 +13,20 @@ use crate::policy::Policy;
 /// Adds all of it to `page`.
 pub(crate) fn show(health: &Health, page: &mut Page) {
     let now = clock::now();
-    let lookups = &health.lookups;
-    let redis = lookups.cache().status(now);
-    show_breakers(lookups, &redis, page);
+    let policy = &health.policy;
+    let redis = policy.cache().status(now);
+    show_breakers(policy, &redis, page);
     show_redis(&redis, page);
-    show_queues(lookups, page);
-    show_copies(lookups, page);
+    show_queues(policy, page);
+    show_copies(policy, page);
     show_process(health, now, page);
 }
 
-fn show_breakers(lookups: &Policy, redis: &Status, page: &mut Page) {
+fn show_breakers(policy: &Policy, redis: &Status, page: &mut Page) {
     // One for all nodes: addresses are no labels.
     let of_redis = redis.worst().map_or(State::Open, |node| node.state);
     let mut breakers = vec![("redis".to_owned(), of_redis, redis.entered)];
-    for source in lookups.sources() {
+    for source in policy.sources() {
         let name = format!("source:{}", source.name);
         breakers.push((name, source.breaker.state().0, source.breaker.entered()));
     }
@@ -92,13 +92,13 @@ fn show_redis(redis: &Status, page: &mut Page) {
     );
 }
 
-fn show_queues(lookups: &Policy, page: &mut Page) {
-    let (fills, under_way) = lookups.fills.len();
+fn show_queues(policy: &Policy, page: &mut Page) {
+    let (fills, under_way) = policy.fills.len();
     let queues = [
-        ("redis", lookups.reads.len(), lookups.reads.max()),
-        ("source", fills, lookups.fills.max()),
-        ("write", lookups.writes.len(), lookups.writes.max()),
-        ("life", lookups.lives.len(), lookups.lives.max()),
+        ("redis", policy.reads.len(), policy.reads.max()),
+        ("source", fills, policy.fills.max()),
+        ("write", policy.writes.len(), policy.writes.max()),
+        ("life", policy.lives.len(), policy.lives.max()),
     ];
     page.gauges(
         "queue_length",
@@ -112,7 +112,7 @@ fn show_queues(lookups: &Policy, page: &mut Page) {
         ["queue"],
         queues.map(|(queue, _, max)| ([queue], max as f64)),
     );
-    let sources = lookups.sources().iter().zip(under_way);
+    let sources = policy.sources().iter().zip(under_way);
     page.gauges(
         "source_in_flight",
         "Fetches from a source under way.",
@@ -121,8 +121,8 @@ fn show_queues(lookups: &Policy, page: &mut Page) {
     );
 }
 
-fn show_copies(lookups: &Policy, page: &mut Page) {
-    let memory = lookups.memory();
+fn show_copies(policy: &Policy, page: &mut Page) {
+    let memory = policy.memory();
     page.gauge(
         "memory_entries",
         "Answers kept in memory.",
@@ -143,7 +143,7 @@ fn show_copies(lookups: &Policy, page: &mut Page) {
         "Answers that were dropped from memory to make room.",
         memory.evictions(),
     );
-    let (entries, bytes) = lookups.recovery.len();
+    let (entries, bytes) = policy.recovery.len();
     page.gauge(
         "recovery_entries",
         "Values that wait for Redis to come back.",

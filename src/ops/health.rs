@@ -68,7 +68,7 @@ pub(crate) struct Health {
     /// Policy that may wait for readers, and fetches that may wait for fillers.
     pub queue_max: usize,
     /// The policy, its queues and its parts.
-    pub lookups: Arc<Policy>,
+    pub policy: Arc<Policy>,
     /// The worker threads.
     pub progress: Arc<Progress>,
     /// The connections.
@@ -148,9 +148,9 @@ impl Health {
     }
 
     fn unready_reason(&self) -> Option<&'static str> {
-        let (fills, _) = self.lookups.fills.len();
-        let is_saturated = self.lookups.reads.len() >= self.queue_max || fills >= self.queue_max;
-        let is_redis_up = || !self.lookups.cache().status(clock::now()).is_down();
+        let (fills, _) = self.policy.fills.len();
+        let is_saturated = self.policy.reads.len() >= self.queue_max || fills >= self.queue_max;
+        let is_redis_up = || !self.policy.cache().status(clock::now()).is_down();
         if self.is_draining() {
             Some("draining")
         } else if is_saturated {
@@ -170,7 +170,7 @@ impl Health {
             (false, true) => Some("redis is not usable".to_owned()),
             (false, false) => Some("redis is not usable for some of the keys".to_owned()),
         };
-        let sources = self.lookups.sources().iter();
+        let sources = self.policy.sources().iter();
         let of_sources = sources
             .filter(|source| source.breaker.state().0 != State::Closed)
             .map(|source| format!("source {} is not usable", source.name));
@@ -180,7 +180,7 @@ impl Health {
 
     fn everything(&self) -> (u16, Value) {
         let now = clock::now();
-        let redis = self.lookups.cache().status(now);
+        let redis = self.policy.cache().status(now);
         let down = self.stuck_reason();
         let down = down.or_else(|| self.unready_reason().map(str::to_owned));
         let degraded = self.degraded_reason(&redis);
@@ -191,16 +191,16 @@ impl Health {
         };
         let is_down = down.is_some();
         let mut redis = redis_json(&redis);
-        let (fills_waiting, fetching) = self.lookups.fills.len();
-        let sources = self.lookups.sources().iter().zip(&fetching);
+        let (fills_waiting, fetching) = self.policy.fills.len();
+        let sources = self.policy.sources().iter().zip(&fetching);
         let sources: Vec<_> = sources
             .map(|(source, fetching)| source_json(source, *fetching, now))
             .collect();
         let fetching: usize = fetching.iter().sum();
-        let (entries, bytes) = self.lookups.recovery.len();
+        let (entries, bytes) = self.policy.recovery.len();
         redis["waiting_to_be_written"] = json!({"entries": entries, "bytes": bytes});
         let (connections, connections_max) = self.room.taken();
-        let memory = self.lookups.memory();
+        let memory = self.policy.memory();
         let counts = Outcome::ALL.map(|o| (o.word().to_owned(), self.metrics.answers(o).into()));
         let body = json!({
             "status": status,
@@ -209,7 +209,7 @@ impl Health {
             "draining": self.is_draining(),
             "redis": redis,
             "queue": {
-                "waiting_for_redis": self.lookups.reads.len(),
+                "waiting_for_redis": self.policy.reads.len(),
                 "waiting_for_source": fills_waiting,
                 "fetching": fetching,
                 "max": self.queue_max,

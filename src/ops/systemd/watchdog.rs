@@ -34,7 +34,7 @@ pub(crate) struct Watched {
     progress: Arc<Progress>,
     metrics: Arc<Metrics>,
     /// For the status line.
-    lookups: Arc<Policy>,
+    policy: Arc<Policy>,
     draining: Arc<Draining>,
     request_timeout: Duration,
 }
@@ -216,7 +216,7 @@ impl Watched {
             self_check: Arc::clone(&health.self_check),
             progress: Arc::clone(&health.progress),
             metrics: Arc::clone(&health.metrics),
-            lookups: Arc::clone(&health.lookups),
+            policy: Arc::clone(&health.policy),
             draining: Arc::clone(&health.draining),
             request_timeout,
         }
@@ -234,8 +234,8 @@ impl Watched {
 
     /// One line for `systemctl status`.
     fn status(&self) -> String {
-        let redis = self.lookups.cache().status(clock::now());
-        let sources = self.lookups.sources().iter();
+        let redis = self.policy.cache().status(clock::now());
+        let sources = self.policy.sources().iter();
         let away = sources.filter(|source| source.breaker.state().0 != State::Closed);
         let away: String = away
             .map(|source| format!("; source {} is not usable", source.name))
