@@ -10,6 +10,13 @@ use crate::observe::metrics::Page;
 use crate::ops::health::Health;
 use crate::policy::Policy;
 
+/// Shows figures that have no labels.
+macro_rules! gauges {
+    ($page:ident: $($name:literal, $help:literal => $figure:expr;)*) => {
+        $($page.gauge($name, $help, $figure as f64);)*
+    };
+}
+
 /// Adds all of it to `page`.
 pub(crate) fn show(health: &Health, page: &mut Page) {
     let now = clock::now();
@@ -67,16 +74,6 @@ fn show_redis(redis: &Status, page: &mut Page) {
         ["state"],
         [(["up"], up as f64), (["down"], down as f64)],
     );
-    page.gauge(
-        "redis_slots_covered",
-        "Slots that a known server holds, of 16384.",
-        redis.slots_covered as f64,
-    );
-    page.gauge(
-        "redis_takes_writes",
-        "0 after Redis has refused a write (read-only, full, disk), until it takes one.",
-        if redis.refuses_writes() { 0.0 } else { 1.0 },
-    );
     let (slots, idle, max) = redis.connections();
     let used = slots.saturating_sub(idle);
     page.gauges(
@@ -85,11 +82,13 @@ fn show_redis(redis: &Status, page: &mut Page) {
         ["state"],
         [(["idle"], idle.into()), (["used"], used.into())],
     );
-    page.gauge(
-        "redis_connections_max",
-        "Connections to Redis at most.",
-        max.into(),
-    );
+    gauges! { page:
+        "redis_connections_max", "Connections to Redis at most." => max;
+        "redis_slots_covered", "Slots that a known server holds, of 16384." => redis.slots_covered;
+        "redis_takes_writes",
+        "0 after Redis has refused a write (read-only, full, disk), until it takes one."
+            => u8::from(!redis.refuses_writes());
+    }
 }
 
 fn show_queues(policy: &Policy, page: &mut Page) {
@@ -123,51 +122,30 @@ fn show_queues(policy: &Policy, page: &mut Page) {
 
 fn show_copies(policy: &Policy, page: &mut Page) {
     let memory = policy.memory();
-    page.gauge(
-        "memory_entries",
-        "Answers kept in memory.",
-        memory.entries() as f64,
-    );
-    page.gauge(
-        "memory_bytes",
-        "Bytes of the answers kept in memory, keys and overhead included.",
-        memory.bytes() as f64,
-    );
-    page.gauge(
-        "memory_max_bytes",
-        "Bytes of them at most.",
-        memory.limit() as f64,
-    );
     page.counter(
         "memory_evictions_total",
         "Answers that were dropped from memory to make room.",
         memory.evictions(),
     );
-    let (entries, bytes) = policy.recovery.len();
-    page.gauge(
-        "recovery_entries",
-        "Values that wait for Redis to come back.",
-        entries as f64,
-    );
-    page.gauge("recovery_bytes", "Bytes of these values.", bytes as f64);
+    let (recovery_entries, recovery_bytes) = policy.recovery.len();
+    gauges! { page:
+        "memory_entries", "Answers kept in memory." => memory.entries();
+        "memory_bytes", "Bytes of the answers kept in memory, keys and overhead included." => memory.bytes();
+        "memory_max_bytes", "Bytes of them at most." => memory.limit();
+        "recovery_entries", "Values that wait for Redis to come back." => recovery_entries;
+        "recovery_bytes", "Bytes of these values." => recovery_bytes;
+    }
 }
 
 fn show_process(health: &Health, now: Instant, page: &mut Page) {
     let (open, max) = health.room.taken();
-    page.gauge("connections", "Open connections of clients.", open as f64);
-    page.gauge(
-        "connections_max",
-        "Connections of clients at most.",
-        max as f64,
-    );
-    page.gauge(
-        "worker_busy_seconds",
-        "How long the worker thread that is busy the longest has been so.",
-        health.progress.longest(now).1.as_secs_f64(),
-    );
-    page.gauge(
-        "worker_busy_max_seconds",
-        "A worker thread that is busy for longer counts as stuck.",
-        health.stuck_after.as_secs_f64(),
-    );
+    let (_, busy) = health.progress.longest(now);
+    gauges! { page:
+        "connections", "Open connections of clients." => open;
+        "connections_max", "Connections of clients at most." => max;
+        "worker_busy_seconds", "How long the worker thread that is busy the longest has been so."
+            => busy.as_secs_f64();
+        "worker_busy_max_seconds", "A worker thread that is busy for longer counts as stuck."
+            => health.stuck_after.as_secs_f64();
+    }
 }

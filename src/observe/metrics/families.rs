@@ -21,8 +21,18 @@ impl Family<'_> {
         Ok(family)
     }
 
-    pub(crate) fn counter(&self, name: &str, help: &str) -> prometheus::Result<Counter> {
-        self.register(Counter::with_opts(Self::opts(name, help))?)
+    /// The one series of a family, or that of one label's value.
+    pub(crate) fn counter(
+        &self,
+        name: &str,
+        label: Option<(&str, &str)>,
+        help: &str,
+    ) -> prometheus::Result<Counter> {
+        let mut opts = Self::opts(name, help);
+        if let Some((label, value)) = label {
+            opts = opts.const_label(label, value);
+        }
+        self.register(Counter::with_opts(opts)?)
     }
 
     pub(crate) fn counters(
@@ -45,3 +55,35 @@ impl Family<'_> {
         self.register(HistogramVec::new(opts, by)?)
     }
 }
+
+/// Declares a struct of counters, beside one other family, and how they are made. The help of a counter is
+/// its documentation too.
+macro_rules! counters {
+    (
+        $(#[$of_struct:meta])*
+        $Name:ident beside $other:ident: $Other:ty = $make_other:path {
+            $($field:ident: $family:literal $($label:ident = $value:literal)?, $help:literal;)*
+        }
+    ) => {
+        $(#[$of_struct])*
+        pub(crate) struct $Name {
+            $other: $Other,
+            $(#[doc = $help] pub(crate) $field: $crate::observe::metrics::families::Counter,)*
+        }
+
+        impl $Name {
+            pub(crate) fn new(
+                new: &$crate::observe::metrics::families::Family<'_>,
+            ) -> prometheus::Result<Self> {
+                Ok(Self {
+                    $other: $make_other(new)?,
+                    $($field: {
+                        let label = [$((stringify!($label), $value))?];
+                        new.counter($family, label.first().copied(), $help)?
+                    },)*
+                })
+            }
+        }
+    };
+}
+pub(crate) use counters;

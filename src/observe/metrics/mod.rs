@@ -25,7 +25,7 @@ pub(crate) use page::{MEDIA_TYPE, Page};
 use families::Family;
 use process::Process;
 use redis_counters::RedisCounters;
-use route_counters::{RouteCounters, RouteFamilies};
+use route_counters::RouteCounters;
 
 /// Upper bounds in seconds of what a fetch from a source takes.
 const SOURCE_BUCKETS: [f64; 11] = [
@@ -74,8 +74,7 @@ impl Metrics {
     fn build(config: &Config) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let new = Family(&registry);
-        let per_route = RouteFamilies::new(&new)?;
-        let routes = config.routes.iter().map(|route| per_route.of(&route.name));
+        let counter = |name, help| new.counter(name, None, help);
         let source_seconds = new.histograms(
             "source_seconds",
             "Time that fetches from a source took.",
@@ -88,7 +87,7 @@ impl Metrics {
         });
         Ok(Self {
             process: Process::new(&new, clock::wall())?,
-            routes: routes.collect(),
+            routes: RouteCounters::of_each(&config.routes, &new)?,
             sources: sources.collect(),
             source_calls: new.counters(
                 "source_calls_total",
@@ -102,20 +101,20 @@ impl Metrics {
             )?,
             redis: RedisCounters::new(&new)?,
             calls_begun: Counter::new("source_calls_begun", "not shown")?,
-            extra_calls: new.counter(
+            extra_calls: counter(
                 "source_calls_without_redis_total",
                 "Fetches of keys that Redis was not asked for; it may have had them.",
             )?,
-            panics: new.counter("panics_total", "Panics that were caught.")?,
-            accepted: new.counter(
+            panics: counter("panics_total", "Panics that were caught.")?,
+            accepted: counter(
                 "connections_accepted_total",
                 "Connections that were accepted, of clients and operators.",
             )?,
-            short_of_room: new.counter(
+            short_of_room: counter(
                 "connections_short_of_room_total",
                 "Times that there was no place or no descriptor for a connection.",
             )?,
-            evicted: new.counter(
+            evicted: counter(
                 "connections_evicted_total",
                 "Idle connections of clients that were closed to make room.",
             )?,

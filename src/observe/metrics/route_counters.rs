@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramVec, IntCounterVec};
+use prometheus::Histogram;
 
+use crate::config::Route;
 use crate::observe::metrics::families::{Counter, Family};
 use crate::observe::outcome::Outcome;
 
@@ -11,14 +12,6 @@ use crate::observe::outcome::Outcome;
 const BUCKETS: [f64; 13] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
-
-/// The families, each with a series for every route.
-pub(crate) struct RouteFamilies {
-    seconds: HistogramVec,
-    joined: IntCounterVec,
-    refreshes: IntCounterVec,
-    negative_hits: IntCounterVec,
-}
 
 /// The counters of one route.
 pub(crate) struct RouteCounters {
@@ -34,45 +27,38 @@ pub(crate) struct RouteCounters {
     pub(crate) negative_hits: Counter,
 }
 
-impl RouteFamilies {
-    pub(crate) fn new(new: &Family<'_>) -> prometheus::Result<Self> {
-        Ok(Self {
-            seconds: new.histograms(
-                "request_seconds",
-                "Time from a request's whole head to its answer.",
-                &["route", "outcome"],
-                &BUCKETS,
-            )?,
-            joined: new.counters(
-                "flights_joined_total",
-                "Lookups that joined a fetch under way.",
-                &["route"],
-            )?,
-            refreshes: new.counters(
-                "refreshes_total",
-                "Fetches made before the end of a key's life.",
-                &["route"],
-            )?,
-            negative_hits: new.counters(
-                "negative_hits_total",
-                "Lookups answered by the memory that there is no such thing.",
-                &["route"],
-            )?,
-        })
-    }
-
-    pub(crate) fn of(&self, route: &str) -> RouteCounters {
-        RouteCounters {
-            name: route.to_owned(),
-            seconds: Outcome::ALL.map(|o| self.seconds.with_label_values(&[route, o.word()])),
-            joined: self.joined.with_label_values(&[route]),
-            refreshes: self.refreshes.with_label_values(&[route]),
-            negative_hits: self.negative_hits.with_label_values(&[route]),
-        }
-    }
-}
-
 impl RouteCounters {
+    /// The counters of each of `routes`.
+    pub(super) fn of_each(routes: &[Route], new: &Family<'_>) -> prometheus::Result<Box<[Self]>> {
+        let seconds = new.histograms(
+            "request_seconds",
+            "Time from a request's whole head to its answer.",
+            &["route", "outcome"],
+            &BUCKETS,
+        )?;
+        let by_route = |name, help| new.counters(name, help, &["route"]);
+        let joined = by_route(
+            "flights_joined_total",
+            "Lookups that joined a fetch under way.",
+        )?;
+        let refreshes = by_route(
+            "refreshes_total",
+            "Fetches made before the end of a key's life.",
+        )?;
+        let negative_hits = by_route(
+            "negative_hits_total",
+            "Lookups answered by the memory that there is no such thing.",
+        )?;
+        let of_one = |Route { name, .. }: &Route| Self {
+            name: name.clone(),
+            seconds: Outcome::ALL.map(|o| seconds.with_label_values(&[name, o.word()])),
+            joined: joined.with_label_values(&[name]),
+            refreshes: refreshes.with_label_values(&[name]),
+            negative_hits: negative_hits.with_label_values(&[name]),
+        };
+        Ok(routes.iter().map(of_one).collect())
+    }
+
     pub(crate) fn answered(&self, outcome: Outcome, took: Duration) {
         self.seconds[outcome as usize].observe(took.as_secs_f64());
     }
