@@ -19,7 +19,7 @@ pub(crate) enum Page {
 }
 
 impl Page {
-    /// The one at `path`.
+    /// The page at `path`.
     #[must_use]
     pub(crate) fn find(path: &str) -> Option<Self> {
         match path {

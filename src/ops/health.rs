@@ -1,5 +1,5 @@
-//! What the health endpoints say, from known state and never from a live call: an answer about Redis
-//! must not wait for Redis.
+//! The answers of the health endpoints. They are made from known state, never from a live call: an answer
+//! about Redis must not wait for Redis.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::observe::metrics::{Metrics, Outcome};
 use crate::policy::{GuardedSource, Policy};
 use crate::workers::Progress;
 
-/// The endpoints. A configured route may not have their paths.
+/// A configured route may not have the path of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     /// `/livez`: whether the process and its threads make progress.
@@ -29,7 +29,7 @@ pub(crate) enum Endpoint {
 }
 
 impl Endpoint {
-    /// The one at `path`.
+    /// The endpoint at `path`.
     #[must_use]
     pub(crate) fn find(path: &str) -> Option<Self> {
         match path {
@@ -41,56 +41,48 @@ impl Endpoint {
     }
 }
 
-/// Whether the process is on its way out.
+/// Whether the process takes no new connections and ends when what is in flight is answered.
 #[derive(Debug, Default)]
 pub(crate) struct Draining(AtomicBool);
 
 impl Draining {
-    /// From now on it is.
     pub(crate) fn begin(&self) {
         self.0.store(true, Ordering::Release);
     }
 
-    /// Whether it is.
     #[must_use]
     pub(crate) fn has_begun(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
 
-/// Everything that the endpoints look at.
+/// Everything that the endpoints read.
 pub(crate) struct Health {
-    /// What a Redis that is down does to the answers.
+    /// `[health] redis`: whether a Redis that is down is reported, or fails the endpoint.
     pub redis: RedisHealth,
-    /// How long a thread may be at one thing before the process counts as stuck: what no limit of
-    /// the configuration lets it take.
+    /// How long a thread may be busy with one thing before the process counts as stuck: longer than any
+    /// limit of the configuration lets it take.
     pub stuck_after: Duration,
-    /// Policy that may wait for readers, and fetches that may wait for fillers.
+    /// How many lookups may wait for readers, and how many fetches for fillers.
     pub queue_max: usize,
-    /// The policy, its queues and its parts.
     pub policy: Arc<Policy>,
-    /// The worker threads.
     pub progress: Arc<Progress>,
-    /// The connections.
     pub room: Arc<Room>,
-    /// The counters.
     pub metrics: Arc<Metrics>,
-    /// Whether it is on its way out.
     pub draining: Arc<Draining>,
-    /// What the process asks itself.
     pub self_check: Arc<SelfCheck>,
 }
 
-/// The request by which the process finds out whether it serves: `/livez`, answered by a worker. It
-/// has a secret, since nobody else is to occupy the workers from outside their queues.
+/// The request by which the process finds out whether it serves: `/livez`, answered by a worker. Its
+/// target holds a secret, so that no client can occupy workers past their queues.
 #[derive(Debug)]
 pub(crate) struct SelfCheck {
     target: String,
 }
 
 impl Default for SelfCheck {
-    /// With a new secret of 128 bits. `RandomState` has keys from the system and SipHash does not
-    /// give them away.
+    /// With a new secret of 128 bits. `RandomState` takes its keys from the system, and SipHash does not
+    /// reveal them.
     fn default() -> Self {
         let half = || RandomState::new().hash_one("self-check");
         let target = format!("/livez?worker={:016x}{:016x}", half(), half());
@@ -99,13 +91,13 @@ impl Default for SelfCheck {
 }
 
 impl SelfCheck {
-    /// What is asked for.
+    /// The request target, secret included.
     #[must_use]
     pub(crate) fn target(&self) -> &str {
         &self.target
     }
 
-    /// The answer to it, on a worker: that of `/livez`, and who gives it.
+    /// The answer that a worker gives: that of `/livez`, and the worker's name.
     #[must_use]
     pub(crate) fn answer(health: &Health) -> (u16, Value) {
         let (status, mut json) = health.look(Endpoint::Live);
@@ -121,7 +113,6 @@ impl SelfCheck {
 }
 
 impl Health {
-    /// Whether the process is on its way out.
     #[must_use]
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.has_begun()
@@ -162,7 +153,7 @@ impl Health {
         }
     }
 
-    /// What is not well while it serves all the same.
+    /// What is wrong while the service still serves.
     fn degraded_reason(&self, redis: &Status) -> Option<String> {
         let of_redis = match (redis.is_up(), redis.is_down()) {
             (true, _) if redis.refuses_writes() => Some("redis takes no writes".to_owned()),
@@ -233,7 +224,7 @@ impl Health {
     }
 }
 
-/// What is known of Redis: on top what concerns it as a whole or its worst node, then each node.
+/// Redis as a whole and its worst node first, then every node.
 fn redis_json(redis: &Status) -> Value {
     let (slots, unused, size) = redis.connections();
     let worst = redis.worst();
@@ -268,13 +259,8 @@ fn redis_json(redis: &Status) -> Value {
         json["sentinels"] = sentinels.collect();
     } else {
         json["slots_covered"] = redis.slots_covered.into();
-        for (json, node) in json["nodes"]
-            .as_array_mut()
-            .into_iter()
-            .flatten()
-            .zip(&redis.nodes)
-        {
-            json["slots"] = node.slots.into();
+        for (index, node) in redis.nodes.iter().enumerate() {
+            json["nodes"][index]["slots"] = node.slots.into();
         }
     }
     json
