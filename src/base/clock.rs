@@ -1,5 +1,5 @@
-//! The only place that asks the system what time it is. Everything else is handed a moment or a
-//! [`Deadline`], so that what depends on time can be tested without waiting.
+//! The only place that asks the system what time it is. All other code is passed a moment or a
+//! [`Deadline`], so that it can be tested without waiting.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,19 +21,17 @@ pub(crate) fn wall() -> SystemTime {
 pub(crate) struct Deadline(Instant);
 
 impl Deadline {
-    /// The deadline that lies `limit` after `from`.
     #[must_use]
     pub(crate) fn after(from: Instant, limit: Duration) -> Self {
         Self(from + limit)
     }
 
-    /// What is left of it at `now`; zero when it has passed.
+    /// The time left at `now`; zero when the deadline has passed.
     #[must_use]
     pub(crate) fn left(self, now: Instant) -> Duration {
         self.0.saturating_duration_since(now)
     }
 
-    /// Whether it has passed at `now`.
     #[must_use]
     pub(crate) fn passed(self, now: Instant) -> bool {
         now >= self.0
