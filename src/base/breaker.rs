@@ -5,8 +5,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config::{self, BreakerMode};
-
 #[cfg(test)]
 mod tests;
 
@@ -50,10 +48,21 @@ pub struct Transition {
     pub lasted: Duration,
 }
 
+/// When a breaker opens and closes.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// The state in which it is held by hand, whatever happens.
+    pub held: Option<State>,
+    /// Consecutive failures that open it.
+    pub fail_max: u32,
+    /// How long it stays open before one call is the trial; none: a prober closes it.
+    pub trial_after: Option<Duration>,
+}
+
 /// A breaker, shared by everyone who calls what it guards.
 #[derive(Debug)]
 pub(crate) struct Breaker {
-    settings: config::Breaker,
+    settings: Settings,
     /// Guards nothing but the machine; held for nanoseconds, never over I/O.
     machine: Mutex<Machine>,
 }
@@ -76,13 +85,10 @@ struct Machine {
 impl Breaker {
     /// A breaker that is closed, or held as the settings say.
     #[must_use]
-    pub(crate) fn new(settings: &config::Breaker, now: Instant) -> Self {
-        let state = match settings.mode {
-            BreakerMode::ForcedOpen => State::Open,
-            BreakerMode::Auto | BreakerMode::Disabled => State::Closed,
-        };
+    pub(crate) fn new(settings: Settings, now: Instant) -> Self {
+        let state = settings.held.unwrap_or(State::Closed);
         Self {
-            settings: settings.clone(),
+            settings,
             machine: Mutex::new(Machine {
                 state,
                 since: now,
@@ -118,8 +124,8 @@ impl Breaker {
         }
     }
 
-    /// Leave to make one call, or `None` when it is refused. In the classic way (`probe_interval`
-    /// 0) the first call after `reset_timeout` is the trial.
+    /// Leave to make one call, or `None` when it is refused. Without a prober the first call after
+    /// [`Settings::trial_after`] is the trial.
     #[must_use]
     pub(crate) fn permit(self: &Arc<Self>, now: Instant) -> Option<Permit> {
         let mut machine = self.lock();
@@ -152,23 +158,15 @@ impl Breaker {
     /// A probe of its own, made while the breaker was open, found everything well.
     pub(crate) fn probe_succeeded(&self, now: Instant) -> Option<Transition> {
         let mut machine = self.lock();
-        match (self.settings.mode, machine.state) {
-            (BreakerMode::Auto, State::Open | State::HalfOpen) => {
-                Some(machine.change(State::Closed, now))
-            }
-            _ => None,
-        }
+        let closes = self.settings.held.is_none() && machine.state != State::Closed;
+        closes.then(|| machine.change(State::Closed, now))
     }
 
     /// Evidence that needs no counting (calls stall, credentials are refused): opens at once.
     pub(crate) fn trip(&self, now: Instant) -> Option<Transition> {
         let mut machine = self.lock();
-        match (self.settings.mode, machine.state) {
-            (BreakerMode::Auto, State::Closed | State::HalfOpen) => {
-                Some(machine.change(State::Open, now))
-            }
-            _ => None,
-        }
+        let opens = self.settings.held.is_none() && machine.state != State::Open;
+        opens.then(|| machine.change(State::Open, now))
     }
 
     fn settle(&self, permit: &Permit, outcome: Outcome, now: Instant) -> Option<Transition> {
@@ -183,8 +181,8 @@ impl Breaker {
             }
             (State::Closed, Outcome::Failure) => {
                 machine.failures = machine.failures.saturating_add(1);
-                let opens = machine.failures >= self.settings.fail_max
-                    && self.settings.mode == BreakerMode::Auto;
+                let opens =
+                    machine.failures >= self.settings.fail_max && self.settings.held.is_none();
                 opens.then(|| machine.change(State::Open, now))
             }
             (State::HalfOpen, Outcome::Success) => Some(machine.change(State::Closed, now)),
@@ -195,15 +193,16 @@ impl Breaker {
 
     /// Whether an open breaker lets a trial through at `now`: only without a prober.
     fn trial_is_due(&self, machine: &Machine, now: Instant) -> bool {
-        self.settings.mode == BreakerMode::Auto
-            && self.settings.probe_interval.is_zero()
-            && now.saturating_duration_since(machine.since) >= self.settings.reset_timeout
+        let open_for = now.saturating_duration_since(machine.since);
+        let is_over = |limit| open_for >= limit;
+        self.settings.held.is_none() && self.settings.trial_after.is_some_and(is_over)
     }
 
     /// Whether the trial has been out for too long: longer than the breaker would have stayed open.
     /// One that never comes back must not keep the breaker half-open for ever.
     fn trial_is_lost(&self, machine: &Machine, now: Instant) -> bool {
-        let limit = self.settings.reset_timeout.max(Duration::from_secs(1));
+        let limit = self.settings.trial_after.unwrap_or_default();
+        let limit = limit.max(Duration::from_secs(1));
         now.saturating_duration_since(machine.since) >= limit
     }
 

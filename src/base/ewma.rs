@@ -1,59 +1,42 @@
-//! What reads of this Redis are usually like: how long they take and how large values are. Plain
-//! figures that several readers learn at once; one that is lost to another does no harm.
+//! A running average of a figure that several threads learn at once. It is plain on purpose: a sample
+//! that two threads overwrite for each other does no harm.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-/// Bytes of values that are asked for at once, as far as can be foreseen.
-const BATCH_BYTES: u64 = 2 * 1024 * 1024;
-
-/// The figures; later ones count more.
+/// An exponentially weighted moving average: every sample counts for an eighth of it. In the unit of
+/// its samples; 0 before the first one.
 #[derive(Debug, Default)]
-pub(crate) struct Usual {
-    /// Of one read, in microseconds.
-    wait_us: AtomicU64,
-    /// Of one value.
-    bytes: AtomicU64,
-}
+pub(crate) struct Ewma(AtomicU64);
 
-impl Usual {
-    /// What a read takes.
+impl Ewma {
     #[must_use]
-    pub(crate) fn wait(&self) -> Duration {
-        Duration::from_micros(self.wait_us.load(Ordering::Relaxed))
+    pub(crate) fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 
-    /// One took so long.
-    pub(crate) fn learn_wait(&self, took: Duration) {
-        learn(&self.wait_us, took.as_micros() as u64);
+    /// The first sample is the average, whatever it is.
+    pub(crate) fn learn(&self, sample: u64) {
+        self.0.store(self.with(sample), Ordering::Relaxed);
     }
 
-    /// How many keys to ask for at once, up to `max`: fewer where values are large, so that a batch
-    /// costs neither memory nor the time of everybody in it.
-    #[must_use]
-    pub(crate) fn batch_max(&self, max: usize) -> usize {
-        let bytes = self.bytes.load(Ordering::Relaxed).max(1);
-        let affordable = usize::try_from(BATCH_BYTES / bytes).unwrap_or(max);
-        affordable.clamp(1, max)
+    /// The same, but a sample above the average becomes the average at once: for what must not be
+    /// underrated.
+    pub(crate) fn learn_peak(&self, sample: u64) {
+        self.0
+            .store(sample.max(self.with(sample)), Ordering::Relaxed);
     }
 
-    /// `count` values of `bytes` in all were read.
-    pub(crate) fn learn_sizes(&self, count: usize, bytes: usize) {
-        if let Some(mean) = bytes.checked_div(count) {
-            learn(&self.bytes, mean as u64);
+    /// From now on the average is at least `least`, until smaller samples have lowered it.
+    pub(crate) fn raise_to(&self, least: u64) {
+        self.0.fetch_max(least, Ordering::Relaxed);
+    }
+
+    fn with(&self, sample: u64) -> u64 {
+        match self.value() {
+            0 => sample,
+            average => (average * 7 + sample) / 8,
         }
     }
-
-    /// A batch was more than can be taken: from now on one at a time, until they are found small.
-    pub(crate) fn learn_too_large(&self) {
-        self.bytes.fetch_max(BATCH_BYTES, Ordering::Relaxed);
-    }
-}
-
-/// A larger figure counts at once, smaller ones little by little.
-fn learn(usual: &AtomicU64, figure: u64) {
-    let before = usual.load(Ordering::Relaxed);
-    usual.store(figure.max((before * 7 + figure) / 8), Ordering::Relaxed);
 }
 
 #[cfg(test)]
@@ -61,29 +44,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn batches_shrink_at_once_where_values_are_large_and_grow_again_little_by_little() {
-        let usual = Usual::default();
-        usual.learn_sizes(1, 100);
-        assert_eq!(usual.batch_max(64), 64);
-        usual.learn_sizes(1, 1024 * 1024);
-        assert_eq!(usual.batch_max(64), 2);
-        usual.learn_too_large();
-        assert_eq!(usual.batch_max(64), 1);
-        let mut reads = 0;
-        while usual.batch_max(64) < 64 {
-            usual.learn_sizes(1, 100);
-            reads += 1;
-        }
-        assert!((10..50).contains(&reads), "{reads}");
+    fn a_sample_counts_for_an_eighth() {
+        let average = Ewma::default();
+        average.learn(80);
+        assert_eq!(average.value(), 80, "the first one as it is");
+        average.learn(160);
+        assert_eq!(average.value(), 90);
     }
 
     #[test]
-    fn a_long_wait_counts_at_once_and_short_ones_little_by_little() {
-        let usual = Usual::default();
-        usual.learn_wait(Duration::from_millis(1));
-        usual.learn_wait(Duration::from_millis(80));
-        assert_eq!(usual.wait(), Duration::from_millis(80));
-        usual.learn_wait(Duration::ZERO);
-        assert_eq!(usual.wait(), Duration::from_millis(70));
+    fn a_peak_counts_at_once_and_lower_samples_little_by_little() {
+        let average = Ewma::default();
+        average.learn_peak(1);
+        average.learn_peak(80);
+        assert_eq!(average.value(), 80);
+        average.learn_peak(0);
+        assert_eq!(average.value(), 70);
+        average.raise_to(60);
+        assert_eq!(average.value(), 70);
+        average.raise_to(100);
+        assert_eq!(average.value(), 100);
     }
 }

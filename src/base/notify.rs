@@ -1,20 +1,22 @@
-//! The notify of the topology thread: whoever meets a sign that a node is not what it was rings it, and
-//! goes on at once.
+//! A wake-up call for a thread that has its own pace: whoever meets something that it should look at says
+//! so and goes on at once.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// Rung any number of times, it wakes the thread once.
+/// However often it is called before the thread waits, the thread wakes once.
 #[derive(Debug, Default)]
 pub(crate) struct Notify {
-    /// Guards what was heard; held for nanoseconds.
+    /// Guards what the thread has to hear; held for nanoseconds.
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    was_rung: bool,
+    is_notified: bool,
     is_closed: bool,
 }
 
@@ -22,40 +24,33 @@ impl Notify {
     /// There is something to look at.
     pub(crate) fn notify(&self) {
         let mut state = self.lock();
-        if !std::mem::replace(&mut state.was_rung, true) {
+        if !std::mem::replace(&mut state.is_notified, true) {
             drop(state);
             self.changed.notify_all();
         }
     }
 
-    /// Waits to be rung, up to `limit`, but for `rest` in any case; false: it is over.
+    /// Waits to be notified, up to `limit`, but for `rest` in any case; false: it is closed.
+    #[must_use]
     pub(crate) fn wait(&self, rest: Duration, limit: Duration) -> bool {
-        if !self.pause(rest) {
-            return false;
-        }
-        let waits = |state: &mut State| !state.is_closed && !state.was_rung;
-        let waited =
-            self.changed
-                .wait_timeout_while(self.lock(), limit.saturating_sub(rest), waits);
+        let rests = |state: &mut State| !state.is_closed;
+        let waited = self.changed.wait_timeout_while(self.lock(), rest, rests);
+        let state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let waits = |state: &mut State| !state.is_closed && !state.is_notified;
+        let limit = limit.saturating_sub(rest);
+        let waited = self.changed.wait_timeout_while(state, limit, waits);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        state.was_rung = false;
+        state.is_notified = false;
         !state.is_closed
     }
 
-    /// Lets `rest` pass; false: it is over.
-    fn pause(&self, rest: Duration) -> bool {
-        let goes_on = |state: &mut State| !state.is_closed;
-        let waited = self.changed.wait_timeout_while(self.lock(), rest, goes_on);
-        !waited.unwrap_or_else(PoisonError::into_inner).0.is_closed
-    }
-
-    /// Whether whoever waits may go home.
+    #[must_use]
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().is_closed
     }
 
-    /// Whoever waits goes home.
-    pub(crate) fn end(&self) {
+    /// From now on nobody waits.
+    pub(crate) fn close(&self) {
         self.lock().is_closed = true;
         self.changed.notify_all();
     }
@@ -65,18 +60,60 @@ impl Notify {
     }
 }
 
+/// A thread that ends when this is dropped, as long as it waits for nothing but its [`Notify`].
+pub(crate) struct NotifiedThread {
+    notify: Arc<Notify>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl NotifiedThread {
+    /// # Errors
+    /// When there is no thread to be had.
+    pub(crate) fn spawn(
+        name: &str,
+        notify: Arc<Notify>,
+        run: impl FnOnce(&Notify) + Send + 'static,
+    ) -> io::Result<Self> {
+        let its = Arc::clone(&notify);
+        let thread = thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || run(&its))?;
+        Ok(Self {
+            notify,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for NotifiedThread {
+    fn drop(&mut self) {
+        self.notify.close();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn many_rings_are_heard_once_and_the_end_at_once() {
+    fn many_calls_wake_once_and_the_close_at_once() {
         let notify = Notify::default();
         let minute = Duration::from_secs(60);
         (0..3).for_each(|_| notify.notify());
-        assert!(notify.wait(Duration::ZERO, minute), "rung before");
+        assert!(notify.wait(Duration::ZERO, minute), "notified before");
         assert!(notify.wait(Duration::ZERO, Duration::ZERO), "nothing more");
-        notify.end();
+        notify.close();
         assert!(!notify.wait(minute, minute));
+    }
+
+    #[test]
+    fn a_thread_ends_with_its_owner() {
+        let minute = Duration::from_secs(60);
+        let run = move |notify: &Notify| while notify.wait(minute, minute) {};
+        let thread = NotifiedThread::spawn("test", Arc::default(), run);
+        drop(thread.expect("a thread"));
     }
 }

@@ -1,15 +1,13 @@
 //! Reading values from one node, in one call within its budget.
 
-use std::sync::atomic::Ordering;
-
-use log::warn;
 use redis::Value;
 
 use crate::base::breaker::Permit;
 use crate::base::clock;
-use crate::cache::Unusable;
 use crate::cache::node::pool::Lease;
-use crate::cache::node::{CallOptions, Node, Reply, elapsed};
+use crate::cache::node::{CallOptions, Node, Unusable, elapsed};
+use crate::cache::routing::redirect::Reply;
+use crate::cache::wire::command::{Command, Get};
 use crate::cache::wire::connection::{REPLY_MAX_BYTES, VALUE_MAX_BYTES};
 use crate::cache::wire::fault::{Fault, is_about_a_key, is_out_of_reach};
 use crate::observe::metrics::RedisOp;
@@ -20,125 +18,110 @@ pub(crate) type Found = Reply<Option<String>>;
 /// A reply of so many bytes may take its time.
 const LARGE_REPLY_BYTES: usize = 64 * 1024;
 
-impl Node {
-    /// Looks `keys` up in one call. A value of the wrong type or not UTF-8 is missing.
-    ///
-    /// # Errors
-    /// [`Unusable`] when the call failed; it has been counted and, where it changed something, logged.
-    pub fn read(
-        &self,
-        permit: Permit,
-        keys: &[&str],
-        options: CallOptions,
-    ) -> Result<Vec<Found>, Unusable> {
-        let began = clock::now();
-        let values = self.on_a_connection(RedisOp::Read, options, |lease| {
-            self.ask(lease, keys, options)
-        });
-        match values {
-            Ok(values) => {
-                let took = elapsed(began);
-                let bytes = self.count(&values);
-                let is_small = bytes < LARGE_REPLY_BYTES;
-                if is_small {
-                    self.usual.learn_wait(took);
-                }
-                if took > self.limits.patience() && is_small {
-                    self.failed(permit, &Fault::Slow(took));
-                } else {
-                    self.succeeded(permit);
-                }
-                Ok(values)
+/// Looks `keys` up in one call to `node`. A value of the wrong type or not UTF-8 is missing.
+///
+/// # Errors
+/// [`Unusable`] when the call failed; it has been counted and, where it changed something, logged.
+pub(crate) fn read(
+    node: &Node,
+    permit: Permit,
+    keys: &[&str],
+    options: CallOptions,
+) -> Result<Vec<Found>, Unusable> {
+    let began = clock::now();
+    let values = node.call(RedisOp::Read, options, |lease| {
+        ask(node, lease, keys, options)
+    });
+    match values {
+        Ok(values) => {
+            let took = elapsed(began);
+            let is_small = count(node, &values) < LARGE_REPLY_BYTES;
+            if is_small {
+                node.learn_read_time(took);
             }
-            Err(fault) => {
-                match fault {
-                    Fault::GivenUp => self.usual.learn_wait(elapsed(began)),
-                    Fault::TooLarge => self.limits.usual.learn_too_large(),
-                    _ => {}
-                }
-                self.failed(permit, &fault);
-                Err(Unusable)
+            if took > node.limits.patience() && is_small {
+                node.failed(permit, &Fault::Slow(took));
+            } else {
+                node.succeeded(permit);
             }
+            Ok(values)
         }
-    }
-
-    /// Counts what was found, and learns from it; bytes of the values.
-    fn count(&self, values: &[Found]) -> usize {
-        let (mut hits, mut misses, mut bytes) = (0, 0, 0);
-        for value in values {
-            match value {
-                Reply::Here(Some(value)) => {
-                    hits += 1;
-                    bytes += value.len();
-                }
-                Reply::Here(None) => misses += 1,
-                Reply::Elsewhere(_) | Reply::Nowhere => {}
+        Err(fault) => {
+            match fault {
+                Fault::GivenUp => node.learn_read_time(elapsed(began)),
+                Fault::TooLarge => node.limits.learn_too_large(),
+                _ => {}
             }
-        }
-        self.limits.usual.learn_sizes(hits, bytes);
-        self.metrics.redis.hits.inc_by(hits as u64);
-        self.metrics.redis.misses.inc_by(misses);
-        bytes
-    }
-
-    fn ask(
-        &self,
-        lease: &mut Lease,
-        keys: &[&str],
-        options: CallOptions,
-    ) -> Result<Vec<Found>, Fault> {
-        if keys.len() > 1 && self.may_mget.load(Ordering::Relaxed) {
-            let mut mget = redis::cmd("MGET");
-            mget.arg(keys);
-            match lease
-                .link()?
-                .call(&[mget], REPLY_MAX_BYTES, options.deadline)?
-                .pop()
-            {
-                Some(Value::Array(values)) if values.len() == keys.len() => {
-                    let values = values.into_iter().map(text);
-                    return values.map(|value| value.map(Reply::Here)).collect();
-                }
-                Some(Value::ServerError(error)) if is_out_of_reach(&error) => {
-                    self.mget_is_refused(&error);
-                }
-                Some(Value::ServerError(error)) => return Err(Fault::from_reply(&error)),
-                _ => return Err(Fault::Protocol("MGET not answered by a list".to_owned())),
-            }
-        }
-        let gets = keys.iter().map(|key| get(key)).collect();
-        let max_bytes = match keys.len() {
-            1 => VALUE_MAX_BYTES,
-            _ => REPLY_MAX_BYTES,
-        };
-        let replies = Self::exchange(lease, gets, max_bytes, options)?.into_iter();
-        replies.map(|reply| Reply::of(self, reply, text)).collect()
-    }
-
-    /// One key of a batch may be out of bounds for us, or MGET as such: then GET alone is used.
-    fn mget_is_refused(&self, error: &redis::ServerError) {
-        if !is_about_a_key(error) && self.may_mget.swap(false, Ordering::Relaxed) {
-            let why = Fault::from_reply(error);
-            warn!("redis gives no MGET, so keys are read one by one with GET: {why}");
+            node.failed(permit, &fault);
+            Err(Unusable)
         }
     }
 }
 
-/// `GET key`.
-pub(crate) fn get(key: &str) -> redis::Cmd {
-    let mut get = redis::cmd("GET");
-    get.arg(key);
-    get
+/// Counts what was found, and learns from it; bytes of the values.
+fn count(node: &Node, values: &[Found]) -> usize {
+    let (mut hits, mut misses, mut bytes) = (0, 0, 0);
+    for value in values {
+        match value {
+            Reply::Here(Some(value)) => {
+                hits += 1;
+                bytes += value.len();
+            }
+            Reply::Here(None) => misses += 1,
+            Reply::Elsewhere(_) | Reply::Nowhere => {}
+        }
+    }
+    node.limits.learn_sizes(hits, bytes);
+    node.metrics.redis.hits.inc_by(hits as u64);
+    node.metrics.redis.misses.inc_by(misses);
+    bytes
 }
 
-/// What a reply to GET means: a value, or nothing that can be used.
-pub(crate) fn text(reply: Value) -> Result<Option<String>, Fault> {
-    match reply {
-        Value::BulkString(bytes) => Ok(String::from_utf8(bytes).ok()),
-        Value::Nil => Ok(None),
-        Value::ServerError(error) if error.code() == "WRONGTYPE" => Ok(None),
-        Value::ServerError(error) if error.code() == "NOPERM" && is_about_a_key(&error) => Ok(None),
-        Value::ServerError(error) => Err(Fault::from_reply(&error)),
-        _ => Err(Fault::Protocol("GET not answered by a string".to_owned())),
+/// With one MGET, where it may be used, else with a GET of each.
+fn ask(
+    node: &Node,
+    lease: &mut Lease,
+    keys: &[&str],
+    options: CallOptions,
+) -> Result<Vec<Found>, Fault> {
+    if keys.len() > 1
+        && node.may_mget()
+        && let Some(found) = mget(node, lease, keys, options)?
+    {
+        return Ok(found);
+    }
+    let max_bytes = match keys.len() {
+        1 => VALUE_MAX_BYTES,
+        _ => REPLY_MAX_BYTES,
+    };
+    node.ask(lease, keys.iter().map(|key| Get(key)), max_bytes, options)
+}
+
+/// None: the server gives no MGET for these keys. One of them may be out of bounds for us, or MGET as such:
+/// then GET alone is used from now on.
+fn mget(
+    node: &Node,
+    lease: &mut Lease,
+    keys: &[&str],
+    options: CallOptions,
+) -> Result<Option<Vec<Found>>, Fault> {
+    let mut mget = redis::cmd("MGET");
+    mget.arg(keys);
+    let connection = lease.connection()?;
+    let replies = connection.call(&[mget], REPLY_MAX_BYTES, options.deadline)?;
+    match replies.into_iter().next() {
+        Some(Value::Array(values)) if values.len() == keys.len() => {
+            let found = values.into_iter().map(Get::decode);
+            let found: Result<_, Fault> = found.map(|value| value.map(Reply::Here)).collect();
+            found.map(Some)
+        }
+        Some(Value::ServerError(error)) if is_out_of_reach(&error) => {
+            if !is_about_a_key(&error) {
+                node.stop_using_mget(&error);
+            }
+            Ok(None)
+        }
+        Some(Value::ServerError(error)) => Err(Fault::from_reply(&error)),
+        _ => Err(Fault::Protocol("MGET not answered by a list".to_owned())),
     }
 }

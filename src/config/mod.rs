@@ -34,7 +34,7 @@ use std::time::Duration;
 pub use load::{Loaded, NO_ENVIRONMENT, load, parse};
 pub use report::Mistakes;
 pub use section::{Row, table};
-pub use topology::{HostPort, Identity, Login, Protocol, RedisAddress, Servers, Tls};
+pub use topology::{HostPort, Identity, Login, Mode, Protocol, RedisAddress, Servers, Tls};
 
 /// Every setting of one process.
 #[derive(Debug, Clone, PartialEq, Eq)]

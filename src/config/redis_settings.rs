@@ -9,11 +9,11 @@ use crate::config::redis_url::RedisUrlRule;
 use crate::config::report::Report;
 use crate::config::section::{Kind, Section};
 use crate::config::servers;
-use crate::config::servers::{Keys, Mode, Settled, TlsKeys};
+use crate::config::servers::{Keys, Settled, TlsKeys};
 use crate::config::setting::{Setting, setting};
 use crate::config::span::{Span, ms, secs};
 use crate::config::values::{Choice, Count, FilePath, GIB, Size, Text, YES_OR_NO};
-use crate::config::{Protocol, Redis};
+use crate::config::{Mode, Protocol, Redis};
 
 /// Everything of `[redis]`.
 pub(super) static REDIS: Kind = Kind {

@@ -15,25 +15,7 @@ use crate::config::report::{Place, Report, Subject};
 use crate::config::section::Section;
 use crate::config::setting::Rule;
 use crate::config::wording::either;
-use crate::config::{HostPort, Identity, Login, RedisAddress, Servers, Tls, environment};
-
-/// What finds the servers.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    Single,
-    Sentinel,
-    Cluster,
-}
-
-impl Mode {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Single => "single",
-            Self::Sentinel => "sentinel",
-            Self::Cluster => "cluster",
-        }
-    }
-}
+use crate::config::{HostPort, Identity, Login, Mode, RedisAddress, Servers, Tls, environment};
 
 /// The keys as they were read, each by itself; paths are joined to the folder of the file. Has no
 /// `Debug`, so that it can not be shown.

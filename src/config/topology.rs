@@ -33,6 +33,41 @@ pub enum Servers {
     },
 }
 
+impl Servers {
+    /// What finds them.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        match self {
+            Self::Single { .. } => Mode::Single,
+            Self::Sentinel { .. } => Mode::Sentinel,
+            Self::Cluster { .. } => Mode::Cluster,
+        }
+    }
+}
+
+/// `[redis] mode`: what finds the servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// There is one, and its address is configured.
+    Single,
+    /// Sentinels name the master.
+    Sentinel,
+    /// The nodes of a cluster name each other.
+    Cluster,
+}
+
+impl Mode {
+    /// The word for it in settings, `/healthz` and metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::Sentinel => "sentinel",
+            Self::Cluster => "cluster",
+        }
+    }
+}
+
 /// Where a Redis server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RedisAddress {

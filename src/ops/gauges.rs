@@ -74,16 +74,19 @@ fn show_redis(redis: &Status, page: &mut Page) {
         ["state"],
         [(["up"], up as f64), (["down"], down as f64)],
     );
-    let (slots, idle, max) = redis.connections();
-    let used = slots.saturating_sub(idle);
+    let connections = redis.connections();
+    let used = connections.made.saturating_sub(connections.unused);
     page.gauges(
         "redis_connections",
         "Places for connections to Redis, by whether a thread holds one.",
         ["state"],
-        [(["idle"], idle.into()), (["used"], used.into())],
+        [
+            (["idle"], connections.unused.into()),
+            (["used"], used.into()),
+        ],
     );
     gauges! { page:
-        "redis_connections_max", "Connections to Redis at most." => max;
+        "redis_connections_max", "Connections to Redis at most." => connections.max;
         "redis_slots_covered", "Slots that a known server holds, of 16384." => redis.slots_covered;
         "redis_takes_writes",
         "0 after Redis has refused a write (read-only, full, disk), until it takes one."

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use crate::base::breaker::State;
 use crate::base::clock;
 use crate::base::room::Room;
-use crate::cache::status::{Mode, NodeStatus, Status};
-use crate::config::RedisHealth;
+use crate::cache::status::{NodeStatus, Status};
+use crate::config::{Mode, RedisHealth};
 use crate::observe::metrics::{Metrics, Outcome};
 use crate::policy::{GuardedSource, Policy};
 use crate::workers::Progress;
@@ -226,7 +226,7 @@ impl Health {
 
 /// Redis as a whole and its worst node first, then every node.
 fn redis_json(redis: &Status) -> Value {
-    let (slots, unused, size) = redis.connections();
+    let connections = redis.connections();
     let worst = redis.worst();
     let status = match (redis.is_up(), redis.is_down()) {
         (true, _) => "up",
@@ -243,7 +243,11 @@ fn redis_json(redis: &Status) -> Value {
         "since_seconds": worst.map(|node| node.since.as_secs()),
         "last_fault": own_fault.or(redis.fault.as_ref()),
         "takes_writes": !redis.refuses_writes(),
-        "connections": {"open_or_kept": slots, "unused": unused, "max": size},
+        "connections": {
+            "open_or_kept": connections.made,
+            "unused": connections.unused,
+            "max": connections.max,
+        },
     });
     if redis.mode == Mode::Single {
         return json;
@@ -252,9 +256,9 @@ fn redis_json(redis: &Status) -> Value {
     json["nodes"] = redis.nodes.iter().map(node_json).collect();
     if redis.mode == Mode::Sentinel {
         json["master"] = json["address"].clone();
-        let sentinels = redis.guides.iter().map(|guide| {
-            let status = if guide.fault.is_none() { "up" } else { "down" };
-            json!({"address": guide.address, "status": status, "last_fault": guide.fault})
+        let sentinels = redis.sentinels.iter().map(|one| {
+            let status = if one.fault.is_none() { "up" } else { "down" };
+            json!({"address": one.address, "status": status, "last_fault": one.fault})
         });
         json["sentinels"] = sentinels.collect();
     } else {

@@ -2,15 +2,15 @@
 //! of it, and what is said when it fails. Which fetch is made, and what takes its place, is the policy's to decide.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
-use crate::base::breaker::{Breaker, Permit, State, Transition};
+use crate::base::breaker::{self, Breaker, Permit, State, Transition};
 use crate::base::clock::{self, Deadline};
-use crate::config::{self, BreakerMode, Config};
+use crate::base::ewma::Ewma;
+use crate::config::{self, Config};
 use crate::observe::logging::LogThrottle;
 use crate::observe::metrics::Metrics;
 use crate::source::{Fetched, Source, SourceError};
@@ -28,8 +28,8 @@ pub(crate) struct GuardedSource {
     pub soft_timeout: Duration,
     /// Whether it may be asked.
     pub breaker: Arc<Breaker>,
-    /// What a fetch took lately, in microseconds, later ones counting more; 0: none has succeeded.
-    usual_us: AtomicU64,
+    /// What a fetch takes, in microseconds; 0: none has succeeded.
+    usual_us: Ewma,
     /// Its failures are counted, and said now and then.
     said: LogThrottle,
     /// Guards since when it is not asked, and why.
@@ -55,17 +55,11 @@ impl GuardedSource {
         source: Box<dyn Source>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let mode = match config.fail_max {
-            0 => BreakerMode::Disabled,
-            _ => BreakerMode::Auto,
-        };
-        let breaker = config::Breaker {
-            mode,
+        let breaker = breaker::Settings {
+            held: (config.fail_max == 0).then_some(State::Closed),
             fail_max: config.fail_max,
-            reset_timeout: config.reset_timeout,
-            // Without a prober: only a fetch can tell whether a source is well.
-            probe_interval: Duration::ZERO,
-            stall_calls: usize::MAX,
+            // Only a fetch can tell whether a source is well.
+            trial_after: Some(config.reset_timeout),
         };
         Self {
             name: config.name.clone(),
@@ -73,8 +67,8 @@ impl GuardedSource {
             source,
             timeout: config.timeout(),
             soft_timeout: config.soft_timeout,
-            breaker: Arc::new(Breaker::new(&breaker, clock::now())),
-            usual_us: AtomicU64::new(0),
+            breaker: Arc::new(Breaker::new(breaker, clock::now())),
+            usual_us: Ewma::default(),
             said: LogThrottle::default(),
             away: Mutex::default(),
             metrics,
@@ -102,7 +96,7 @@ impl GuardedSource {
     /// What a fetch usually takes; zero before any has succeeded.
     #[must_use]
     pub(crate) fn usual(&self) -> Duration {
-        Duration::from_micros(self.usual_us.load(Ordering::Relaxed))
+        Duration::from_micros(self.usual_us.value())
     }
 
     /// Makes the fetch for which there is `permit`. How it went is counted and said here.
@@ -136,14 +130,7 @@ impl GuardedSource {
     }
 
     fn succeeded(&self, permit: Permit, took: Duration) {
-        let took_us = (took.as_micros() as u64).max(1);
-        let usual_us = self.usual_us.load(Ordering::Relaxed);
-        let learned_us = match usual_us {
-            0 => took_us,
-            _ => (usual_us * 7 + took_us) / 8,
-        };
-        // Two fillers may overwrite each other here: either figure will do.
-        self.usual_us.store(learned_us, Ordering::Relaxed);
+        self.usual_us.learn((took.as_micros() as u64).max(1));
         self.settled(permit.succeeded(clock::now()), None);
     }
 

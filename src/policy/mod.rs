@@ -327,7 +327,7 @@ impl Policy {
         let slot_map = self.cache.slot_map();
         let nodes = slot_map.nodes().iter();
         let limits: Vec<_> = nodes
-            .map(|node| (node.place(), node.patience_in_queue()))
+            .map(|node| (node.id(), node.patience_in_queue()))
             .collect();
         let limit_of = |lane| limits.iter().find(|(place, _)| *place == lane);
         // Of a node that is gone they go to another one, if they are still in time for it.
@@ -337,13 +337,9 @@ impl Policy {
             !lookup.is_at_hand && has_waited(lookup, now) >= limit
         };
         let late = self.reads.take_where(is_late);
-        let late_of = |node: &Node| {
-            late.iter()
-                .filter(|(lane, _)| *lane == node.place())
-                .count()
-        };
+        let late_of = |node: &Node| late.iter().filter(|(lane, _)| *lane == node.id()).count();
         self.cache.watch(late_of, now);
-        let usable: Vec<usize> = slot_map.usable(now).map(Node::place).collect();
+        let usable: Vec<usize> = slot_map.usable(now).map(Node::id).collect();
         let is_in_vain = |lane, lookup: &Lookup| {
             !lookup.is_at_hand && limit_of(lane).is_some() && !usable.contains(&lane)
         };

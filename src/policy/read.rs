@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::base::clock::{self, Deadline};
-use crate::cache::node::{CallOptions, Reply};
-use crate::cache::routing::fan_out::{FanOut, NodeBatch};
-use crate::cache::routing::hash_slot::Redirect;
+use crate::cache::node::CallOptions;
+use crate::cache::read::read;
+use crate::cache::routing::fan_out::{NodeBatch, fan_out};
+use crate::cache::routing::redirect::{Redirect, Reply};
 use crate::policy::flight::Target;
 use crate::policy::{Answer, FRONT_MAX_BYTES, Lookup, On, Policy, has_waited};
 
@@ -24,7 +25,7 @@ impl Policy {
         for lookup in batch {
             let node = slot_map.node(|| self.slot_of(&lookup.target));
             match node.filter(|node| node.is_usable(now)) {
-                Some(node) => asked.push((node.place(), lookup)),
+                Some(node) => asked.push((node.id(), lookup)),
                 None => others.push(lookup),
             }
         }
@@ -37,14 +38,9 @@ impl Policy {
     /// request pays for Redis twice.
     pub(crate) fn read(&self, reader: usize, batch: &mut Vec<Lookup>) {
         let slot = |lookup: &Lookup| self.slot_of(&lookup.target);
-        let (mut parts, unserved) = FanOut::of(&self.cache, batch.drain(..), slot);
-        self.fall_back(unserved, On::Worker);
-        while let Some(part) = parts.take() {
-            let hops = part.hops();
-            let elsewhere = self.ask(reader, part);
-            let stuck = parts.send_on(&self.cache, hops, elsewhere);
-            self.fall_back(stuck, On::Worker);
-        }
+        let ask = |part| self.ask(reader, part);
+        let lost = |lookups| self.fall_back(lookups, On::Worker);
+        fan_out(self.cache.router(), batch.drain(..), slot, ask, lost);
     }
 
     /// Step 2a: one node is asked for what it serves. Returns what it sends elsewhere; everybody else
@@ -78,7 +74,7 @@ impl Policy {
         let values = {
             let (keys, places) = self.distinct_keys(&items);
             let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
-            let values = node.read(permit, &keys, options);
+            let values = read(&node, permit, &keys, options);
             values.map(|values| (values, places))
         };
         let Ok((values, places)) = values else {

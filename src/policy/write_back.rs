@@ -197,7 +197,7 @@ impl Policy {
         let keys: Vec<_> = batch.iter().map(|target| self.full_key(target)).collect();
         let deadline = Deadline::after(clock::now(), self.cache.limits().timeout);
         let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
-        let lives = self.cache.lives(caller, &keys, deadline);
+        let lives = self.cache.ttls(caller, &keys, deadline);
         for (target, life) in batch.iter().zip(lives) {
             let Some(life) = life else { continue };
             let look = |copy: &mut CachedValue| self.is_at_its_end(target, copy, life);

@@ -5,18 +5,23 @@ use proptest::prelude::*;
 use super::*;
 use crate::base::clock;
 
-fn settings(fail_max: u32, probe_interval: Duration) -> config::Breaker {
-    config::Breaker {
-        mode: BreakerMode::Auto,
+fn settings(fail_max: u32) -> Settings {
+    Settings {
+        held: None,
         fail_max,
-        reset_timeout: Duration::from_secs(60),
-        probe_interval,
-        stall_calls: 4,
+        trial_after: Some(Duration::from_secs(60)),
+    }
+}
+
+fn probed(fail_max: u32) -> Settings {
+    Settings {
+        trial_after: None,
+        ..settings(fail_max)
     }
 }
 
 fn classic(fail_max: u32, now: Instant) -> Arc<Breaker> {
-    Arc::new(Breaker::new(&settings(fail_max, Duration::ZERO), now))
+    Arc::new(Breaker::new(settings(fail_max), now))
 }
 
 fn fail(breaker: &Arc<Breaker>, times: u32, now: Instant) -> Option<Transition> {
@@ -110,7 +115,7 @@ fn a_result_from_before_a_change_of_state_is_ignored() {
 #[test]
 fn with_a_prober_only_a_probe_closes_it() {
     let now = clock::now();
-    let breaker = Arc::new(Breaker::new(&settings(1, Duration::from_secs(1)), now));
+    let breaker = Arc::new(Breaker::new(probed(1), now));
     let _ = fail(&breaker, 1, now);
     let much_later = now + Duration::from_secs(3600);
     assert!(breaker.permit(much_later).is_none());
@@ -122,13 +127,14 @@ fn with_a_prober_only_a_probe_closes_it() {
 #[test]
 fn held_open_or_closed_by_hand_nothing_moves_it() {
     let now = clock::now();
-    let mut by_hand = settings(1, Duration::from_secs(1));
-    by_hand.mode = BreakerMode::ForcedOpen;
-    let open = Arc::new(Breaker::new(&by_hand, now));
+    let held = |state| Settings {
+        held: Some(state),
+        ..settings(1)
+    };
+    let open = Arc::new(Breaker::new(held(State::Open), now));
     assert_eq!(open.probe_succeeded(now), None);
     assert!(open.permit(now + Duration::from_secs(3600)).is_none());
-    by_hand.mode = BreakerMode::Disabled;
-    let closed = Arc::new(Breaker::new(&by_hand, now));
+    let closed = Arc::new(Breaker::new(held(State::Closed), now));
     assert_eq!(fail(&closed, 100, now), None);
     assert_eq!(closed.trip(now), None);
     assert!(closed.permit(now).is_some());
@@ -165,8 +171,8 @@ proptest! {
         events in events(), fail_max in 1u32..4, prober in any::<bool>(),
     ) {
         let mut now = clock::now();
-        let interval = if prober { Duration::from_secs(1) } else { Duration::ZERO };
-        let breaker = Arc::new(Breaker::new(&settings(fail_max, interval), now));
+        let settings = if prober { probed(fail_max) } else { settings(fail_max) };
+        let breaker = Arc::new(Breaker::new(settings, now));
         let mut out: Vec<Permit> = Vec::new();
         for event in events {
             let (before, since) = breaker.state();

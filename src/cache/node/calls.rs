@@ -4,17 +4,17 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::cache::wire::connection::Socket;
+use crate::cache::wire::socket::Socket;
 
 /// Bytes of a reply that count as progress, over the time after which a call would stall: some 256 KiB/s
 /// with the usual budget.
 const PROGRESS_BYTES: u64 = 64 * 1024;
 
-/// The calls in flight, one place for each thread that makes them.
+/// The calls in flight: one at most of each thread that makes them.
 #[derive(Debug)]
 pub(crate) struct Calls {
-    /// Each guards one call; held for nanoseconds by its caller and by the watch.
-    places: Box<[Mutex<Option<Call>>]>,
+    /// Each guards the call of one caller; held for nanoseconds by that caller and by the watch.
+    by_caller: Box<[Mutex<Option<Call>>]>,
 }
 
 #[derive(Debug)]
@@ -30,9 +30,9 @@ struct Call {
 }
 
 impl Call {
-    /// Whether it has made no progress for `limit`. A large reply that is coming in is progress; a
-    /// trickle is not.
-    fn stalls(&mut self, limit: Duration, now: Instant) -> bool {
+    /// Looks whether it has made no progress for `limit`. A large reply that is coming in is progress, and
+    /// `limit` counts from now again; a trickle is not.
+    fn check_stalled(&mut self, limit: Duration, now: Instant) -> bool {
         if self.lookups == 0 || now.saturating_duration_since(self.since) < limit {
             return false;
         }
@@ -57,51 +57,49 @@ impl Call {
 }
 
 impl Calls {
-    /// Places for callers `0..callers`.
+    /// For callers `0..callers`.
     #[must_use]
     pub(crate) fn new(callers: usize) -> Self {
         Self {
-            places: (0..callers).map(|_| Mutex::new(None)).collect(),
+            by_caller: (0..callers).map(|_| Mutex::new(None)).collect(),
         }
     }
 
     /// Caller `caller` begins a call that `lookups` requests have waited for `since`; it ends with the
     /// guard.
     pub(crate) fn begin(&self, caller: usize, lookups: usize, since: Instant) -> InFlight<'_> {
-        let place = &self.places[caller];
-        *lock(place) = Some(Call {
+        let call = &self.by_caller[caller];
+        *lock(call) = Some(Call {
             since,
             received_bytes: 0,
             lookups,
             socket: None,
             given_up: false,
         });
-        InFlight { place }
+        InFlight { call }
     }
 
     /// Whether a call is in flight.
     #[must_use]
     pub(crate) fn is_any(&self) -> bool {
-        self.places.iter().any(|place| lock(place).is_some())
+        self.by_caller.iter().any(|call| lock(call).is_some())
     }
 
-    /// Lookups that wait for a call which has made no progress for `limit`.
+    /// Looks how many lookups wait for a call that has made no progress for `limit`.
     #[must_use]
-    pub(crate) fn stalled(&self, limit: Duration, now: Instant) -> usize {
-        let places = self.places.iter();
-        places
-            .filter_map(|place| {
-                let mut call = lock(place);
-                let call = call.as_mut()?;
-                call.stalls(limit, now).then_some(call.lookups)
-            })
-            .sum()
+    pub(crate) fn check_stalled(&self, limit: Duration, now: Instant) -> usize {
+        let lookups = self.by_caller.iter().filter_map(|call| {
+            let mut call = lock(call);
+            let call = call.as_mut()?;
+            call.check_stalled(limit, now).then_some(call.lookups)
+        });
+        lookups.sum()
     }
 
     /// Ends every call in flight.
     pub(crate) fn give_up_all(&self) {
-        for place in &self.places {
-            if let Some(call) = lock(place).as_mut() {
+        for call in &self.by_caller {
+            if let Some(call) = lock(call).as_mut() {
                 call.give_up();
             }
         }
@@ -109,9 +107,9 @@ impl Calls {
 
     /// Ends the calls that have made no progress for `limit` while lookups wait for them.
     pub(crate) fn give_up_stalled(&self, limit: Duration, now: Instant) {
-        for place in &self.places {
-            if let Some(call) = lock(place).as_mut().filter(|call| !call.given_up)
-                && call.stalls(limit, now)
+        for call in &self.by_caller {
+            if let Some(call) = lock(call).as_mut().filter(|call| !call.given_up)
+                && call.check_stalled(limit, now)
             {
                 call.give_up();
             }
@@ -122,15 +120,15 @@ impl Calls {
 /// A call in flight; over when dropped.
 #[derive(Debug)]
 pub(crate) struct InFlight<'a> {
-    place: &'a Mutex<Option<Call>>,
+    call: &'a Mutex<Option<Call>>,
 }
 
 impl InFlight<'_> {
     /// The call has this socket now. Whether to go on with it: the call may have been given up.
     #[must_use]
     pub(crate) fn attach_socket(&self, socket: &Arc<Socket>) -> bool {
-        let mut place = lock(self.place);
-        let Some(call) = place.as_mut() else {
+        let mut call = lock(self.call);
+        let Some(call) = call.as_mut() else {
             return false;
         };
         call.received_bytes = socket.received_bytes();
@@ -141,18 +139,18 @@ impl InFlight<'_> {
     /// Whether it was ended from outside.
     #[must_use]
     pub(crate) fn was_given_up(&self) -> bool {
-        lock(self.place).as_ref().is_some_and(|call| call.given_up)
+        lock(self.call).as_ref().is_some_and(|call| call.given_up)
     }
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        *lock(self.place) = None;
+        *lock(self.call) = None;
     }
 }
 
-fn lock(place: &Mutex<Option<Call>>) -> MutexGuard<'_, Option<Call>> {
-    place.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(call: &Mutex<Option<Call>>) -> MutexGuard<'_, Option<Call>> {
+    call.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -168,9 +166,9 @@ mod tests {
         let _second = calls.begin(1, 7, now + Duration::from_millis(200));
         let later = now + Duration::from_millis(250);
         let limit = Duration::from_millis(250);
-        assert_eq!(calls.stalled(limit, later), 5);
+        assert_eq!(calls.check_stalled(limit, later), 5);
         drop(first);
-        assert_eq!(calls.stalled(limit, later), 0);
+        assert_eq!(calls.check_stalled(limit, later), 0);
     }
 
     #[test]
@@ -196,6 +194,6 @@ mod tests {
         calls.give_up_stalled(limit, now + limit);
         let given_up = [&stalled, &quick, &upkeep].map(InFlight::was_given_up);
         assert_eq!(given_up, [true, false, false]);
-        assert_eq!(calls.stalled(limit, now + limit), 1);
+        assert_eq!(calls.check_stalled(limit, now + limit), 1);
     }
 }

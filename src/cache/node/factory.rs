@@ -1,38 +1,38 @@
-//! How a node is made from the settings and an address: all nodes of a topology are made alike.
+//! What all nodes of a topology have in common, so that they are made alike.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use scheduled_thread_pool::ScheduledThreadPool;
 
+use crate::base::breaker::{self, State};
 use crate::base::notify::Notify;
-use crate::base::resolver::HostResolver;
 use crate::cache::limits::Limits;
-use crate::cache::node::pool::{Dial, Pool};
-use crate::cache::status::Mode;
-use crate::cache::wire::connection::{Endpoint, Handshake};
-use crate::cache::wire::tls::Connector;
-use crate::config::{self, HostPort, Login, RedisAddress, Servers};
+use crate::cache::node::pool::Pool;
+use crate::cache::wire::dial::Dial;
+use crate::cache::wire::handshake::Handshake;
+use crate::cache::wire::tls::connector::Connector;
+use crate::config::{self, BreakerMode, HostPort, Login, Mode, RedisAddress, Servers};
 use crate::observe::metrics::Metrics;
 
-/// What all nodes have in common.
 pub(crate) struct NodeFactory {
     pub(crate) mode: Mode,
+    pub(crate) breaker_mode: BreakerMode,
+    pub(crate) breaker: breaker::Settings,
+    tls: Option<Arc<Connector>>,
     handshake: Handshake,
-    pub(crate) breaker: config::Breaker,
+    /// Connections to one node at most.
     pool_size: usize,
     /// Threads that make calls.
     pub(crate) callers: usize,
     pub(crate) metrics: Arc<Metrics>,
-    limits: Arc<Limits>,
-    /// Rung by nodes that are not what they were.
+    pub(crate) limits: Arc<Limits>,
+    /// Wakes the topology thread when a node is not what it was.
     pub(crate) notify: Arc<Notify>,
     /// r2d2 would start three threads for each pool; what they do takes microseconds.
     threads: Arc<ScheduledThreadPool>,
 }
 
 impl NodeFactory {
-    /// From the settings, for `callers` threads that make calls.
     #[must_use]
     pub(crate) fn new(
         redis: &config::Redis,
@@ -48,13 +48,12 @@ impl NodeFactory {
             .num_threads(1)
             .thread_name_pattern("pool-{}")
             .build();
-        let tls = redis.tls.as_ref().map(|tls| Arc::new(Connector::new(tls)));
-        let mut handshake = Handshake::new(tls, redis.protocol, redis.login.clone(), db);
-        handshake.is_with_master = matches!(redis.servers, Servers::Sentinel { .. });
         Self {
-            mode: Mode::of(&redis.servers),
-            handshake,
-            breaker: breaker.clone(),
+            mode: redis.servers.mode(),
+            breaker_mode: breaker.mode,
+            breaker: breaker_settings(breaker),
+            tls: redis.tls.as_ref().map(|tls| Arc::new(Connector::new(tls))),
+            handshake: Handshake::new(redis.protocol, redis.login.clone(), db),
             pool_size: redis.pool_size,
             callers,
             metrics,
@@ -64,49 +63,48 @@ impl NodeFactory {
         }
     }
 
-    /// The figures that all nodes share.
-    #[must_use]
-    pub(crate) fn limits(&self) -> &Arc<Limits> {
-        &self.limits
-    }
-
     /// Connections to a node that is reached by `dial`; opens none.
     pub(crate) fn pool(&self, dial: &Arc<Dial>) -> Pool {
         Pool::new(Arc::clone(dial), self.pool_size, Arc::clone(&self.threads))
     }
 
-    /// How the node at `address` is reached.
+    /// The way to the node at `address`.
+    #[must_use]
     pub(crate) fn dial(&self, address: &RedisAddress) -> Dial {
-        self.dial_with(address, self.handshake.clone())
+        let wants_master = self.mode == Mode::Sentinel;
+        Dial::new(
+            address,
+            self.tls.clone(),
+            self.handshake.clone(),
+            wants_master,
+        )
+    }
+
+    /// The way to the Sentinel at `address`.
+    #[must_use]
+    pub(crate) fn sentinel(&self, address: &HostPort, login: &Login) -> Dial {
+        let handshake = Handshake::new(self.handshake.protocol, login.clone(), 0);
+        let address = RedisAddress::Tcp(address.clone());
+        Dial::new(&address, self.tls.clone(), handshake, false)
     }
 
     /// Reads the files of TLS again where they have changed.
-    pub(crate) fn look_for_new_files(&self) {
-        if let Some(tls) = &self.handshake.tls {
-            tls.look_for_new_files();
+    pub(crate) fn reload_changed_files(&self) {
+        if let Some(tls) = &self.tls {
+            tls.reload_changed_files();
         }
     }
+}
 
-    /// How the Sentinel at `address` is reached.
-    #[must_use]
-    pub(crate) fn sentinel(&self, address: &HostPort, login: &Login) -> Dial {
-        let Handshake { tls, protocol, .. } = &self.handshake;
-        let handshake = Handshake::new(tls.clone(), *protocol, login.clone(), 0);
-        self.dial_with(&RedisAddress::Tcp(address.clone()), handshake)
-    }
-
-    /// How the server at `address` is reached, and greeted with `handshake`.
-    fn dial_with(&self, address: &RedisAddress, handshake: Handshake) -> Dial {
-        let endpoint = match address {
-            // An address may change with a fail-over: every connect looks again.
-            RedisAddress::Tcp(server) => {
-                Endpoint::Tcp(HostResolver::new(server.to_string(), Duration::ZERO))
-            }
-            RedisAddress::Unix(path) => Endpoint::Unix(path.clone().into_boxed_path()),
-        };
-        Dial {
-            endpoint,
-            handshake,
-        }
+fn breaker_settings(breaker: &config::Breaker) -> breaker::Settings {
+    let has_prober = !breaker.probe_interval.is_zero();
+    breaker::Settings {
+        held: match breaker.mode {
+            BreakerMode::Auto => None,
+            BreakerMode::ForcedOpen => Some(State::Open),
+            BreakerMode::Disabled => Some(State::Closed),
+        },
+        fail_max: breaker.fail_max,
+        trial_after: (!has_prober).then_some(breaker.reset_timeout),
     }
 }

@@ -1,87 +1,72 @@
 //! One Redis server: its breaker, its connections, the calls in flight to it and what is said about
-//! it. A dead server is its own outage and nobody else's, so whatever can fail is kept here, once for
-//! each.
+//! it. A server that is down is its own outage and nobody else's, so whatever can fail is kept here, once
+//! for each.
 
 pub(crate) mod calls;
 pub(crate) mod factory;
 pub(crate) mod outage_log;
 pub(crate) mod pool;
+pub(crate) mod writes;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use log::debug;
-use redis::{Cmd, Value};
+use log::{debug, warn};
+use redis::{ServerError, Value};
 
-use crate::base::breaker::{Breaker, Permit, State};
+use crate::base::breaker::{Breaker, Permit, State, Transition};
 use crate::base::clock::{self, Deadline};
-use crate::base::ewma::Usual;
+use crate::base::ewma::Ewma;
 use crate::base::notify::Notify;
 use crate::cache::limits::Limits;
 use crate::cache::node::calls::Calls;
 use crate::cache::node::factory::NodeFactory;
-use crate::cache::node::pool::{Dial, Lease, Pool};
-use crate::cache::routing::hash_slot::{Redirect, is_about_a_slot};
-use crate::cache::status::Mode;
+use crate::cache::node::outage_log::OutageLog;
+use crate::cache::node::pool::{Lease, Pool};
+use crate::cache::node::writes::Writes;
+use crate::cache::routing::redirect::Reply;
+use crate::cache::status::{Connections, NodeStatus};
+use crate::cache::wire::command::{Command, command};
+use crate::cache::wire::dial::Dial;
 use crate::cache::wire::fault::Fault;
-use crate::cache::write::Writes;
-use crate::config::{HostPort, RedisAddress};
+use crate::config::{HostPort, Mode, RedisAddress};
 use crate::observe::metrics::{Metrics, RedisOp};
 
 /// One server, as this process sees it.
-pub struct Node {
-    /// Its own number among the nodes of a table, from 1: the lane in which its lookups wait.
-    place: usize,
-    /// As a node of a cluster: where it is.
-    pub(crate) clustered: Option<HostPort>,
-    /// Where it is, without credentials: for people.
-    pub(crate) address: String,
-    /// What its outages and its breaker are called.
-    pub(crate) name: String,
+pub(crate) struct Node {
+    /// Its number in the slot map, from 1: the lane in which its lookups wait.
+    id: usize,
+    /// Of a cluster: where it is, as its other nodes name it.
+    server: Option<HostPort>,
+    /// Without credentials: for people.
+    address: String,
     pub(crate) limits: Arc<Limits>,
     pub(crate) breaker: Arc<Breaker>,
     pub(crate) pool: Pool,
     pub(crate) dial: Arc<Dial>,
+    pub(crate) log: OutageLog,
+    pub(crate) writes: Writes,
     calls: Calls,
-    /// How long its reads usually take.
-    pub(crate) usual: Usual,
-    /// When it was made.
-    born: Instant,
-    /// Whether MGET may be used: an ACL may allow GET alone, and the keys of a batch are seldom of one
-    /// slot.
-    pub(crate) may_mget: AtomicBool,
+    /// Of one read, in microseconds.
+    read_us: Ewma,
+    made_at: Instant,
+    /// Whether MGET may be used: an ACL may allow GET alone, and in a cluster the keys of a batch are
+    /// seldom of one slot.
+    may_mget: AtomicBool,
     /// Lookups answered without it since its breaker opened.
     bypassed: AtomicU64,
-    /// Guards what is said about the outage.
-    report: Mutex<Report>,
-    pub(crate) writes: Writes,
-    /// Rung when it is not what it was.
+    /// Wakes the topology thread when it is not what it was.
     pub(crate) notify: Arc<Notify>,
-    /// It was asked whether it is there.
-    was_looked_at: AtomicBool,
+    was_probed: AtomicBool,
     /// Another has taken its place: what becomes of it is nobody's business any more.
     is_retired: AtomicBool,
     pub(crate) metrics: Arc<Metrics>,
 }
 
-/// What is known of the last time that it failed.
-#[derive(Debug, Default)]
-pub(crate) struct Report {
-    pub(crate) last_success: Option<Instant>,
-    /// A connection was lost, or it was given up, and has not been of use since.
-    pub(crate) is_lost: bool,
-    /// When it was of use again after it had been lost.
-    back_since: Option<Instant>,
-    pub(crate) last_fault: Option<Fault>,
-    pub(crate) misconfiguration_was_said: bool,
-    /// Reasons told by the prober since the breaker opened.
-    pub(crate) reasons_said: u32,
-}
-
-/// On what terms a call is made.
+/// How a call is made.
 #[derive(Debug, Clone, Copy)]
-pub struct CallOptions {
+pub(crate) struct CallOptions {
     /// The thread that makes it, one of the `callers`.
     pub caller: usize,
     /// Requests that wait for it, and since when the first of them does; none: nobody does.
@@ -92,105 +77,116 @@ pub struct CallOptions {
     pub asking: bool,
 }
 
-/// What a node of a cluster says to one command; any other node has it, whatever it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reply<T> {
-    /// The reply itself.
-    Here(T),
-    /// Ask there.
-    Elsewhere(Redirect),
-    /// Nobody serves that slot.
-    Nowhere,
-}
-
-impl<T> Reply<T> {
-    /// The replies that are none of another node's, with what they come to.
-    ///
-    /// # Errors
-    /// That of `meaning`.
-    pub(crate) fn of(
-        node: &Node,
-        value: Value,
-        meaning: impl FnOnce(Value) -> Result<T, Fault>,
-    ) -> Result<Self, Fault> {
-        if let (Value::ServerError(error), Some(by)) = (&value, &node.clustered) {
-            if let Some(redirect) = Redirect::of(error, &by.host) {
-                return Ok(Self::Elsewhere(redirect));
-            }
-            // To a node without a name, too.
-            if is_about_a_slot(error) || matches!(error.code(), "MOVED" | "ASK") {
-                node.notify.notify();
-                return Ok(Self::Nowhere);
-            }
+impl CallOptions {
+    /// Of a call that no request waits for.
+    #[must_use]
+    pub(crate) fn unwaited(caller: usize, deadline: Deadline, asking: bool) -> Self {
+        Self {
+            caller,
+            waiting: None,
+            deadline,
+            asking,
         }
-        meaning(value).map(Self::Here)
     }
 }
 
+/// The call brought nothing: Redis is not to be asked again by the same request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unusable;
+
 impl Node {
-    /// The node at `address`, made by `factory`, with a number of its own. Opens no connection.
-    pub(crate) fn new(place: usize, address: &RedisAddress, factory: &NodeFactory) -> Self {
+    /// The node at `address`. Opens no connection.
+    pub(crate) fn new(id: usize, address: &RedisAddress, factory: &NodeFactory) -> Self {
         let dial = Arc::new(factory.dial(address));
-        let (clustered, name) = match (factory.mode, address) {
+        let (server, name) = match (factory.mode, address) {
             (Mode::Cluster, RedisAddress::Tcp(server)) => {
                 (Some(server.clone()), format!("redis {server}"))
             }
             _ => (None, "redis".to_owned()),
         };
+        let metrics = &factory.metrics;
+        let now = clock::now();
         Self {
-            place,
-            may_mget: AtomicBool::new(clustered.is_none()),
-            clustered,
+            id,
+            may_mget: AtomicBool::new(server.is_none()),
+            server,
             address: address.to_string(),
-            name,
-            born: clock::now(),
-            limits: Arc::clone(factory.limits()),
-            breaker: Arc::new(Breaker::new(&factory.breaker, clock::now())),
+            limits: Arc::clone(&factory.limits),
+            breaker: Arc::new(Breaker::new(factory.breaker.clone(), now)),
             pool: factory.pool(&dial),
             dial,
-            calls: Calls::new(factory.callers),
-            usual: Usual::default(),
-            bypassed: AtomicU64::new(0),
-            report: Mutex::default(),
+            log: OutageLog::new(name, address.to_string(), Arc::clone(metrics)),
             writes: Writes::default(),
+            calls: Calls::new(factory.callers),
+            read_us: Ewma::default(),
+            made_at: now,
+            bypassed: AtomicU64::new(0),
             notify: Arc::clone(&factory.notify),
-            was_looked_at: AtomicBool::new(false),
+            was_probed: AtomicBool::new(false),
             is_retired: AtomicBool::new(false),
-            metrics: Arc::clone(&factory.metrics),
+            metrics: Arc::clone(metrics),
         }
     }
 
     /// The lane in which its lookups wait.
     #[must_use]
-    pub fn place(&self) -> usize {
-        self.place
+    pub(crate) fn id(&self) -> usize {
+        self.id
     }
 
-    /// Where it is, as a node of a cluster.
+    /// Of a cluster: where it is, as its other nodes name it.
+    #[must_use]
     pub(crate) fn server(&self) -> Option<&HostPort> {
-        self.clustered.as_ref()
+        self.server.as_ref()
+    }
+
+    /// Without credentials: for people.
+    #[must_use]
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What is known of it, which serves `slots` slots.
+    #[must_use]
+    pub(crate) fn snapshot(&self, slots: usize, now: Instant) -> NodeStatus {
+        let (state, since) = self.breaker.state();
+        let (made, unused) = self.pool.slots();
+        NodeStatus {
+            address: self.address.clone(),
+            slots,
+            state,
+            since: now.saturating_duration_since(since),
+            last_fault: self.log.last_fault(),
+            refuses_writes: self.writes.are_refused(),
+            connections: Connections {
+                made,
+                unused,
+                max: self.pool.size(),
+            },
+        }
     }
 
     /// Whether it was made or was of use after `moment`.
-    pub(crate) fn was_used_after(&self, moment: Instant) -> bool {
-        self.born > moment || self.report().last_success.is_some_and(|at| at > moment)
-    }
-
-    /// Where it is, for people.
     #[must_use]
-    pub fn address(&self) -> &str {
-        &self.address
+    pub(crate) fn was_used_after(&self, moment: Instant) -> bool {
+        self.made_at > moment || self.log.last_success().is_some_and(|at| at > moment)
     }
 
     /// Whether it is worth asking.
     #[must_use]
-    pub fn is_usable(&self, now: Instant) -> bool {
+    pub(crate) fn is_usable(&self, now: Instant) -> bool {
         !self.breaker.refuses(now)
+    }
+
+    /// Whether a write would be tried now.
+    #[must_use]
+    pub(crate) fn takes_writes(&self, now: Instant) -> bool {
+        !self.writes.are_paused(now) && self.is_usable(now)
     }
 
     /// Leave to make one call.
     #[must_use]
-    pub fn permit(&self, now: Instant) -> Option<Permit> {
+    pub(crate) fn permit(&self, now: Instant) -> Option<Permit> {
         let permit = self.breaker.permit(now)?;
         if permit.is_trial() {
             debug!("redis breaker half-open: one request is the trial");
@@ -199,14 +195,18 @@ impl Node {
     }
 
     /// Leave to make a call that no client waits for: it is never the trial.
+    #[must_use]
     pub(crate) fn permit_to_upkeep(&self, now: Instant) -> Option<Permit> {
         self.permit(now).filter(|permit| !permit.is_trial())
     }
 
-    /// Draws a connection for one call on `terms`, and closes it where the fault that it met says so.
+    /// Makes one call: draws a connection for `work`, and closes it where the fault that it met says so.
     /// The call is over when this returns, so that what its failure leads to never ends this call
     /// itself.
-    pub(crate) fn on_a_connection<T>(
+    ///
+    /// # Errors
+    /// The [`Fault`] that was met; what it means for the node is told to [`Self::failed`].
+    pub(crate) fn call<T>(
         &self,
         op: RedisOp,
         options: CallOptions,
@@ -236,25 +236,60 @@ impl Node {
         done
     }
 
-    /// Sends `commands` on a connection that was drawn, as `terms` want them; a reply to each,
-    /// `max_bytes` in all.
-    pub(crate) fn exchange(
+    /// Sends `commands` in one go, as part of a call; what the reply to each means. The replies are
+    /// `max_bytes` in all at most.
+    ///
+    /// # Errors
+    /// The [`Fault`] of the connection or of one of the replies.
+    pub(crate) fn ask<C: Command>(
+        &self,
         lease: &mut Lease,
-        mut commands: Vec<Cmd>,
+        commands: impl ExactSizeIterator<Item = C>,
         max_bytes: u64,
         options: CallOptions,
-    ) -> Result<Vec<Value>, Fault> {
-        let link = lease.link()?;
-        if !options.asking {
-            return link.call(&commands, max_bytes, options.deadline);
+    ) -> Result<Vec<Reply<C::Answer>>, Fault> {
+        let each = 1 + usize::from(options.asking);
+        let mut sent = Vec::with_capacity(commands.len() * each);
+        for one in commands {
+            if options.asking {
+                sent.push(command(&["ASKING"]));
+            }
+            sent.push(one.encode());
         }
-        let asking = redis::cmd("ASKING");
-        commands = commands
-            .into_iter()
-            .flat_map(|command| [asking.clone(), command])
-            .collect();
-        let replies = link.call(&commands, max_bytes, options.deadline)?;
-        Ok(replies.into_iter().skip(1).step_by(2).collect())
+        let connection = lease.connection()?;
+        let replies = connection.call(&sent, max_bytes, options.deadline)?;
+        let replies = replies.into_iter().skip(each - 1).step_by(each);
+        replies.map(|reply| self.decode::<C>(reply)).collect()
+    }
+
+    /// What a reply to a command about one key means.
+    ///
+    /// # Errors
+    /// That of [`Command::decode`].
+    pub(crate) fn decode<C: Command>(&self, reply: Value) -> Result<Reply<C::Answer>, Fault> {
+        if let (Value::ServerError(error), Some(own)) = (&reply, &self.server)
+            && let Some(reply) = Reply::of_error(error, &own.host)
+        {
+            if matches!(reply, Reply::Nowhere) {
+                self.notify.notify();
+            }
+            return Ok(reply);
+        }
+        C::decode(reply).map(Reply::Here)
+    }
+
+    /// Whether MGET may be used.
+    #[must_use]
+    pub(crate) fn may_mget(&self) -> bool {
+        self.may_mget.load(Ordering::Relaxed)
+    }
+
+    /// From now on GET alone is used.
+    pub(crate) fn stop_using_mget(&self, error: &ServerError) {
+        if self.may_mget.swap(false, Ordering::Relaxed) {
+            let why = Fault::from_reply(error);
+            warn!("redis gives no MGET, so keys are read one by one with GET: {why}");
+        }
     }
 
     pub(crate) fn count_call<T>(&self, op: RedisOp, done: &Result<T, Fault>, began: Instant) {
@@ -263,11 +298,12 @@ impl Node {
         self.metrics.redis.called(op, result, took);
     }
 
+    /// A call was answered.
     pub(crate) fn succeeded(&self, permit: Permit) {
         let now = clock::now();
         self.record_success(now);
         if let Some(transition) = permit.succeeded(now) {
-            self.mark_recovered(transition, "the trial succeeded");
+            self.log.say_recovered(transition, "the trial succeeded");
         }
     }
 
@@ -280,18 +316,7 @@ impl Node {
     }
 
     pub(crate) fn record_success(&self, now: Instant) {
-        let has_lost = self.pool.take_lost();
-        let mut report = self.report();
-        report.last_success = Some(now);
-        if std::mem::take(&mut report.is_lost) || has_lost {
-            report.back_since = Some(now);
-        }
-    }
-
-    /// Since when it is of use again, if it was ever lost: what it had may be gone.
-    #[must_use]
-    pub fn back_since(&self) -> Option<Instant> {
-        self.report().back_since
+        self.log.record_success(self.pool.take_lost(), now);
     }
 
     /// From now on nobody asks it: what is in flight ends, no connection is opened, and the open ones
@@ -301,7 +326,7 @@ impl Node {
         self.pool.close();
         self.calls.give_up_all();
         if self.breaker.state().0 != State::Closed {
-            self.metrics.outage_ended(&self.name);
+            self.log.end();
         }
     }
 
@@ -310,23 +335,24 @@ impl Node {
         self.is_retired.load(Ordering::Acquire)
     }
 
-    /// Whether nobody has looked whether it is there; the next one need not.
+    /// Whether nobody has probed it yet; the next caller need not.
     pub(crate) fn claim_first_probe(&self) -> bool {
-        !self.was_looked_at.swap(true, Ordering::Relaxed)
+        !self.was_probed.swap(true, Ordering::Relaxed)
     }
 
     /// It takes the place of another: what was written there last may be missing here.
-    pub(crate) fn takes_over(&self, now: Instant) {
-        self.report().back_since = Some(now);
+    pub(crate) fn take_over(&self, now: Instant) {
+        self.log.mark_back(now);
     }
 
+    /// A call has failed.
     pub(crate) fn failed(&self, permit: Permit, fault: &Fault) {
         if self.is_retired() {
             return;
         }
         if fault.ends_the_generation() {
             self.pool.discard_all();
-            self.report().is_lost = true;
+            self.log.mark_lost();
             self.notify.notify();
         }
         if !fault.counts_as_failure() {
@@ -339,11 +365,11 @@ impl Node {
         };
         // A call that was given up when the breaker opened is no news.
         if transition.is_some() || self.breaker.state().0 == State::Closed {
-            self.report().last_fault = Some(fault.clone());
+            self.log.record_fault(fault);
         }
         match transition {
             Some(transition) => self.give_up(transition, "", fault),
-            None => drop(self.say_misconfiguration(fault)),
+            None => drop(self.log.say_misconfiguration(fault)),
         }
     }
 
@@ -352,11 +378,11 @@ impl Node {
     /// in the queue included, have waited so long and nothing has succeeded meanwhile.
     pub(crate) fn watch(&self, waiting: usize, now: Instant) {
         let patience = self.limits.patience();
-        let stalled = self.calls.stalled(patience, now);
+        let stalled = self.calls.check_stalled(patience, now);
         if stalled == 0 {
             return;
         }
-        let last_success = self.report().last_success;
+        let last_success = self.log.last_success();
         let goes_on = last_success.is_some_and(|at| now.saturating_duration_since(at) < patience);
         let transition = match stalled + waiting >= self.limits.stall_calls && !goes_on {
             true => self.breaker.trip(now),
@@ -366,16 +392,34 @@ impl Node {
             return self.calls.give_up_stalled(patience, now);
         };
         let fault = Fault::Stalled(stalled + waiting, patience);
-        self.report().last_fault = Some(fault.clone());
+        self.log.record_fault(&fault);
         self.give_up(transition, "", &fault);
+    }
+
+    /// The breaker has opened because of `fault`, met `when`: what is in flight ends with it.
+    pub(crate) fn give_up(&self, transition: Transition, when: &str, fault: &Fault) {
+        self.log.mark_lost();
+        self.pool.discard_all();
+        self.calls.give_up_all();
+        self.notify.notify();
+        if transition.from == State::Closed {
+            self.bypassed.store(0, Ordering::Relaxed);
+        }
+        self.log.say_opened(transition, when, fault);
     }
 
     /// How long a lookup may wait for a reader: what a read usually takes is left of its patience then,
     /// or half of that.
     #[must_use]
-    pub fn patience_in_queue(&self) -> Duration {
+    pub(crate) fn patience_in_queue(&self) -> Duration {
         let patience = self.limits.patience();
-        patience.saturating_sub(self.usual.wait()).min(patience / 2)
+        let read = Duration::from_micros(self.read_us.value());
+        patience.saturating_sub(read).min(patience / 2)
+    }
+
+    /// A read took so long, or was given up after so long.
+    pub(crate) fn learn_read_time(&self, took: Duration) {
+        self.read_us.learn_peak(took.as_micros() as u64);
     }
 
     /// Whether a call is in flight.
@@ -389,20 +433,8 @@ impl Node {
     }
 
     /// A lookup was answered without it.
-    pub fn count_bypassed(&self) {
+    pub(crate) fn count_bypassed(&self) {
         self.bypassed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn give_up_calls(&self) {
-        self.calls.give_up_all();
-    }
-
-    pub(crate) fn forget_bypassed(&self) {
-        self.bypassed.store(0, Ordering::Relaxed);
-    }
-
-    pub(crate) fn report(&self) -> MutexGuard<'_, Report> {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -11,39 +11,32 @@ use r2d2::{ManageConnection, PooledConnection};
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use crate::base::clock::{self, Deadline};
-use crate::cache::wire::connection::{Connection, Endpoint, Handshake, Socket};
+use crate::cache::wire::connection::Connection;
+use crate::cache::wire::dial::Dial;
 use crate::cache::wire::fault::Fault;
+use crate::cache::wire::socket::Socket;
 
 /// How long a connection may lie unused before it is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The pool.
 pub(crate) struct Pool {
     slots: r2d2::Pool<Slots>,
     dial: Arc<Dial>,
     /// Raised when connections are lost: one opened under an older generation is not used again.
     generation: AtomicU64,
-    /// A connection at rest was found closed since this was last asked.
+    /// A connection at rest was found closed; see [`Pool::take_lost`].
     has_lost: AtomicBool,
     /// No connection is drawn any more.
     is_closed: AtomicBool,
 }
 
-/// How to open a connection.
-pub(crate) struct Dial {
-    /// Where the server is.
-    pub endpoint: Endpoint,
-    /// What it is told first.
-    pub handshake: Handshake,
-}
-
 /// r2d2's manager: makes empty slots, which cannot fail.
 struct Slots;
 
-/// A place for one connection.
+/// Room for one connection.
 #[derive(Default)]
 pub(crate) struct PoolSlot {
-    link: Option<Connection>,
+    connection: Option<Connection>,
     generation: u64,
 }
 
@@ -66,7 +59,7 @@ impl ManageConnection for Slots {
     }
 }
 
-/// A connection drawn from the pool; goes back when dropped.
+/// A connection that one caller has drawn from the pool; it goes back when this is dropped.
 pub(crate) struct Lease {
     slot: PooledConnection<Slots>,
 }
@@ -114,32 +107,22 @@ impl Pool {
         };
         let generation = self.generation.load(Ordering::Acquire);
         let is_current = slot.generation == generation;
-        let kept = is_current && slot.link.as_mut().is_some_and(Connection::is_usable);
-        if !kept {
-            if is_current && slot.link.is_some() {
-                self.has_lost.store(true, Ordering::Relaxed);
+        if let Some(mut connection) = slot.connection.take().filter(|_| is_current) {
+            if connection.check_usable() {
+                if !on_socket(connection.socket()) {
+                    return Err(Fault::GivenUp);
+                }
+                slot.connection = Some(connection);
+                return Ok(Lease { slot });
             }
-            // The old one is closed before the new one is opened.
-            slot.link = None;
-            slot.generation = generation;
-            if self.is_closed.load(Ordering::Acquire) {
-                return Err(Fault::Closed("another node has taken its place".to_owned()));
-            }
-            let dial = &self.dial;
-            slot.link = Some(Connection::open(
-                &dial.endpoint,
-                &dial.handshake,
-                deadline,
-                on_socket,
-            )?);
-        } else if slot
-            .link
-            .as_ref()
-            .is_some_and(|link| !on_socket(link.socket()))
-        {
-            slot.link = None;
-            return Err(Fault::GivenUp);
+            self.has_lost.store(true, Ordering::Relaxed);
+            // Here the old one is closed, before a new one is opened.
         }
+        slot.generation = generation;
+        if self.is_closed.load(Ordering::Acquire) {
+            return Err(Fault::Closed("another node has taken its place".to_owned()));
+        }
+        slot.connection = Some(self.dial.connect_watched(deadline, on_socket)?);
         Ok(Lease { slot })
     }
 
@@ -175,16 +158,14 @@ impl Pool {
 }
 
 impl Lease {
-    /// The connection.
-    ///
     /// # Errors
     /// [`Fault::NoConnection`] after [`Self::discard`].
-    pub(crate) fn link(&mut self) -> Result<&mut Connection, Fault> {
-        self.slot.link.as_mut().ok_or(Fault::NoConnection)
+    pub(crate) fn connection(&mut self) -> Result<&mut Connection, Fault> {
+        self.slot.connection.as_mut().ok_or(Fault::NoConnection)
     }
 
     /// Closes the connection; the slot goes back empty.
     pub(crate) fn discard(&mut self) {
-        self.slot.link = None;
+        self.slot.connection = None;
     }
 }

@@ -1,12 +1,13 @@
-//! A batch in parts, one for each node that serves some of it: what one node is asked at once. What a
-//! node of a cluster sends elsewhere becomes a part for another one.
+//! Asking several nodes at once: a batch is divided by the nodes that serve its items, and each node is
+//! asked for its own in one call. What a node of a cluster sends elsewhere is asked for there.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::cache::RedisCache;
-use crate::cache::node::Node;
-use crate::cache::routing::hash_slot::{HashSlot, Redirect};
+use crate::cache::node::{Node, Unusable};
+use crate::cache::routing::hash_slot::HashSlot;
+use crate::cache::routing::redirect::{Redirect, Reply};
+use crate::cache::routing::router::Router;
 
 /// How often an item may be sent on: to the new owner of its slot, and from there to where the slot
 /// moves. More of it are servers that disagree.
@@ -14,85 +15,90 @@ const HOPS_MAX: u8 = 4;
 
 /// What one node is to be asked for.
 pub(crate) struct NodeBatch<T> {
-    /// The node.
     pub node: Arc<Node>,
     /// With ASKING before each command.
     pub asking: bool,
-    /// What for, in the order of the batch.
+    /// In the order of the whole batch.
     pub items: Vec<T>,
     /// How often the items were sent on.
     hops: u8,
 }
 
-/// The parts of a batch that are still to be asked for.
-pub(crate) struct FanOut<T> {
-    waiting: VecDeque<NodeBatch<T>>,
-}
+/// The batches that are still to be asked for.
+struct Waiting<T>(VecDeque<NodeBatch<T>>);
 
-impl<T> FanOut<T> {
-    /// Divides `items` by the nodes that serve them. Returns too what no node serves.
-    pub(crate) fn of(
-        cache: &RedisCache,
-        items: impl IntoIterator<Item = T>,
-        slot: impl Fn(&T) -> HashSlot,
-    ) -> (Self, Vec<T>) {
-        let slot_map = cache.slot_map();
-        let mut parts = Self {
-            waiting: VecDeque::new(),
-        };
-        let mut unserved = Vec::new();
-        for item in items {
-            match slot_map.node(|| slot(&item)) {
-                Some(node) => parts.put(node, false, 0, item),
-                None => unserved.push(item),
-            }
+/// Has `ask` ask one node after the other for those of `items` that it serves. `ask` returns what the node
+/// sends elsewhere, which is asked for last. `lost` is given what cannot be asked for: what no node serves,
+/// at the beginning, and what was sent on too often.
+pub(crate) fn fan_out<T>(
+    router: &Router,
+    items: impl IntoIterator<Item = T>,
+    slot: impl Fn(&T) -> HashSlot,
+    mut ask: impl FnMut(NodeBatch<T>) -> Vec<(T, Redirect)>,
+    mut lost: impl FnMut(Vec<T>),
+) {
+    let slot_map = router.slot_map();
+    let mut waiting = Waiting(VecDeque::new());
+    let mut unserved = Vec::new();
+    for item in items {
+        match slot_map.node(|| slot(&item)) {
+            Some(node) => waiting.put(node, false, 0, item),
+            None => unserved.push(item),
         }
-        (parts, unserved)
     }
-
-    /// The next one.
-    pub(crate) fn take(&mut self) -> Option<NodeBatch<T>> {
-        self.waiting.pop_front()
-    }
-
-    /// Sends items of a part that had been sent on `hops` times to where their nodes said. Returns
-    /// what cannot be sent on.
-    pub(crate) fn send_on(
-        &mut self,
-        cache: &RedisCache,
-        hops: u8,
-        items: Vec<(T, Redirect)>,
-    ) -> Vec<T> {
+    lost(unserved);
+    while let Some(batch) = waiting.0.pop_front() {
+        let hops = batch.hops;
         let mut stuck = Vec::new();
-        for (item, redirect) in items {
-            match cache.follow(&redirect).filter(|_| hops < HOPS_MAX) {
-                Some(node) => self.put(&node, redirect.asking, hops + 1, item),
+        for (item, redirect) in ask(batch) {
+            match router.follow(&redirect).filter(|_| hops < HOPS_MAX) {
+                Some(node) => waiting.put(&node, redirect.asking, hops + 1, item),
                 None => stuck.push(item),
             }
         }
-        stuck
+        lost(stuck);
     }
+}
 
+/// An answer to each of `items`; `call` makes the call for those that one node serves. None: nobody serves
+/// the item, its node is not to be asked, or the call failed.
+pub(crate) fn ask_each<T, A>(
+    router: &Router,
+    items: &[T],
+    slot: impl Fn(&T) -> HashSlot,
+    call: impl Fn(&NodeBatch<usize>, &[&T]) -> Result<Vec<Reply<A>>, Unusable>,
+) -> Vec<Option<A>> {
+    let mut answers: Vec<Option<A>> = items.iter().map(|_| None).collect();
+    let ask = |batch: NodeBatch<usize>| {
+        let own: Vec<&T> = batch.items.iter().map(|&at| &items[at]).collect();
+        let replies = call(&batch, &own).unwrap_or_default();
+        let mut elsewhere = Vec::new();
+        for (at, reply) in batch.items.into_iter().zip(replies) {
+            match reply {
+                Reply::Here(answer) => answers[at] = Some(answer),
+                Reply::Elsewhere(redirect) => elsewhere.push((at, redirect)),
+                Reply::Nowhere => {}
+            }
+        }
+        elsewhere
+    };
+    fan_out(router, 0..items.len(), |&at| slot(&items[at]), ask, drop);
+    answers
+}
+
+impl<T> Waiting<T> {
     fn put(&mut self, node: &Arc<Node>, asking: bool, hops: u8, item: T) {
-        let is_its = |part: &&mut NodeBatch<T>| {
-            Arc::ptr_eq(&part.node, node) && part.asking == asking && part.hops == hops
+        let is_its = |batch: &&mut NodeBatch<T>| {
+            Arc::ptr_eq(&batch.node, node) && batch.asking == asking && batch.hops == hops
         };
-        match self.waiting.iter_mut().find(is_its) {
-            Some(part) => part.items.push(item),
-            None => self.waiting.push_back(NodeBatch {
+        match self.0.iter_mut().find(is_its) {
+            Some(batch) => batch.items.push(item),
+            None => self.0.push_back(NodeBatch {
                 node: Arc::clone(node),
                 asking,
                 items: vec![item],
                 hops,
             }),
         }
-    }
-}
-
-impl<T> NodeBatch<T> {
-    /// How often its items were sent on.
-    #[must_use]
-    pub(crate) fn hops(&self) -> u8 {
-        self.hops
     }
 }

@@ -1,11 +1,5 @@
-//! Slots: the 16,384 parts into which a Redis Cluster divides all keys, and what its nodes say when a
-//! slot is elsewhere. Pure. By the cluster specification of Redis, "Key distribution model", "Hash
-//! tags" and "Redirection and resharding".
-
-use redis::ServerError;
-
-use crate::cache::topology::sentinel::monitors::named;
-use crate::config::HostPort;
+//! Slots: the 16,384 parts into which a Redis Cluster divides all keys. Pure. By the cluster
+//! specification of Redis, "Key distribution model" and "Hash tags".
 
 /// How many slots there are.
 pub const SLOTS: usize = 16_384;
@@ -33,51 +27,11 @@ impl HashSlot {
         (usize::from(number) < SLOTS).then_some(Self(number))
     }
 
-    /// Its number.
+    /// From 0 to [`SLOTS`] - 1.
     #[must_use]
     pub fn number(self) -> usize {
         usize::from(self.0)
     }
-}
-
-/// Where a key is to be asked for instead.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Redirect {
-    /// Of the key.
-    pub slot: HashSlot,
-    /// The node.
-    pub to: HostPort,
-    /// For this once, and with ASKING before the command: the slot is on its way there.
-    pub asking: bool,
-}
-
-impl Redirect {
-    /// What `MOVED 3999 127.0.0.1:6381` or `ASK ...` of the node at `by` says; `None` for any other
-    /// error. Without a host it means the host that said it.
-    #[must_use]
-    pub fn of(error: &ServerError, by: &str) -> Option<Self> {
-        let asking = match error.code() {
-            "MOVED" => false,
-            "ASK" => true,
-            _ => return None,
-        };
-        let (slot, node) = error.details()?.split_once(' ')?;
-        // An IPv6 address stands there without brackets.
-        let (host, port) = node.trim_end().rsplit_once(':')?;
-        let host = if host.is_empty() { by } else { host };
-        Some(Self {
-            slot: HashSlot::numbered(slot.parse().ok()?)?,
-            to: named(host.to_owned(), port.parse().ok()?)?,
-            asking,
-        })
-    }
-}
-
-/// Whether nobody serves the slot of the key; the other CLUSTERDOWN says that nobody serves anything.
-#[must_use]
-pub fn is_about_a_slot(error: &ServerError) -> bool {
-    let details = error.details().unwrap_or_default();
-    error.code() == "CLUSTERDOWN" && details.starts_with("Hash slot not served")
 }
 
 /// What of `key` decides on its slot.
@@ -95,44 +49,6 @@ fn tag(key: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn redirect(line: &str) -> Option<Redirect> {
-        let raw = format!("-{line}\r\n");
-        match redis::parse_redis_value(raw.as_bytes()) {
-            Ok(redis::Value::ServerError(error)) => Redirect::of(&error, "10.0.0.1"),
-            other => panic!("not an error reply: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn redirects_are_read_in_every_form() {
-        for (line, to, asking) in [
-            ("MOVED 3999 127.0.0.1:6381", "127.0.0.1:6381", false),
-            (
-                "ASK 3999 redis-2.example:6381",
-                "redis-2.example:6381",
-                true,
-            ),
-            ("MOVED 3999 2001:db8::1:6381", "[2001:db8::1]:6381", false),
-            ("MOVED 3999 :6381", "10.0.0.1:6381", false),
-        ] {
-            let redirect = redirect(line).expect(line);
-            assert_eq!(redirect.to.to_string(), to);
-            assert_eq!((redirect.slot.number(), redirect.asking), (3999, asking));
-        }
-        for line in [
-            "MOVED",
-            "MOVED 3999",
-            "MOVED 16384 a:1",
-            "MOVED x a:1",
-            "MOVED 1 a:0",
-            "MOVED 1 a b:1",
-            "ASK 1 a",
-            "CROSSSLOT Keys in request don't hash to the same slot",
-        ] {
-            assert_eq!(redirect(line), None, "{line}");
-        }
-    }
 
     /// As `CLUSTER KEYSLOT` of Redis 7.0 answers.
     #[test]
@@ -157,14 +73,6 @@ mod tests {
     }
 
     proptest::proptest! {
-        #[test]
-        fn any_reply_of_a_server_is_a_redirect_or_none(text in "(MOVED|ASK) [0-9]{0,6}[ :]?\\PC{0,20}") {
-            if let Some(redirect) = redirect(&text.replace(['\r', '\n'], " ")) {
-                proptest::prop_assert!(redirect.slot.number() < SLOTS);
-                proptest::prop_assert!(redirect.to.port > 0 && !redirect.to.host.is_empty());
-            }
-        }
-
         #[test]
         fn every_key_has_a_slot_and_its_tag_the_same(key in "\\PC{0,30}", tag in "[^{}]{1,10}") {
             proptest::prop_assert!(HashSlot::of(&key).number() < SLOTS);

@@ -2,4 +2,6 @@
 
 pub(crate) mod fan_out;
 pub mod hash_slot;
+pub(crate) mod redirect;
+pub(crate) mod router;
 pub(crate) mod slot_map;

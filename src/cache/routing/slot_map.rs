@@ -1,4 +1,4 @@
-//! Which node serves a key. A table is never changed, only replaced: whoever holds one has a whole
+//! Which node serves a key. A slot map is never changed, only replaced: whoever holds one has a whole
 //! one, and asks the next time with the new one.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::cache::routing::hash_slot::{HashSlot, SLOTS};
 
 /// The nodes of one moment, and which of them serves what.
 #[derive(Clone)]
-pub struct SlotMap {
+pub(crate) struct SlotMap {
     nodes: Vec<Arc<Node>>,
     map: Map,
 }
@@ -25,7 +25,7 @@ enum Map {
 impl SlotMap {
     /// Nobody serves anything.
     #[must_use]
-    pub fn of_none() -> Self {
+    pub(crate) fn of_none() -> Self {
         Self {
             nodes: Vec::new(),
             map: Map::First,
@@ -34,31 +34,31 @@ impl SlotMap {
 
     /// `node` serves every key.
     #[must_use]
-    pub fn of_one(node: Arc<Node>) -> Self {
+    pub(crate) fn of_one(node: Arc<Node>) -> Self {
         Self {
             nodes: vec![node],
             map: Map::First,
         }
     }
 
-    /// `owners` serve the slots, each by its index; `guests` are asked only where an owner says so.
+    /// `owners` serve the slots, each by its index; `others` are asked only where an owner says so.
     #[must_use]
-    pub fn of_slots(
+    pub(crate) fn of_slots(
         owners: Vec<Arc<Node>>,
-        guests: impl IntoIterator<Item = Arc<Node>>,
+        others: impl IntoIterator<Item = Arc<Node>>,
         slots: Vec<Option<u16>>,
     ) -> Self {
         let mut nodes = owners;
-        nodes.extend(guests);
+        nodes.extend(others);
         Self {
             nodes,
             map: Map::Slots(slots.into()),
         }
     }
 
-    /// The same, with one more node that owns nothing.
+    /// The same, with one more node that owns nothing: slots may be on the way to it.
     #[must_use]
-    pub fn with_guest(&self, importing: Arc<Node>) -> Self {
+    pub(crate) fn with_importing(&self, importing: Arc<Node>) -> Self {
         let mut slot_map = self.clone();
         slot_map.nodes.push(importing);
         slot_map
@@ -66,7 +66,7 @@ impl SlotMap {
 
     /// The same, where `node`, which is in it, owns `slot`.
     #[must_use]
-    pub fn with_owner(&self, slot: HashSlot, node: &Arc<Node>) -> Self {
+    pub(crate) fn with_owner(&self, slot: HashSlot, node: &Arc<Node>) -> Self {
         let mut slot_map = self.clone();
         let index = self.nodes.iter().position(|known| Arc::ptr_eq(known, node));
         if let (Map::Slots(slots), Some(index)) = (&mut slot_map.map, index) {
@@ -80,7 +80,7 @@ impl SlotMap {
     /// The same, where what nodes own that are not worth asking goes to the others, in turn: each of
     /// them knows who owns it, if anybody does.
     #[must_use]
-    pub fn with_usable_owners(&self, now: Instant) -> Self {
+    pub(crate) fn with_usable_owners(&self, now: Instant) -> Self {
         let mut slot_map = self.clone();
         let is_usable: Vec<bool> = self.nodes.iter().map(|node| node.is_usable(now)).collect();
         let usable: Vec<u16> = (0_u16..)
@@ -102,7 +102,7 @@ impl SlotMap {
 
     /// The node that serves a slot, if there is one. `slot` is called only where it makes a difference.
     #[must_use]
-    pub fn node(&self, slot: impl FnOnce() -> HashSlot) -> Option<&Arc<Node>> {
+    pub(crate) fn node(&self, slot: impl FnOnce() -> HashSlot) -> Option<&Arc<Node>> {
         match &self.map {
             Map::First => self.nodes.first(),
             Map::Slots(slots) => {
@@ -114,25 +114,24 @@ impl SlotMap {
 
     /// The node at an address, if it is known.
     #[must_use]
-    pub fn at(&self, address: &str) -> Option<&Arc<Node>> {
+    pub(crate) fn at(&self, address: &str) -> Option<&Arc<Node>> {
         self.nodes.iter().find(|node| node.address() == address)
     }
 
-    /// Every node.
     #[must_use]
-    pub fn nodes(&self) -> &[Arc<Node>] {
+    pub(crate) fn nodes(&self) -> &[Arc<Node>] {
         &self.nodes
     }
 
     /// Those that are worth asking.
-    pub fn usable(&self, now: Instant) -> impl Iterator<Item = &Node> {
+    pub(crate) fn usable(&self, now: Instant) -> impl Iterator<Item = &Node> {
         let nodes = self.nodes.iter().map(AsRef::as_ref);
         nodes.filter(move |node: &&Node| node.is_usable(now))
     }
 
     /// Whether `node` serves anything.
     #[must_use]
-    pub fn owns(&self, node: &Arc<Node>) -> bool {
+    pub(crate) fn owns(&self, node: &Arc<Node>) -> bool {
         let nodes = self.nodes.iter().zip(self.slots());
         let mut its = nodes.filter(|(known, _)| Arc::ptr_eq(known, node));
         its.any(|(_, count)| count > 0)
@@ -140,7 +139,7 @@ impl SlotMap {
 
     /// How many slots each node serves, in their order.
     #[must_use]
-    pub fn slots(&self) -> Vec<usize> {
+    pub(crate) fn slots(&self) -> Vec<usize> {
         let mut counts = vec![0; self.nodes.len()];
         match &self.map {
             Map::First => counts.iter_mut().take(1).for_each(|count| *count = SLOTS),
@@ -155,8 +154,8 @@ impl SlotMap {
 
     /// The number of a new node: the smallest that none has.
     #[must_use]
-    pub fn free_place(&self) -> usize {
-        let is_free = |place: &usize| self.nodes.iter().all(|node| node.place() != *place);
+    pub(crate) fn free_id(&self) -> usize {
+        let is_free = |id: &usize| self.nodes.iter().all(|node| node.id() != *id);
         (1..).find(is_free).unwrap_or(1)
     }
 }
@@ -192,7 +191,7 @@ mod tests {
     }
 
     fn owner(slot_map: &SlotMap, number: u64) -> Option<usize> {
-        slot_map.node(|| slot(number)).map(|node| node.place())
+        slot_map.node(|| slot(number)).map(|node| node.id())
     }
 
     /// The first node has the first half of the slots, the second one the rest but for the last.
@@ -213,7 +212,7 @@ mod tests {
         assert_eq!(owner(&slot_map, 16_383), None);
         assert_eq!(slot_map.slots(), [8192, 8191, 0]);
         assert!(slot_map.owns(&nodes[1]) && !slot_map.owns(&nodes[2]));
-        assert_eq!(slot_map.at("10.0.0.1:3").map(|node| node.place()), Some(3));
+        assert_eq!(slot_map.at("10.0.0.1:3").map(|node| node.id()), Some(3));
         assert_eq!(
             owner(&SlotMap::of_one(Arc::clone(&nodes[0])), 16_383),
             Some(1)
@@ -244,8 +243,8 @@ mod tests {
     #[test]
     fn a_new_node_has_the_smallest_number_that_is_free() {
         let nodes = nodes(3);
-        assert_eq!(SlotMap::of_none().free_place(), 1);
-        assert_eq!(halves(&nodes).free_place(), 4);
-        assert_eq!(SlotMap::of_one(Arc::clone(&nodes[1])).free_place(), 1);
+        assert_eq!(SlotMap::of_none().free_id(), 1);
+        assert_eq!(halves(&nodes).free_id(), 4);
+        assert_eq!(SlotMap::of_one(Arc::clone(&nodes[1])).free_id(), 1);
     }
 }

@@ -1,21 +1,26 @@
 //! Discovery with a cluster: one of its nodes is asked who serves what, and its answer is put in force,
 //! unless it is an older one than we know.
 
+pub(crate) mod change;
+pub(crate) mod layout;
 pub(crate) mod seed;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{error, info, warn};
+use log::{error, warn};
 
 use crate::base::clock::{self, Deadline};
+use crate::cache::RedisCache;
 use crate::cache::node::Node;
 use crate::cache::routing::hash_slot::SLOTS;
+use crate::cache::routing::router::{NODES_MAX, Router};
 use crate::cache::routing::slot_map::SlotMap;
-use crate::cache::topology::cluster::seed::{Layout, SeedConnection};
-use crate::cache::topology::{Discovery, Pace};
+use crate::cache::topology::cluster::change::Change;
+use crate::cache::topology::cluster::layout::Layout;
+use crate::cache::topology::cluster::seed::SeedConnection;
+use crate::cache::topology::rounds::{Discovery, Pace};
 use crate::cache::wire::fault::Fault;
-use crate::cache::{NODES_MAX, RedisCache};
 use crate::config::{HostPort, RedisAddress};
 
 /// What a round may take, however many nodes do not answer.
@@ -24,7 +29,7 @@ const ROUND_LIMIT: Duration = Duration::from_millis(1500);
 /// Longer than a node that is cut off takes to notice (`cluster-node-timeout`, 15 s by default).
 const OLDER_AFTER: Duration = Duration::from_secs(30);
 /// A node that owns nothing is kept for so long after it was last of use.
-const GUEST_KEPT_FOR: Duration = Duration::from_secs(10);
+const IMPORTING_KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// The nodes of a cluster.
 pub(crate) struct ClusterTopology {
@@ -43,14 +48,6 @@ pub(crate) struct ClusterTopology {
     is_untold: bool,
 }
 
-/// What became of the nodes since the layout before.
-struct Change<'a> {
-    old: &'a Layout,
-    new: &'a Layout,
-    /// The table of the moment before.
-    nodes: Arc<SlotMap>,
-}
-
 impl ClusterTopology {
     /// The cluster to which the nodes at `seeds` belong.
     pub(crate) fn new(cache: Arc<RedisCache>, seeds: &[HostPort]) -> Self {
@@ -65,6 +62,10 @@ impl ClusterTopology {
         }
     }
 
+    fn router(&self) -> &Router {
+        self.cache.router()
+    }
+
     /// Asks one node after the other for a layout that is no older than the one in force. When for long
     /// all that answer were older and said that their cluster works, it is another cluster now: the
     /// latest of these. `None`: none of those that answer tells us.
@@ -76,11 +77,14 @@ impl ClusterTopology {
         let kept = self.seed.take().map(Ok);
         let others = self.candidates().into_iter().map(Err);
         for candidate in kept.into_iter().chain(others) {
-            if self.cache.factory.notify.is_closed() || deadline.passed(clock::now()) {
+            if self.router().factory.notify.is_closed() || deadline.passed(clock::now()) {
                 break;
             }
             let seed = candidate.or_else(|server| {
-                let dial = self.cache.factory.dial(&RedisAddress::Tcp(server.clone()));
+                let dial = self
+                    .router()
+                    .factory
+                    .dial(&RedisAddress::Tcp(server.clone()));
                 SeedConnection::connect(server, &dial)
             });
             let asked = seed.and_then(|mut seed| Ok((seed.ask()?, seed)));
@@ -122,7 +126,7 @@ impl ClusterTopology {
 
     /// Whom to ask: nodes that are of use, then who has nothing else to do, then whoever was configured.
     fn candidates(&self) -> Vec<HostPort> {
-        let slot_map = self.cache.slot_map();
+        let slot_map = self.router().slot_map();
         let now = clock::now();
         let nodes = slot_map
             .nodes()
@@ -160,8 +164,8 @@ impl ClusterTopology {
             return;
         }
         let now = clock::now();
-        let nodes = self.cache.slot_map();
-        self.cache
+        let nodes = self.router().slot_map();
+        self.router()
             .install(|old| self.slot_map(old, &owners, slots.clone(), now));
         let change = Change {
             old: &self.layout,
@@ -170,15 +174,16 @@ impl ClusterTopology {
         };
         change.say(by);
         for (new, _) in change.replacements() {
-            if let Some(node) = self.cache.slot_map().at(&new.to_string()) {
-                node.takes_over(now);
+            if let Some(node) = self.router().slot_map().at(&new.to_string()) {
+                node.take_over(now);
                 node.metrics.redis.failovers.inc();
             }
         }
         self.layout = layout;
     }
 
-    /// The new table: nodes that stay are the same, and guests stay while they are of use.
+    /// The new slot map: nodes that stay are the same, and those that own nothing stay while they are of
+    /// use.
     fn slot_map(
         &self,
         old: &SlotMap,
@@ -186,29 +191,24 @@ impl ClusterTopology {
         slots: Vec<Option<u16>>,
         now: Instant,
     ) -> SlotMap {
-        let mut place = 0;
-        let mut new_place = || {
-            place += 1;
-            while old.nodes().iter().any(|node| node.place() == place) {
-                place += 1;
-            }
-            place
-        };
+        let is_free = |id: &usize| old.nodes().iter().all(|node| node.id() != *id);
+        let mut free_ids = (1..).filter(is_free);
+        let mut new_id = || free_ids.next().unwrap_or(1);
         let node = |server: &&HostPort| {
             let known = old.at(&server.to_string()).cloned();
             known.unwrap_or_else(|| {
                 let address = RedisAddress::Tcp((*server).clone());
-                Arc::new(Node::new(new_place(), &address, &self.cache.factory))
+                Arc::new(Node::new(new_id(), &address, &self.router().factory))
             })
         };
         let owners: Vec<_> = owners.iter().map(node).collect();
-        let is_guest = |node: &&Arc<Node>| {
-            let limit = now.checked_sub(GUEST_KEPT_FOR);
+        let is_importing = |node: &&Arc<Node>| {
+            let limit = now.checked_sub(IMPORTING_KEPT_FOR);
             let owns = owners.iter().any(|owner| Arc::ptr_eq(owner, node));
             !owns && limit.is_some_and(|limit| node.was_used_after(limit)) && !old.owns(node)
         };
-        let guests: Vec<_> = old.nodes().iter().filter(is_guest).cloned().collect();
-        SlotMap::of_slots(owners, guests, slots)
+        let others: Vec<_> = old.nodes().iter().filter(is_importing).cloned().collect();
+        SlotMap::of_slots(owners, others, slots)
     }
 
     /// Nobody tells us who serves what: whoever is asked for a key sends us on, and we remember that.
@@ -220,7 +220,7 @@ impl ClusterTopology {
             );
         }
         let now = clock::now();
-        if self.cache.slot_map().nodes().is_empty() {
+        if self.router().slot_map().nodes().is_empty() {
             let count = self.seeds.len();
             let share = |n: usize| n * SLOTS / count;
             let seeds = self.seeds.iter().enumerate();
@@ -234,8 +234,8 @@ impl ClusterTopology {
             };
             let by = self.seeds[0].clone();
             self.install(layout, &by);
-        } else if !self.cache.is_well() {
-            self.cache
+        } else if !self.router().is_well() {
+            self.router()
                 .install(|slot_map| slot_map.with_usable_owners(now));
         }
     }
@@ -284,70 +284,7 @@ impl Discovery for ClusterTopology {
             }
         };
         let is_told = fault.is_none();
-        self.cache.discovery().fault = fault;
-        is_told && self.cache.is_well()
-    }
-}
-
-impl Change<'_> {
-    /// Who serves now what another node served that serves nothing any more, and that other node.
-    fn replacements(&self) -> Vec<(&HostPort, &HostPort)> {
-        let new = self
-            .new
-            .ranges
-            .iter()
-            .filter(|(.., owner)| !self.old.has(owner));
-        let mut replacements: Vec<(&HostPort, &HostPort)> = Vec::new();
-        for (begin, _, owner) in new {
-            let before = self
-                .old
-                .owner(*begin)
-                .filter(|before| !self.new.has(before));
-            if let Some(before) = before
-                && !replacements.iter().any(|(known, _)| *known == owner)
-            {
-                replacements.push((owner, before));
-            }
-        }
-        replacements
-    }
-
-    /// A failover is one line, and so is whatever else happens to nodes. That slots go from one node to
-    /// another is none.
-    fn say(&self, by: &HostPort) {
-        let (owners, slots) = self.new.owners();
-        let (old_owners, old_slots) = self.old.owners();
-        let covered = slots.iter().flatten().count();
-        if old_owners.is_empty() {
-            let count = owners.len();
-            info!("redis cluster of {count} masters serves {covered} of {SLOTS} slots, says {by}");
-            return;
-        }
-        let replacements = self.replacements();
-        for (new, old) in &replacements {
-            let node = self.nodes.at(&old.to_string());
-            let state = node.map_or("gone", |node| node.breaker.state().0.word());
-            let bypassed = node.map_or(0, |node| node.bypassed());
-            warn!(
-                "redis cluster: {new} has taken the place of {old} (breaker {state}), says {by}; \
-                 {bypassed} lookups went without it"
-            );
-        }
-        let joined = owners.iter().filter(|owner| !self.old.has(owner));
-        for owner in joined.filter(|owner| !replacements.iter().any(|(new, _)| new == *owner)) {
-            info!("redis cluster: {owner} has joined, says {by}");
-        }
-        let left = old_owners.iter().filter(|owner| !self.new.has(owner));
-        for owner in left.filter(|owner| !replacements.iter().any(|(_, old)| old == *owner)) {
-            info!("redis cluster: {owner} serves nothing any more, says {by}");
-        }
-        let covered_before = old_slots.iter().flatten().count();
-        match (covered_before == SLOTS, covered == SLOTS) {
-            (true, false) => {
-                warn!("redis cluster: only {covered} of {SLOTS} slots are served, says {by}");
-            }
-            (false, true) => info!("redis cluster: all {SLOTS} slots are served, says {by}"),
-            _ => {}
-        }
+        self.router().discovery().fault = fault;
+        is_told && self.router().is_well()
     }
 }

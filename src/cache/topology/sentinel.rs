@@ -1,6 +1,7 @@
 //! Discovery with Sentinels: the master that they name is put in force, once it says itself that it is one.
 
-pub(crate) mod monitors;
+pub(crate) mod opinion;
+pub(crate) mod sentinels;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +13,11 @@ use crate::base::clock;
 use crate::cache::RedisCache;
 use crate::cache::node::Node;
 use crate::cache::prober::probe;
+use crate::cache::routing::router::Router;
 use crate::cache::routing::slot_map::SlotMap;
-use crate::cache::status::SentinelStatus;
-use crate::cache::topology::sentinel::monitors::{Opinion, Sentinels};
-use crate::cache::topology::{Discovery, Pace};
+use crate::cache::topology::rounds::{Discovery, Pace};
+use crate::cache::topology::sentinel::opinion::Opinion;
+use crate::cache::topology::sentinel::sentinels::Sentinels;
 use crate::cache::wire::fault::Fault;
 use crate::config::{HostPort, Login, RedisAddress};
 
@@ -48,7 +50,7 @@ impl SentinelTopology {
         probe_key: &str,
     ) -> Self {
         let sentinels = nodes.iter().map(|node| {
-            let dial = cache.factory.sentinel(node, login);
+            let dial = cache.router().factory.sentinel(node, login);
             (node.to_string(), dial)
         });
         Self {
@@ -77,54 +79,47 @@ impl Discovery for SentinelTopology {
 
     /// Asks the Sentinels; whether the master is known and well.
     fn refresh(&mut self) -> bool {
-        let (cache, following) = (&self.cache, &mut self.following);
+        let (router, following) = (self.cache.router(), &mut self.following);
         let mut opinions: Vec<Opinion> = Vec::new();
         let mut refused = None;
         self.sentinels.ask(|sentinels, opinion| {
             opinions.push(opinion);
-            let best = monitors::best(&opinions, following.epoch, sentinels.count());
+            let best = opinion::best(&opinions, following.epoch, sentinels.count());
             if let Some(best) = best.filter(|best| refused.as_ref() != Some(&best.master)) {
                 let by = sentinels.address(best.by);
-                if let Err(fault) = following.follow(cache, best, by) {
+                if let Err(fault) = following.follow(router, best, by) {
                     following.say(best, by, &fault);
                     refused = Some(best.master.clone());
-                    cache.discovery().fault =
+                    router.discovery().fault =
                         Some(format!("{} as the master: {fault}", best.master));
                 }
             }
-            !cache.factory.notify.is_closed()
+            !router.factory.notify.is_closed()
         });
-        let guides = self
-            .sentinels
-            .faults()
-            .map(|(address, fault)| SentinelStatus {
-                address: address.to_owned(),
-                fault: fault.map(Fault::to_string),
-            });
-        let guides: Vec<_> = guides.collect();
-        let mut discovery = cache.discovery();
+        let sentinels = self.sentinels.status();
+        let mut discovery = router.discovery();
         if opinions.is_empty() {
             discovery.fault = Some(format!("no sentinel of {} answers", following.name));
         } else if refused.is_none() {
             discovery.fault = None;
         }
-        discovery.guides = guides;
+        discovery.sentinels = sentinels;
         drop(discovery);
-        refused.is_none() && cache.is_well()
+        refused.is_none() && router.is_well()
     }
 }
 
 impl Following {
     /// Goes over to the master that `opinion` names, if it is another one and really is a master.
-    fn follow(&mut self, cache: &RedisCache, opinion: &Opinion, by: &str) -> Result<(), Fault> {
+    fn follow(&mut self, router: &Router, opinion: &Opinion, by: &str) -> Result<(), Fault> {
         let master = &opinion.master;
         if self.master.as_ref() == Some(master) {
             self.epoch = opinion.epoch;
             return Ok(());
         }
-        let place = cache.slot_map().free_place();
+        let id = router.slot_map().free_id();
         let address = RedisAddress::Tcp(master.clone());
-        let node = Node::new(place, &address, &cache.factory);
+        let node = Node::new(id, &address, &router.factory);
         probe(&node, &self.probe_key)?;
         node.claim_first_probe();
         self.epoch = opinion.epoch;
@@ -133,9 +128,9 @@ impl Following {
         match self.master.replace(master.clone()) {
             None => info!("redis master of {name} is {master}, says sentinel {by}"),
             Some(before) => {
-                node.takes_over(clock::now());
+                node.take_over(clock::now());
                 node.metrics.redis.failovers.inc();
-                let old = cache.slot_map();
+                let old = router.slot_map();
                 let old = old.nodes().first();
                 let (state, _) = old.map_or((State::Open, clock::now()), |old| old.breaker.state());
                 let bypassed = old.map_or(0, |old| old.bypassed());
@@ -147,7 +142,7 @@ impl Following {
             }
         }
         let node = Arc::new(node);
-        cache.install(|_| SlotMap::of_one(Arc::clone(&node)));
+        router.install(|_| SlotMap::of_one(Arc::clone(&node)));
         Ok(())
     }
 

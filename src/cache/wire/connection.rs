@@ -10,10 +10,8 @@ use redis::{Cmd, Parser, Value};
 
 use crate::base::clock::{self, Deadline};
 use crate::cache::wire::fault::{Fault, Step};
-pub(crate) use crate::cache::wire::handshake::Handshake;
-use crate::cache::wire::role;
-pub(crate) use crate::cache::wire::socket::{Endpoint, Socket};
-use crate::cache::wire::tls::Session;
+use crate::cache::wire::socket::Socket;
+use crate::cache::wire::tls::session::Session;
 
 #[cfg(test)]
 mod tests;
@@ -44,36 +42,14 @@ struct Wire {
 }
 
 impl Connection {
-    /// Resolves, connects and shakes hands, all by `deadline`. `on_socket` is handed each socket before
-    /// anything is waited for on it, and says whether to go on.
-    ///
-    /// # Errors
-    /// The [`Fault`] of the step that failed.
-    pub(crate) fn open(
-        endpoint: &Endpoint,
-        handshake: &Handshake,
-        deadline: Deadline,
-        on_socket: impl FnMut(&Arc<Socket>) -> bool,
-    ) -> Result<Self, Fault> {
-        let socket = Socket::connect(endpoint, deadline, on_socket)?;
-        let session = match (endpoint, &handshake.tls) {
-            (Endpoint::Tcp(resolver), Some(tls)) => {
-                let mut session = Box::new(tls.session(resolver.host())?);
-                session.shake_hands(&socket, deadline)?;
-                Some(session)
-            }
-            _ => None,
-        };
-        let mut link = Self {
+    /// On a socket that is connected, and encrypted where there is a session.
+    #[must_use]
+    pub(crate) fn new(socket: Arc<Socket>, session: Option<Box<Session>>) -> Self {
+        Self {
             wire: Wire { socket, session },
             received: vec![0; RECEIVE_BYTES],
             broken: false,
-        };
-        handshake.shake(&mut link, deadline)?;
-        if handshake.is_with_master {
-            role::check(&mut link, deadline)?;
         }
-        Ok(link)
     }
 
     /// The socket, for [`Socket::shut_down`] from outside.
@@ -97,11 +73,11 @@ impl Connection {
         self.receive(commands.len(), max_bytes, deadline, Step::Reply)
     }
 
-    /// Whether it can be used for another call: no call ended badly on it, and the server has
-    /// neither closed it nor sent anything unasked. Waits for nothing.
+    /// Looks whether it can be used for another call: no call ended badly on it, and the server has
+    /// neither closed it nor sent anything unasked. Takes in what TLS says for itself; waits for nothing.
     #[must_use]
-    pub(crate) fn is_usable(&mut self) -> bool {
-        !self.broken && self.wire.is_quiet()
+    pub(crate) fn check_usable(&mut self) -> bool {
+        !self.broken && self.wire.check_quiet()
     }
 
     /// [`Self::call`], with the step that a time-out is put down to.
@@ -221,9 +197,9 @@ impl Wire {
         }
     }
 
-    fn is_quiet(&mut self) -> bool {
+    fn check_quiet(&mut self) -> bool {
         match &mut self.session {
-            Some(session) => session.is_quiet(&self.socket),
+            Some(session) => session.check_quiet(&self.socket),
             None => self.socket.is_quiet(),
         }
     }

@@ -7,105 +7,84 @@ use log::warn;
 use redis::{Cmd, ServerError, Value};
 
 use crate::base::clock::Deadline;
+use crate::cache::wire::command::command;
 use crate::cache::wire::connection::Connection;
 use crate::cache::wire::fault::{Fault, Step, is_unknown_command};
-use crate::cache::wire::tls::Connector;
 use crate::config::{Login, Protocol};
 
 /// What is agreed on before anything else.
 #[derive(Clone)]
 pub(crate) struct Handshake {
-    /// Encrypts what follows; none: it goes in the clear.
-    pub tls: Option<Arc<Connector>>,
-    /// For HELLO.
     pub protocol: Protocol,
-    /// For AUTH.
-    pub login: Login,
-    /// Database, for SELECT.
-    pub db: i64,
-    /// Whether the server has to be a master, by its own word.
-    pub is_with_master: bool,
+    login: Login,
+    /// Number of the database.
+    db: i64,
     /// Whether it was said that a server does not know HELLO.
     refusal_was_said: Arc<AtomicBool>,
 }
 
 impl Handshake {
-    /// Of these parts.
     #[must_use]
-    pub(crate) fn new(
-        tls: Option<Arc<Connector>>,
-        protocol: Protocol,
-        login: Login,
-        db: i64,
-    ) -> Self {
+    pub(crate) fn new(protocol: Protocol, login: Login, db: i64) -> Self {
         Self {
-            tls,
             protocol,
             login,
             db,
-            is_with_master: false,
             refusal_was_said: Arc::default(),
         }
     }
 
-    /// Says it on `link`, whose encryption is settled, by `deadline`. Where nothing has to be said
+    /// Says it on `connection`, whose encryption is settled, by `deadline`. Where nothing has to be said
     /// this takes no time.
     ///
     /// # Errors
     /// The [`Fault`] of what was refused, or that ended the connection.
-    pub(crate) fn shake(&self, link: &mut Connection, deadline: Deadline) -> Result<(), Fault> {
+    pub(crate) fn shake(
+        &self,
+        connection: &mut Connection,
+        deadline: Deadline,
+    ) -> Result<(), Fault> {
         let auth = self.auth();
         let select = self.select();
         if self.protocol == Protocol::Resp3 {
             let hello = [Some(self.hello()), select.clone()];
-            let mut replies = say(link, hello, deadline)?.into_iter();
+            let mut replies = say(connection, hello, deadline)?.into_iter();
             match replies.next() {
                 Some(Value::Map(_) | Value::Array(_)) => return replies.try_for_each(accepted),
-                Some(Value::ServerError(error)) if is_about_hello(&error) => self.warn(&error),
+                Some(Value::ServerError(error)) if is_about_hello(&error) => {
+                    self.say_refused(&error)
+                }
                 Some(Value::ServerError(error)) => return Err(refused(&error)),
                 _ => return Err(Fault::Protocol("HELLO not answered by a map".to_owned())),
             }
         }
-        let mut replies = say(link, [auth, select], deadline)?.into_iter();
+        let mut replies = say(connection, [auth, select], deadline)?.into_iter();
         replies.try_for_each(accepted)
     }
 
     fn auth(&self) -> Option<Cmd> {
-        let mut auth = redis::cmd("AUTH");
         match &self.login {
-            Login::Nobody => return None,
+            Login::Nobody => None,
             // As servers of before ACLs know it.
-            Login::Password(password) => auth.arg(password),
-            Login::User { name, password } => auth.arg(name).arg(password),
-        };
-        Some(auth)
+            Login::Password(password) => Some(command(&["AUTH", password])),
+            Login::User { name, password } => Some(command(&["AUTH", name, password])),
+        }
     }
 
     fn hello(&self) -> Cmd {
-        let mut hello = redis::cmd("HELLO");
-        hello.arg(3);
         match &self.login {
-            Login::Nobody => {}
-            Login::Password(password) => {
-                hello.arg("AUTH").arg("default").arg(password);
-            }
-            Login::User { name, password } => {
-                hello.arg("AUTH").arg(name).arg(password);
-            }
+            Login::Nobody => command(&["HELLO", "3"]),
+            Login::Password(password) => command(&["HELLO", "3", "AUTH", "default", password]),
+            Login::User { name, password } => command(&["HELLO", "3", "AUTH", name, password]),
         }
-        hello
     }
 
     fn select(&self) -> Option<Cmd> {
-        (self.db != 0).then(|| {
-            let mut select = redis::cmd("SELECT");
-            select.arg(self.db);
-            select
-        })
+        (self.db != 0).then(|| command(&["SELECT", &self.db.to_string()]))
     }
 
-    /// Once: it is as good for us.
-    fn warn(&self, error: &ServerError) {
+    /// Said once: RESP2 is as good for us.
+    fn say_refused(&self, error: &ServerError) {
         if !self.refusal_was_said.swap(true, Ordering::Relaxed) {
             let why = Fault::from_reply(error);
             warn!("redis does not know HELLO 3, so RESP2 is spoken with it: {why}");
@@ -114,14 +93,14 @@ impl Handshake {
 }
 
 fn say<const N: usize>(
-    link: &mut Connection,
+    connection: &mut Connection,
     commands: [Option<Cmd>; N],
     deadline: Deadline,
 ) -> Result<Vec<Value>, Fault> {
     let commands: Vec<Cmd> = commands.into_iter().flatten().collect();
     match commands.is_empty() {
         true => Ok(Vec::new()),
-        false => link.exchange(&commands, deadline, Step::Handshake),
+        false => connection.exchange(&commands, deadline, Step::Handshake),
     }
 }
 

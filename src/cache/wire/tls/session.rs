@@ -9,7 +9,7 @@ use rustls::{ClientConnection, IoState};
 use crate::base::clock::Deadline;
 use crate::cache::wire::fault::{Fault, Step};
 use crate::cache::wire::socket::Socket;
-use crate::cache::wire::tls::fault;
+use crate::cache::wire::tls::words::fault;
 
 /// Bytes received at once: some TLS records, of 16 KiB at most each (RFC 8446, section 5.1).
 const RECEIVE_BYTES: usize = 64 * 1024;
@@ -93,9 +93,9 @@ impl Session {
         }
     }
 
-    /// Whether the connection is open and the server has said nothing unasked. What it says of TLS
+    /// Looks whether the connection is open and the server has said nothing unasked. What it says of TLS
     /// itself, as its tickets for later sessions, is taken in. Waits for nothing.
-    pub(crate) fn is_quiet(&mut self, socket: &Socket) -> bool {
+    pub(crate) fn check_quiet(&mut self, socket: &Socket) -> bool {
         loop {
             let state = self.connection.process_new_packets();
             let is_silent =

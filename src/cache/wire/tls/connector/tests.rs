@@ -96,17 +96,17 @@ fn tickets_are_no_words_and_words_that_nobody_asked_for_are() {
     while socket.is_quiet() && !end.passed(clock::now()) {
         thread::yield_now();
     }
-    assert!(!socket.is_quiet() && session.is_quiet(&socket));
+    assert!(!socket.is_quiet() && session.check_quiet(&socket));
     assert!(socket.is_quiet(), "they are taken in");
     session
         .send_all(&socket, b"a", soon(), Step::Reply)
         .expect("it is read");
-    while session.is_quiet(&socket) && !end.passed(clock::now()) {
+    while session.check_quiet(&socket) && !end.passed(clock::now()) {
         thread::yield_now();
     }
-    assert!(!session.is_quiet(&socket));
+    assert!(!session.check_quiet(&socket));
     socket.shut_down();
-    assert!(!session.is_quiet(&socket));
+    assert!(!session.check_quiet(&socket));
     server.join().expect("no panic");
 }
 
