@@ -4,13 +4,11 @@
 use std::time::{Duration, Instant, SystemTime};
 
 /// Now, on the monotonic clock: what time-outs, ages and states are measured with.
-#[must_use]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
 /// Now, on the wall clock: what people and headers are shown.
-#[must_use]
 pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
 }
@@ -21,24 +19,20 @@ pub(crate) fn wall() -> SystemTime {
 pub(crate) struct Deadline(Instant);
 
 impl Deadline {
-    #[must_use]
     pub(crate) fn after(from: Instant, limit: Duration) -> Self {
         Self(from + limit)
     }
 
     /// The time left at `now`; zero when the deadline has passed.
-    #[must_use]
     pub(crate) fn left(self, now: Instant) -> Duration {
         self.0.saturating_duration_since(now)
     }
 
-    #[must_use]
     pub(crate) fn passed(self, now: Instant) -> bool {
         now >= self.0
     }
 
     /// The earlier of this deadline and the one `limit` after `from`.
-    #[must_use]
     pub(crate) fn within(self, from: Instant, limit: Duration) -> Self {
         self.min(Self::after(from, limit))
     }

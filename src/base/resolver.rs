@@ -64,7 +64,6 @@ impl HostResolver {
     /// A resolver for `host:port`. An IP address is never looked up. The system looks a name up
     /// (`getaddrinfo`: hosts file, DNS) at the first request, and again when the known addresses are
     /// older than `fresh`.
-    #[must_use]
     pub(crate) fn new(host_and_port: String, fresh: Duration) -> Self {
         Self::with_look(host_and_port, fresh, |host| {
             Ok(host.to_socket_addrs()?.collect())
@@ -72,7 +71,6 @@ impl HostResolver {
     }
 
     /// The host alone, without the brackets of an IPv6 address.
-    #[must_use]
     pub(crate) fn host(&self) -> &str {
         let whole = self.0.host_and_port.as_str();
         let host = whole.rsplit_once(':').map_or(whole, |(host, _)| host);

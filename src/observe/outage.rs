@@ -76,7 +76,6 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
-    #[must_use]
     pub(crate) fn now() -> Self {
         Self {
             now: clock::now(),
@@ -159,13 +158,11 @@ impl Outages {
     }
 
     /// Whether an outage is over and not yet settled.
-    #[must_use]
     pub(crate) fn has_unsettled(&self) -> bool {
         self.lock().open.iter().any(|outage| outage.ended.is_some())
     }
 
     /// A line for each outage under way, for the last words of the process.
-    #[must_use]
     pub(crate) fn lasting(&self, now: Instant, tally: Tally) -> Vec<String> {
         let book = self.lock();
         let lasting = book.open.iter().filter(|outage| outage.ended.is_none());
@@ -173,7 +170,6 @@ impl Outages {
     }
 
     /// The last outages, the latest first, as `/outages` shows them.
-    #[must_use]
     pub(crate) fn json(&self, now: Instant, tally: &Tally) -> Value {
         let book = self.lock();
         let open = book.open.iter().rev().map(|outage| outage.at(tally));

@@ -32,7 +32,6 @@ impl Outcome {
     ];
 
     /// The word for it in `/healthz`, `/outages` and metrics.
-    #[must_use]
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Redis => "redis",
@@ -61,7 +60,6 @@ pub(crate) enum RedisOp {
 
 impl RedisOp {
     /// The word for it in metrics.
-    #[must_use]
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Read => "read",

@@ -20,7 +20,6 @@ pub(crate) enum Page {
 
 impl Page {
     /// The page at `path`.
-    #[must_use]
     pub(crate) fn find(path: &str) -> Option<Self> {
         match path {
             "/metrics" => Some(Self::Metrics),
@@ -36,7 +35,6 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    #[must_use]
     pub(crate) fn new(health: Arc<Health>) -> Self {
         Self { health }
     }
@@ -52,7 +50,6 @@ impl Admin {
     }
 
     /// The last outages, the latest first.
-    #[must_use]
     pub(crate) fn outages(&self) -> Value {
         let metrics = &self.health.metrics;
         metrics.outages.json(clock::now(), &metrics.tally())

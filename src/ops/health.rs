@@ -30,7 +30,6 @@ pub(crate) enum Endpoint {
 
 impl Endpoint {
     /// The endpoint at `path`.
-    #[must_use]
     pub(crate) fn find(path: &str) -> Option<Self> {
         match path {
             "/livez" => Some(Self::Live),
@@ -50,7 +49,6 @@ impl Draining {
         self.0.store(true, Ordering::Release);
     }
 
-    #[must_use]
     pub(crate) fn has_begun(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
@@ -92,13 +90,11 @@ impl Default for SelfCheck {
 
 impl SelfCheck {
     /// The request target, secret included.
-    #[must_use]
     pub(crate) fn target(&self) -> &str {
         &self.target
     }
 
     /// The answer that a worker gives: that of `/livez`, and the worker's name.
-    #[must_use]
     pub(crate) fn answer(health: &Health) -> (u16, Value) {
         let (status, mut json) = health.look(Endpoint::Live);
         json["worker"] = std::thread::current().name().into();
@@ -106,20 +102,17 @@ impl SelfCheck {
     }
 
     /// Whether `response` is the answer of a worker that all is well.
-    #[must_use]
     pub(crate) fn is_sound(response: &str) -> bool {
         response.starts_with("HTTP/1.1 200 ") && response.contains("\"worker\":\"")
     }
 }
 
 impl Health {
-    #[must_use]
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.has_begun()
     }
 
     /// Status code and body of an endpoint.
-    #[must_use]
     pub(crate) fn look(&self, endpoint: Endpoint) -> (u16, Value) {
         let reason = match endpoint {
             Endpoint::Live => self.stuck_reason(),

@@ -48,7 +48,6 @@ pub(crate) struct HttpSource {
 
 impl HttpSource {
     /// The source with the settings of its section. Nothing is resolved or connected yet.
-    #[must_use]
     pub(crate) fn new(config: &config::HttpSource) -> Self {
         let address = Address::new(config);
         let host = address

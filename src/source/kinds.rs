@@ -8,7 +8,6 @@ use crate::source::simulated::SimulatedSource;
 /// Makes the source that `config` describes. This touches no network and starts no thread; an address
 /// that no request can be sent to shows as [`NotAskable`](crate::source::SourceError::NotAskable) on every
 /// fetch.
-#[must_use]
 pub(crate) fn build(config: &config::Source) -> Box<dyn Source> {
     match &config.kind {
         SourceKind::Simulated(simulated) => Box::new(SimulatedSource::new(simulated)),

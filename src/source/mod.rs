@@ -54,7 +54,6 @@ pub(crate) enum SourceError {
 
 impl SourceError {
     /// The word for its kind, in metrics and for the throttle of the log.
-    #[must_use]
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::TimedOut => "timed-out",
@@ -72,7 +71,6 @@ impl SourceError {
     /// Whether the source itself is in trouble, and not only this one key: the source's breaker counts
     /// these. 408 and 429 mean "not now" (RFC 9110 section 15.5.9, RFC
     /// 6585 section 4); any other 4xx is about the request.
-    #[must_use]
     pub(crate) fn counts_as_failure(&self) -> bool {
         match self {
             Self::TimedOut | Self::Unreachable(_) | Self::BrokenOff(_) | Self::Panicked => true,

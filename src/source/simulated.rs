@@ -28,7 +28,6 @@ pub(crate) struct SimulatedSource {
 impl SimulatedSource {
     /// The source with the settings of its section, in the machine's time zone: `TZ`, else
     /// `/etc/localtime`, else UTC. A zone changed later takes a restart; summer time does not.
-    #[must_use]
     pub(crate) fn new(config: &config::Simulated) -> Self {
         Self {
             latency: config.latency,

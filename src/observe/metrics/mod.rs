@@ -130,14 +130,12 @@ impl Metrics {
     }
 
     /// How many lookups were answered so.
-    #[must_use]
     pub(crate) fn answers(&self, outcome: Outcome) -> u64 {
         let routes = self.routes.iter();
         routes.map(|route| route.answers(outcome)).sum()
     }
 
     /// The counters of a route.
-    #[must_use]
     pub(crate) fn route(&self, route: usize) -> &RouteCounters {
         &self.routes[route]
     }
@@ -164,13 +162,11 @@ impl Metrics {
     }
 
     /// Fetches from all sources that were begun.
-    #[must_use]
     pub(crate) fn source_calls(&self) -> u64 {
         self.calls_begun.get()
     }
 
     /// Those that brought neither a value nor the word that there is none.
-    #[must_use]
     pub(crate) fn source_failures(&self) -> u64 {
         let failed = |source: &SourceCounters| {
             let of = |result| {
@@ -184,7 +180,6 @@ impl Metrics {
     }
 
     /// Lookups that joined a fetch under way.
-    #[must_use]
     pub(crate) fn joined(&self) -> u64 {
         self.routes.iter().map(|route| route.joined.get()).sum()
     }
@@ -200,7 +195,6 @@ impl Metrics {
     }
 
     /// What an outage is measured by.
-    #[must_use]
     pub(crate) fn tally(&self) -> Tally {
         // The part before the whole: it is never more.
         let extra_source_calls = self.extra_calls.get();
@@ -213,7 +207,6 @@ impl Metrics {
     }
 
     /// The page of this moment, to which other parts may add what they know.
-    #[must_use]
     pub(crate) fn page(&self) -> Page {
         self.process.update();
         let mut page = Page::new(&self.registry);

@@ -23,7 +23,6 @@ pub(crate) struct Notifier {
 impl Notifier {
     /// The socket that the environment names; `None` where it names none. A name that cannot be used is
     /// logged, and the service starts all the same.
-    #[must_use]
     pub(crate) fn from_environment() -> Option<Self> {
         let name = std::env::var_os("NOTIFY_SOCKET")?;
         let notifier = Self::to(&name);
@@ -62,7 +61,6 @@ impl Notifier {
 
 /// The longest that systemd waits to be told that the service is well; `None` where systemd does not watch
 /// this process.
-#[must_use]
 pub(crate) fn watchdog_limit() -> Option<Duration> {
     let variable = |name| std::env::var(name).ok();
     parse_limit(

@@ -207,7 +207,6 @@ fn is_shortage(error: &io::Error) -> bool {
 }
 
 impl Watched {
-    #[must_use]
     pub(crate) fn of(health: &Health, address: SocketAddr, request_timeout: Duration) -> Self {
         Self {
             address,

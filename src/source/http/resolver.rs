@@ -21,7 +21,6 @@ const FRESH: Duration = Duration::from_secs(30);
 pub(super) struct SourceResolver(HostResolver);
 
 impl SourceResolver {
-    #[must_use]
     pub(super) fn new(host_and_port: String) -> Self {
         Self(HostResolver::new(host_and_port, FRESH))
     }
