@@ -116,7 +116,7 @@ impl App {
         let probe_key = format!("{}evenkeel:probe", config.redis.key_prefix);
         let cache = policy.cache();
         let topology = Topology::start(cache, &config.redis, &probe_key)?;
-        let prober = Prober::start(Arc::clone(cache), config.breaker.probe_interval, probe_key)?;
+        let prober = Prober::start(cache, config.breaker.probe_interval, probe_key)?;
         let health = Arc::new(Health {
             redis: config.health.redis,
             stuck_after: config.server.request_timeout * 2 + Duration::from_secs(5),

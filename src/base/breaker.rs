@@ -24,7 +24,6 @@ impl State {
     pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
 
     /// The word for it in logs, metrics and `/healthz`.
-    #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -84,7 +83,6 @@ struct Machine {
 
 impl Breaker {
     /// A breaker that is closed, or held as the settings say.
-    #[must_use]
     pub(crate) fn new(settings: Settings, now: Instant) -> Self {
         let state = settings.held.unwrap_or(State::Closed);
         Self {
@@ -101,20 +99,17 @@ impl Breaker {
     }
 
     /// The state and since when.
-    #[must_use]
     pub(crate) fn state(&self) -> (State, Instant) {
         let machine = self.lock();
         (machine.state, machine.since)
     }
 
     /// How often it has gone into each state, in the order of [`State::ALL`].
-    #[must_use]
     pub(crate) fn entered(&self) -> [u64; State::ALL.len()] {
         self.lock().entered
     }
 
     /// Whether [`Self::permit`] would refuse at `now`; changes nothing.
-    #[must_use]
     pub(crate) fn refuses(&self, now: Instant) -> bool {
         let machine = self.lock();
         match machine.state {
@@ -248,7 +243,6 @@ pub struct Permit {
 
 impl Permit {
     /// Whether this is the one trial of a half-open breaker.
-    #[must_use]
     pub fn is_trial(&self) -> bool {
         self.trial
     }

@@ -44,7 +44,6 @@ impl Notify {
         !state.is_closed
     }
 
-    #[must_use]
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().is_closed
     }

@@ -27,7 +27,6 @@ pub struct Limits {
 
 impl Limits {
     /// From the settings; nothing is learned yet.
-    #[must_use]
     pub fn new(redis: &config::Redis, breaker: &config::Breaker) -> Self {
         Self {
             timeout: redis.timeout,
@@ -39,7 +38,6 @@ impl Limits {
 
     /// How long a lookup waits for Redis until that counts as a stall: half the budget, or less where
     /// the source would have been faster.
-    #[must_use]
     pub fn patience(&self) -> Duration {
         Duration::from_micros(self.patience_us.load(Ordering::Relaxed))
     }
@@ -53,7 +51,6 @@ impl Limits {
 
     /// How many keys to ask for at once, up to `max`: fewer where values are large, so that a batch
     /// costs neither memory nor the time of everybody in it.
-    #[must_use]
     pub fn batch_max(&self, max: usize) -> usize {
         let affordable = BATCH_BYTES / self.value_bytes.value().max(1);
         let affordable = usize::try_from(affordable).unwrap_or(max);

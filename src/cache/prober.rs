@@ -34,18 +34,18 @@ impl Prober {
     /// # Errors
     /// When there is no thread to be had.
     pub(crate) fn start(
-        cache: Arc<RedisCache>,
+        cache: &RedisCache,
         interval: Duration,
         probe_key: String,
     ) -> std::io::Result<Self> {
+        let router = Arc::clone(cache.router());
         let run = move |closed: &Notify| {
-            let router = cache.router();
             for node in router.slot_map().nodes() {
                 node.claim_first_probe();
                 probe_first(node, &probe_key);
             }
             if !interval.is_zero() {
-                run(router, &probe_key, interval, closed);
+                run(&router, &probe_key, interval, closed);
             }
         };
         Ok(Self {

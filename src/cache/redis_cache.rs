@@ -5,25 +5,25 @@ use std::time::Instant;
 
 use crate::base::clock::Deadline;
 use crate::cache::limits::Limits;
-use crate::cache::node::Node;
 use crate::cache::node::factory::NodeFactory;
+use crate::cache::node::{CallOptions, Node};
+use crate::cache::routing::fan_out::ask_each;
 use crate::cache::routing::hash_slot::HashSlot;
 use crate::cache::routing::router::Router;
 use crate::cache::routing::slot_map::SlotMap;
 use crate::cache::status::Status;
-use crate::cache::ttl::{KeyTtl, ttls};
-use crate::cache::write::{Entry, Written, write, write_unless_younger};
+use crate::cache::ttl::{KeyTtl, ttls_of_node};
+use crate::cache::write::{Entry, Written, write_to_node};
 use crate::config;
 use crate::observe::metrics::Metrics;
 
 pub(crate) struct RedisCache {
-    router: Router,
+    router: Arc<Router>,
 }
 
 impl RedisCache {
     /// For `callers` threads that make calls. Opens no connection. Where the nodes have to be found
     /// first, it has none until [`Topology`](crate::cache::topology::Topology) has found them.
-    #[must_use]
     pub(crate) fn new(
         redis: &config::Redis,
         breaker: &config::Breaker,
@@ -32,30 +32,26 @@ impl RedisCache {
     ) -> Self {
         let factory = NodeFactory::new(redis, breaker, callers, metrics);
         Self {
-            router: Router::new(&redis.servers, factory),
+            router: Arc::new(Router::new(&redis.servers, factory)),
         }
     }
 
     /// Who serves what, for those who ask the nodes themselves.
-    #[must_use]
-    pub(crate) fn router(&self) -> &Router {
+    pub(crate) fn router(&self) -> &Arc<Router> {
         &self.router
     }
 
     /// What Redis may cost, and how much is asked of it at once.
-    #[must_use]
     pub(crate) fn limits(&self) -> &Limits {
         &self.router.factory.limits
     }
 
     /// Which node serves which key, now.
-    #[must_use]
     pub(crate) fn slot_map(&self) -> Arc<SlotMap> {
         self.router.slot_map()
     }
 
     /// What is known, without asking anybody.
-    #[must_use]
     pub(crate) fn status(&self, now: Instant) -> Status {
         self.router.status(now)
     }
@@ -67,7 +63,19 @@ impl RedisCache {
         entries: &[Entry<'_>],
         deadline: Deadline,
     ) -> Written {
-        write(&self.router, caller, entries, deadline)
+        let slot = |entry: &Entry<'_>| HashSlot::of(entry.key);
+        let answers = ask_each(&self.router, entries, slot, |batch, own| {
+            let options = CallOptions::unwaited(caller, deadline, batch.asking);
+            write_to_node(&batch.node, own, options)
+        });
+        let mut written = Written::default();
+        for (at, answer) in answers.into_iter().enumerate() {
+            match answer {
+                Some(taken) => written.taken += usize::from(taken),
+                None => written.refused.push(at),
+            }
+        }
+        written
     }
 
     /// Writes those of `entries` that would live longer than what Redis has of the same key: what
@@ -78,23 +86,48 @@ impl RedisCache {
         entries: &[Entry<'_>],
         deadline: Deadline,
     ) -> Written {
-        write_unless_younger(&self.router, caller, entries, deadline)
+        let keys: Vec<&str> = entries.iter().map(|entry| entry.key).collect();
+        let ttls = self.ttls(caller, &keys, deadline);
+        let (mut older, mut numbers, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, (entry, ttl)) in entries.iter().zip(ttls).enumerate() {
+            let is_older = match ttl {
+                Some(KeyTtl::Left(left)) => left < entry.ttl,
+                Some(KeyTtl::Endless) => false,
+                Some(KeyTtl::Gone | KeyTtl::Unknown) => true,
+                None => {
+                    refused.push(at);
+                    continue;
+                }
+            };
+            if is_older {
+                older.push(entry.clone());
+                numbers.push(at);
+            }
+        }
+        let written = self.write(caller, &older, deadline);
+        refused.extend(written.refused.into_iter().map(|at| numbers[at]));
+        Written {
+            taken: written.taken,
+            refused,
+        }
     }
 
     /// How long each of `keys` will live, asked on behalf of thread `caller`, each node's in one go.
     /// None: its node is not to be asked, or the call failed.
-    #[must_use]
     pub(crate) fn ttls(
         &self,
         caller: usize,
         keys: &[&str],
         deadline: Deadline,
     ) -> Vec<Option<KeyTtl>> {
-        ttls(&self.router, caller, keys, deadline)
+        let slot = |key: &&str| HashSlot::of(key);
+        ask_each(&self.router, keys, slot, |batch, own| {
+            let options = CallOptions::unwaited(caller, deadline, batch.asking);
+            ttls_of_node(&batch.node, own, options)
+        })
     }
 
     /// Whether a write of a key would be tried now.
-    #[must_use]
     pub(crate) fn takes_writes(&self, slot: impl FnOnce() -> HashSlot, now: Instant) -> bool {
         let slot_map = self.slot_map();
         let node = slot_map.node(slot);
@@ -102,14 +135,12 @@ impl RedisCache {
     }
 
     /// Whether there is a node that would be written to now.
-    #[must_use]
     pub(crate) fn takes_any_writes(&self, now: Instant) -> bool {
         let slot_map = self.slot_map();
         slot_map.nodes().iter().any(|node| node.takes_writes(now))
     }
 
     /// Since when the node of a key is of use again, if it was ever lost: what it had may be gone.
-    #[must_use]
     pub(crate) fn back_since(&self, slot: impl FnOnce() -> HashSlot) -> Option<Instant> {
         self.slot_map().node(slot)?.log.back_since()
     }
@@ -123,7 +154,6 @@ impl RedisCache {
     }
 
     /// Whether a call is in flight.
-    #[must_use]
     pub(crate) fn is_calling(&self) -> bool {
         self.slot_map().nodes().iter().any(|node| node.is_calling())
     }

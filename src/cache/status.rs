@@ -74,39 +74,33 @@ impl Sum for Connections {
 
 impl Status {
     /// Whether every key can be asked for.
-    #[must_use]
     pub fn is_up(&self) -> bool {
         self.slots_covered == SLOTS && self.nodes_used() == self.nodes.len()
     }
 
     /// Whether no key can be asked for.
-    #[must_use]
     pub fn is_down(&self) -> bool {
         self.nodes_used() == 0
     }
 
     /// How many nodes are asked, their breakers being closed.
-    #[must_use]
     pub fn nodes_used(&self) -> usize {
         let used = |node: &&NodeStatus| node.state == State::Closed;
         self.nodes.iter().filter(used).count()
     }
 
     /// The node that has been away the longest; if none is, the one that has been there the longest.
-    #[must_use]
     pub fn worst(&self) -> Option<&NodeStatus> {
         let nodes = self.nodes.iter();
         nodes.max_by_key(|node| (node.state != State::Closed, node.since))
     }
 
     /// Whether a node refused the last write, though it may serve reads.
-    #[must_use]
     pub fn refuses_writes(&self) -> bool {
         self.nodes.iter().any(|node| node.refuses_writes)
     }
 
     /// Of all nodes.
-    #[must_use]
     pub fn connections(&self) -> Connections {
         self.nodes.iter().map(|node| node.connections).sum()
     }

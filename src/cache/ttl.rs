@@ -1,31 +1,15 @@
-//! How long keys will live in Redis, asked off the way of any client.
+//! How long keys will live on one node of Redis, asked off the way of any client.
 
-use crate::base::clock::{self, Deadline};
+use crate::base::clock;
 use crate::cache::node::{CallOptions, Node, Unusable};
-use crate::cache::routing::fan_out::ask_each;
-use crate::cache::routing::hash_slot::HashSlot;
 use crate::cache::routing::redirect::Reply;
-use crate::cache::routing::router::Router;
 pub(crate) use crate::cache::wire::command::KeyTtl;
 use crate::cache::wire::command::Pttl;
 use crate::cache::wire::connection::REPLY_MAX_BYTES;
 use crate::observe::metrics::RedisOp;
 
-/// See [`RedisCache::ttls`](crate::cache::RedisCache::ttls).
-pub(crate) fn ttls(
-    router: &Router,
-    caller: usize,
-    keys: &[&str],
-    deadline: Deadline,
-) -> Vec<Option<KeyTtl>> {
-    let slot = |key: &&str| HashSlot::of(key);
-    ask_each(router, keys, slot, |batch, own| {
-        let options = CallOptions::unwaited(caller, deadline, batch.asking);
-        ttls_of_node(&batch.node, own, options)
-    })
-}
-
-fn ttls_of_node(
+/// How long each of `keys` will live, asked in one go.
+pub(crate) fn ttls_of_node(
     node: &Node,
     keys: &[&&str],
     options: CallOptions,

@@ -1,15 +1,11 @@
-//! Writing values back to Redis. It happens after the client was answered, so a refused write costs
+//! Writing values back to one node of Redis. It happens after the client was answered, so a refused write costs
 //! nobody anything: it is said once, and tried again after a pause.
 
 use std::time::{Duration, Instant};
 
-use crate::base::clock::{self, Deadline};
+use crate::base::clock;
 use crate::cache::node::{CallOptions, Node, Unusable, elapsed};
-use crate::cache::routing::fan_out::ask_each;
-use crate::cache::routing::hash_slot::HashSlot;
 use crate::cache::routing::redirect::Reply;
-use crate::cache::routing::router::Router;
-use crate::cache::ttl::{KeyTtl, ttls};
 use crate::cache::wire::command::Set;
 use crate::cache::wire::connection::REPLY_MAX_BYTES;
 use crate::cache::wire::fault::{Fault, Step};
@@ -35,69 +31,11 @@ pub(crate) struct Written {
     pub refused: Vec<usize>,
 }
 
-/// See [`RedisCache::write`](crate::cache::RedisCache::write).
-pub(crate) fn write(
-    router: &Router,
-    caller: usize,
-    entries: &[Entry<'_>],
-    deadline: Deadline,
-) -> Written {
-    let slot = |entry: &Entry<'_>| HashSlot::of(entry.key);
-    let taken = ask_each(router, entries, slot, |batch, own| {
-        let options = CallOptions::unwaited(caller, deadline, batch.asking);
-        write_to_node(&batch.node, own, options)
-    });
-    let refused = taken
-        .iter()
-        .enumerate()
-        .filter(|(_, taken)| taken.is_none());
-    Written {
-        taken: taken.iter().filter(|taken| **taken == Some(true)).count(),
-        refused: refused.map(|(at, _)| at).collect(),
-    }
-}
-
-/// See [`RedisCache::write_unless_younger`](crate::cache::RedisCache::write_unless_younger).
-pub(crate) fn write_unless_younger(
-    router: &Router,
-    caller: usize,
-    entries: &[Entry<'_>],
-    deadline: Deadline,
-) -> Written {
-    let keys: Vec<&str> = entries.iter().map(|entry| entry.key).collect();
-    let ttls = ttls(router, caller, &keys, deadline);
-    let (mut older, mut numbers, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-    for (at, (entry, ttl)) in entries.iter().zip(ttls).enumerate() {
-        let is_older = match ttl {
-            Some(KeyTtl::Left(left)) => left < entry.ttl,
-            Some(KeyTtl::Endless) => false,
-            Some(KeyTtl::Gone | KeyTtl::Unknown) => true,
-            None => {
-                refused.push(at);
-                continue;
-            }
-        };
-        if is_older {
-            older.push(entry.clone());
-            numbers.push(at);
-        }
-    }
-    let written = match older.is_empty() {
-        true => Written::default(),
-        false => write(router, caller, &older, deadline),
-    };
-    refused.extend(written.refused.into_iter().map(|at| numbers[at]));
-    Written {
-        taken: written.taken,
-        refused,
-    }
-}
-
 /// Writes `entries` in one go; whether the node took each of them.
 ///
 /// # Errors
 /// [`Unusable`] when it is not to be asked, takes no writes now, or the call failed.
-fn write_to_node(
+pub(crate) fn write_to_node(
     node: &Node,
     entries: &[&Entry<'_>],
     options: CallOptions,

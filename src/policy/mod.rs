@@ -118,7 +118,7 @@ impl Policy {
             if !lookup.is_at_hand {
                 self.metrics.redis.bypassed.inc();
                 if let Some(node) = slot_map.node(|| self.slot_of(&lookup.target)) {
-                    node.count_bypassed();
+                    node.count_bypassed(1);
                 }
             }
             match self.recall(&lookup.target) {

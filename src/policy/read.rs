@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::base::clock::{self, Deadline};
 use crate::cache::node::CallOptions;
 use crate::cache::read::read;
-use crate::cache::routing::fan_out::{NodeBatch, fan_out};
+use crate::cache::routing::fan_out::{NodeBatch, Turn, fan_out};
 use crate::cache::routing::redirect::{Redirect, Reply};
 use crate::policy::flight::Target;
 use crate::policy::{Answer, FRONT_MAX_BYTES, Lookup, On, Policy, has_waited};
@@ -38,9 +38,13 @@ impl Policy {
     /// request pays for Redis twice.
     pub(crate) fn read(&self, reader: usize, batch: &mut Vec<Lookup>) {
         let slot = |lookup: &Lookup| self.slot_of(&lookup.target);
-        let ask = |part| self.ask(reader, part);
-        let lost = |lookups| self.fall_back(lookups, On::Worker);
-        fan_out(self.cache.router(), batch.drain(..), slot, ask, lost);
+        fan_out(self.cache.router(), batch.drain(..), slot, |turn| {
+            match turn {
+                Turn::Ask(batch) => return self.ask(reader, batch),
+                Turn::GiveUp(lookups) => self.fall_back(lookups, On::Worker),
+            }
+            Vec::new()
+        });
     }
 
     /// Step 2a: one node is asked for what it serves. Returns what it sends elsewhere; everybody else

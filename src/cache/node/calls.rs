@@ -58,7 +58,6 @@ impl Call {
 
 impl Calls {
     /// For callers `0..callers`.
-    #[must_use]
     pub(crate) fn new(callers: usize) -> Self {
         Self {
             by_caller: (0..callers).map(|_| Mutex::new(None)).collect(),
@@ -80,7 +79,6 @@ impl Calls {
     }
 
     /// Whether a call is in flight.
-    #[must_use]
     pub(crate) fn is_any(&self) -> bool {
         self.by_caller.iter().any(|call| lock(call).is_some())
     }
@@ -137,7 +135,6 @@ impl InFlight<'_> {
     }
 
     /// Whether it was ended from outside.
-    #[must_use]
     pub(crate) fn was_given_up(&self) -> bool {
         lock(self.call).as_ref().is_some_and(|call| call.given_up)
     }
@@ -180,7 +177,7 @@ mod tests {
         calls.give_up_all();
         assert!(call.was_given_up());
         let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
-        assert!(!call.attach_socket(&Arc::new(Socket::from(ours))));
+        assert!(!call.attach_socket(&Arc::new(Socket::new(ours))));
     }
 
     #[test]

@@ -33,7 +33,6 @@ pub(crate) struct NodeFactory {
 }
 
 impl NodeFactory {
-    #[must_use]
     pub(crate) fn new(
         redis: &config::Redis,
         breaker: &config::Breaker,
@@ -69,7 +68,6 @@ impl NodeFactory {
     }
 
     /// The way to the node at `address`.
-    #[must_use]
     pub(crate) fn dial(&self, address: &RedisAddress) -> Dial {
         let wants_master = self.mode == Mode::Sentinel;
         Dial::new(
@@ -81,7 +79,6 @@ impl NodeFactory {
     }
 
     /// The way to the Sentinel at `address`.
-    #[must_use]
     pub(crate) fn sentinel(&self, address: &HostPort, login: &Login) -> Dial {
         let handshake = Handshake::new(self.handshake.protocol, login.clone(), 0);
         let address = RedisAddress::Tcp(address.clone());

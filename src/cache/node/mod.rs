@@ -79,7 +79,6 @@ pub(crate) struct CallOptions {
 
 impl CallOptions {
     /// Of a call that no request waits for.
-    #[must_use]
     pub(crate) fn unwaited(caller: usize, deadline: Deadline, asking: bool) -> Self {
         Self {
             caller,
@@ -129,25 +128,21 @@ impl Node {
     }
 
     /// The lane in which its lookups wait.
-    #[must_use]
     pub(crate) fn id(&self) -> usize {
         self.id
     }
 
     /// Of a cluster: where it is, as its other nodes name it.
-    #[must_use]
     pub(crate) fn server(&self) -> Option<&HostPort> {
         self.server.as_ref()
     }
 
     /// Without credentials: for people.
-    #[must_use]
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
     /// What is known of it, which serves `slots` slots.
-    #[must_use]
     pub(crate) fn snapshot(&self, slots: usize, now: Instant) -> NodeStatus {
         let (state, since) = self.breaker.state();
         let (made, unused) = self.pool.slots();
@@ -167,19 +162,16 @@ impl Node {
     }
 
     /// Whether it was made or was of use after `moment`.
-    #[must_use]
     pub(crate) fn was_used_after(&self, moment: Instant) -> bool {
         self.made_at > moment || self.log.last_success().is_some_and(|at| at > moment)
     }
 
     /// Whether it is worth asking.
-    #[must_use]
     pub(crate) fn is_usable(&self, now: Instant) -> bool {
         !self.breaker.refuses(now)
     }
 
     /// Whether a write would be tried now.
-    #[must_use]
     pub(crate) fn takes_writes(&self, now: Instant) -> bool {
         !self.writes.are_paused(now) && self.is_usable(now)
     }
@@ -279,7 +271,6 @@ impl Node {
     }
 
     /// Whether MGET may be used.
-    #[must_use]
     pub(crate) fn may_mget(&self) -> bool {
         self.may_mget.load(Ordering::Relaxed)
     }
@@ -410,7 +401,6 @@ impl Node {
 
     /// How long a lookup may wait for a reader: what a read usually takes is left of its patience then,
     /// or half of that.
-    #[must_use]
     pub(crate) fn patience_in_queue(&self) -> Duration {
         let patience = self.limits.patience();
         let read = Duration::from_micros(self.read_us.value());
@@ -432,9 +422,9 @@ impl Node {
         self.bypassed.load(Ordering::Relaxed)
     }
 
-    /// A lookup was answered without it.
-    pub(crate) fn count_bypassed(&self) {
-        self.bypassed.fetch_add(1, Ordering::Relaxed);
+    /// So many lookups were answered without it.
+    pub(crate) fn count_bypassed(&self, count: usize) {
+        self.bypassed.fetch_add(count as u64, Ordering::Relaxed);
     }
 }
 

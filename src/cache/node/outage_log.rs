@@ -36,7 +36,6 @@ struct Known {
 }
 
 impl OutageLog {
-    #[must_use]
     pub(crate) fn new(name: String, address: String, metrics: Arc<Metrics>) -> Self {
         Self {
             name,
@@ -46,19 +45,16 @@ impl OutageLog {
         }
     }
 
-    #[must_use]
     pub(crate) fn last_success(&self) -> Option<Instant> {
         self.lock().last_success
     }
 
     /// Since when the node has been of use again, if it was ever lost: what it had may be gone.
-    #[must_use]
     pub(crate) fn back_since(&self) -> Option<Instant> {
         self.lock().back_since
     }
 
     /// The fault that was met last, in words.
-    #[must_use]
     pub(crate) fn last_fault(&self) -> Option<String> {
         self.lock().last_fault.as_ref().map(Fault::to_string)
     }

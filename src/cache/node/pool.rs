@@ -67,7 +67,6 @@ pub(crate) struct Lease {
 impl Pool {
     /// Of at most `size` connections; opens none. `threads` make its slots and close what rests for
     /// too long.
-    #[must_use]
     pub(crate) fn new(dial: Arc<Dial>, size: usize, threads: Arc<ScheduledThreadPool>) -> Self {
         let slots = r2d2::Pool::builder()
             .thread_pool(threads)
@@ -144,14 +143,12 @@ impl Pool {
     }
 
     /// Slots that exist, and those of them that nobody holds.
-    #[must_use]
     pub(crate) fn slots(&self) -> (u32, u32) {
         let state = self.slots.state();
         (state.connections, state.idle_connections)
     }
 
     /// Slots there may be at most.
-    #[must_use]
     pub(crate) fn size(&self) -> u32 {
         self.slots.max_size()
     }

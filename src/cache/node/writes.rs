@@ -27,13 +27,11 @@ struct Refused {
 
 impl Writes {
     /// Whether the last one was refused.
-    #[must_use]
     pub(crate) fn are_refused(&self) -> bool {
         self.lock().is_some()
     }
 
     /// Whether they rest.
-    #[must_use]
     pub(crate) fn are_paused(&self, now: Instant) -> bool {
         matches!(&*self.lock(), Some(refused) if now < refused.paused_until)
     }

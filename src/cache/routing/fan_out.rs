@@ -24,18 +24,23 @@ pub(crate) struct NodeBatch<T> {
     hops: u8,
 }
 
+/// What is to be done with some of the items.
+pub(crate) enum Turn<T> {
+    Ask(NodeBatch<T>),
+    /// They cannot be asked for: no node serves them, or they were sent on too often. Maybe none.
+    GiveUp(Vec<T>),
+}
+
 /// The batches that are still to be asked for.
 struct Waiting<T>(VecDeque<NodeBatch<T>>);
 
-/// Has `ask` ask one node after the other for those of `items` that it serves. `ask` returns what the node
-/// sends elsewhere, which is asked for last. `lost` is given what cannot be asked for: what no node serves,
-/// at the beginning, and what was sent on too often.
+/// Has `perform` ask one node after the other for those of `items` that it serves. It returns what a node
+/// sends elsewhere, which is asked for there, last.
 pub(crate) fn fan_out<T>(
     router: &Router,
     items: impl IntoIterator<Item = T>,
     slot: impl Fn(&T) -> HashSlot,
-    mut ask: impl FnMut(NodeBatch<T>) -> Vec<(T, Redirect)>,
-    mut lost: impl FnMut(Vec<T>),
+    mut perform: impl FnMut(Turn<T>) -> Vec<(T, Redirect)>,
 ) {
     let slot_map = router.slot_map();
     let mut waiting = Waiting(VecDeque::new());
@@ -46,17 +51,17 @@ pub(crate) fn fan_out<T>(
             None => unserved.push(item),
         }
     }
-    lost(unserved);
+    perform(Turn::GiveUp(unserved));
     while let Some(batch) = waiting.0.pop_front() {
         let hops = batch.hops;
         let mut stuck = Vec::new();
-        for (item, redirect) in ask(batch) {
+        for (item, redirect) in perform(Turn::Ask(batch)) {
             match router.follow(&redirect).filter(|_| hops < HOPS_MAX) {
                 Some(node) => waiting.put(&node, redirect.asking, hops + 1, item),
                 None => stuck.push(item),
             }
         }
-        lost(stuck);
+        perform(Turn::GiveUp(stuck));
     }
 }
 
@@ -69,10 +74,13 @@ pub(crate) fn ask_each<T, A>(
     call: impl Fn(&NodeBatch<usize>, &[&T]) -> Result<Vec<Reply<A>>, Unusable>,
 ) -> Vec<Option<A>> {
     let mut answers: Vec<Option<A>> = items.iter().map(|_| None).collect();
-    let ask = |batch: NodeBatch<usize>| {
+    let ask = |turn| {
+        let mut elsewhere = Vec::new();
+        let Turn::Ask(batch) = turn else {
+            return elsewhere;
+        };
         let own: Vec<&T> = batch.items.iter().map(|&at| &items[at]).collect();
         let replies = call(&batch, &own).unwrap_or_default();
-        let mut elsewhere = Vec::new();
         for (at, reply) in batch.items.into_iter().zip(replies) {
             match reply {
                 Reply::Here(answer) => answers[at] = Some(answer),
@@ -82,7 +90,7 @@ pub(crate) fn ask_each<T, A>(
         }
         elsewhere
     };
-    fan_out(router, 0..items.len(), |&at| slot(&items[at]), ask, drop);
+    fan_out(router, 0..items.len(), |&at| slot(&items[at]), ask);
     answers
 }
 

@@ -14,21 +14,18 @@ pub struct HashSlot(u16);
 impl HashSlot {
     /// The slot of `key`: of what is between its first `{` and the next `}`, where there is anything,
     /// and else of all of it.
-    #[must_use]
     pub fn of(key: &str) -> Self {
         let key = key.as_bytes();
         Self(CRC.checksum(tag(key)) % SLOTS as u16)
     }
 
     /// The slot of this number, if there is one.
-    #[must_use]
     pub fn numbered(number: u64) -> Option<Self> {
         let number = u16::try_from(number).ok()?;
         (usize::from(number) < SLOTS).then_some(Self(number))
     }
 
     /// From 0 to [`SLOTS`] - 1.
-    #[must_use]
     pub fn number(self) -> usize {
         usize::from(self.0)
     }

@@ -21,7 +21,6 @@ pub(crate) enum Reply<T> {
 impl<T> Reply<T> {
     /// What `error` of the node at `host` says of who serves the slot; `None` where it is about anything
     /// else.
-    #[must_use]
     pub(crate) fn of_error(error: &ServerError, host: &str) -> Option<Self> {
         if let Some(redirect) = Redirect::of(error, host) {
             return Some(Self::Elsewhere(redirect));
@@ -44,7 +43,6 @@ pub(crate) struct Redirect {
 impl Redirect {
     /// What `MOVED 3999 127.0.0.1:6381` or `ASK ...` of the node at `by` says; `None` for any other
     /// error. Without a host it means the host that said it.
-    #[must_use]
     pub(crate) fn of(error: &ServerError, by: &str) -> Option<Self> {
         let asking = match error.code() {
             "MOVED" => false,

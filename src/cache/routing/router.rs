@@ -36,7 +36,6 @@ pub(crate) struct DiscoveryState {
 
 impl Router {
     /// Where the nodes of `servers` have to be found first, it has none until a slot map is installed.
-    #[must_use]
     pub(crate) fn new(servers: &Servers, factory: NodeFactory) -> Self {
         let (slot_map, fault) = match servers {
             Servers::Single { address, .. } => {
@@ -59,7 +58,6 @@ impl Router {
     }
 
     /// Which node serves which key, now.
-    #[must_use]
     pub(crate) fn slot_map(&self) -> Arc<SlotMap> {
         let slot_map = self.slot_map.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&slot_map)
@@ -138,7 +136,6 @@ impl Router {
     }
 
     /// Whether there is nothing to be found out.
-    #[must_use]
     pub(crate) fn is_well(&self) -> bool {
         let slot_map = self.slot_map();
         let is_well = |node: &Arc<Node>| node.breaker.state().0 == State::Closed;
@@ -146,7 +143,6 @@ impl Router {
     }
 
     /// What is known, without asking anybody.
-    #[must_use]
     pub(crate) fn status(&self, now: Instant) -> Status {
         let slot_map = self.slot_map();
         let slots = slot_map.slots();

@@ -24,7 +24,6 @@ enum Map {
 
 impl SlotMap {
     /// Nobody serves anything.
-    #[must_use]
     pub(crate) fn of_none() -> Self {
         Self {
             nodes: Vec::new(),
@@ -33,7 +32,6 @@ impl SlotMap {
     }
 
     /// `node` serves every key.
-    #[must_use]
     pub(crate) fn of_one(node: Arc<Node>) -> Self {
         Self {
             nodes: vec![node],
@@ -42,7 +40,6 @@ impl SlotMap {
     }
 
     /// `owners` serve the slots, each by its index; `others` are asked only where an owner says so.
-    #[must_use]
     pub(crate) fn of_slots(
         owners: Vec<Arc<Node>>,
         others: impl IntoIterator<Item = Arc<Node>>,
@@ -57,7 +54,6 @@ impl SlotMap {
     }
 
     /// The same, with one more node that owns nothing: slots may be on the way to it.
-    #[must_use]
     pub(crate) fn with_importing(&self, importing: Arc<Node>) -> Self {
         let mut slot_map = self.clone();
         slot_map.nodes.push(importing);
@@ -65,7 +61,6 @@ impl SlotMap {
     }
 
     /// The same, where `node`, which is in it, owns `slot`.
-    #[must_use]
     pub(crate) fn with_owner(&self, slot: HashSlot, node: &Arc<Node>) -> Self {
         let mut slot_map = self.clone();
         let index = self.nodes.iter().position(|known| Arc::ptr_eq(known, node));
@@ -79,7 +74,6 @@ impl SlotMap {
 
     /// The same, where what nodes own that are not worth asking goes to the others, in turn: each of
     /// them knows who owns it, if anybody does.
-    #[must_use]
     pub(crate) fn with_usable_owners(&self, now: Instant) -> Self {
         let mut slot_map = self.clone();
         let is_usable: Vec<bool> = self.nodes.iter().map(|node| node.is_usable(now)).collect();
@@ -101,7 +95,6 @@ impl SlotMap {
     }
 
     /// The node that serves a slot, if there is one. `slot` is called only where it makes a difference.
-    #[must_use]
     pub(crate) fn node(&self, slot: impl FnOnce() -> HashSlot) -> Option<&Arc<Node>> {
         match &self.map {
             Map::First => self.nodes.first(),
@@ -113,12 +106,10 @@ impl SlotMap {
     }
 
     /// The node at an address, if it is known.
-    #[must_use]
     pub(crate) fn at(&self, address: &str) -> Option<&Arc<Node>> {
         self.nodes.iter().find(|node| node.address() == address)
     }
 
-    #[must_use]
     pub(crate) fn nodes(&self) -> &[Arc<Node>] {
         &self.nodes
     }
@@ -130,7 +121,6 @@ impl SlotMap {
     }
 
     /// Whether `node` serves anything.
-    #[must_use]
     pub(crate) fn owns(&self, node: &Arc<Node>) -> bool {
         let nodes = self.nodes.iter().zip(self.slots());
         let mut its = nodes.filter(|(known, _)| Arc::ptr_eq(known, node));
@@ -138,7 +128,6 @@ impl SlotMap {
     }
 
     /// How many slots each node serves, in their order.
-    #[must_use]
     pub(crate) fn slots(&self) -> Vec<usize> {
         let mut counts = vec![0; self.nodes.len()];
         match &self.map {
@@ -153,7 +142,6 @@ impl SlotMap {
     }
 
     /// The number of a new node: the smallest that none has.
-    #[must_use]
     pub(crate) fn free_id(&self) -> usize {
         let is_free = |id: &usize| self.nodes.iter().all(|node| node.id() != *id);
         (1..).find(is_free).unwrap_or(1)

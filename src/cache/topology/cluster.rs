@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use log::{error, warn};
 
 use crate::base::clock::{self, Deadline};
-use crate::cache::RedisCache;
 use crate::cache::node::Node;
 use crate::cache::routing::hash_slot::SLOTS;
 use crate::cache::routing::router::{NODES_MAX, Router};
@@ -33,7 +32,7 @@ const IMPORTING_KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// The nodes of a cluster.
 pub(crate) struct ClusterTopology {
-    cache: Arc<RedisCache>,
+    router: Arc<Router>,
     /// Those that are configured.
     seeds: Vec<HostPort>,
     /// Whom to ask first: who answered last.
@@ -50,9 +49,9 @@ pub(crate) struct ClusterTopology {
 
 impl ClusterTopology {
     /// The cluster to which the nodes at `seeds` belong.
-    pub(crate) fn new(cache: Arc<RedisCache>, seeds: &[HostPort]) -> Self {
+    pub(crate) fn new(router: Arc<Router>, seeds: &[HostPort]) -> Self {
         Self {
-            cache,
+            router,
             seeds: seeds.to_vec(),
             seed: None,
             layout: Layout::default(),
@@ -60,10 +59,6 @@ impl ClusterTopology {
             said: None,
             is_untold: false,
         }
-    }
-
-    fn router(&self) -> &Router {
-        self.cache.router()
     }
 
     /// Asks one node after the other for a layout that is no older than the one in force. When for long
@@ -77,14 +72,11 @@ impl ClusterTopology {
         let kept = self.seed.take().map(Ok);
         let others = self.candidates().into_iter().map(Err);
         for candidate in kept.into_iter().chain(others) {
-            if self.router().factory.notify.is_closed() || deadline.passed(clock::now()) {
+            if self.router.factory.notify.is_closed() || deadline.passed(clock::now()) {
                 break;
             }
             let seed = candidate.or_else(|server| {
-                let dial = self
-                    .router()
-                    .factory
-                    .dial(&RedisAddress::Tcp(server.clone()));
+                let dial = self.router.factory.dial(&RedisAddress::Tcp(server.clone()));
                 SeedConnection::connect(server, &dial)
             });
             let asked = seed.and_then(|mut seed| Ok((seed.ask()?, seed)));
@@ -126,7 +118,7 @@ impl ClusterTopology {
 
     /// Whom to ask: nodes that are of use, then who has nothing else to do, then whoever was configured.
     fn candidates(&self) -> Vec<HostPort> {
-        let slot_map = self.router().slot_map();
+        let slot_map = self.router.slot_map();
         let now = clock::now();
         let nodes = slot_map
             .nodes()
@@ -164,8 +156,8 @@ impl ClusterTopology {
             return;
         }
         let now = clock::now();
-        let nodes = self.router().slot_map();
-        self.router()
+        let nodes = self.router.slot_map();
+        self.router
             .install(|old| self.slot_map(old, &owners, slots.clone(), now));
         let change = Change {
             old: &self.layout,
@@ -174,7 +166,7 @@ impl ClusterTopology {
         };
         change.say(by);
         for (new, _) in change.replacements() {
-            if let Some(node) = self.router().slot_map().at(&new.to_string()) {
+            if let Some(node) = self.router.slot_map().at(&new.to_string()) {
                 node.take_over(now);
                 node.metrics.redis.failovers.inc();
             }
@@ -198,7 +190,7 @@ impl ClusterTopology {
             let known = old.at(&server.to_string()).cloned();
             known.unwrap_or_else(|| {
                 let address = RedisAddress::Tcp((*server).clone());
-                Arc::new(Node::new(new_id(), &address, &self.router().factory))
+                Arc::new(Node::new(new_id(), &address, &self.router.factory))
             })
         };
         let owners: Vec<_> = owners.iter().map(node).collect();
@@ -220,7 +212,7 @@ impl ClusterTopology {
             );
         }
         let now = clock::now();
-        if self.router().slot_map().nodes().is_empty() {
+        if self.router.slot_map().nodes().is_empty() {
             let count = self.seeds.len();
             let share = |n: usize| n * SLOTS / count;
             let seeds = self.seeds.iter().enumerate();
@@ -234,8 +226,8 @@ impl ClusterTopology {
             };
             let by = self.seeds[0].clone();
             self.install(layout, &by);
-        } else if !self.router().is_well() {
-            self.router()
+        } else if !self.router.is_well() {
+            self.router
                 .install(|slot_map| slot_map.with_usable_owners(now));
         }
     }
@@ -284,7 +276,7 @@ impl Discovery for ClusterTopology {
             }
         };
         let is_told = fault.is_none();
-        self.router().discovery().fault = fault;
-        is_told && self.router().is_well()
+        self.router.discovery().fault = fault;
+        is_told && self.router.is_well()
     }
 }

@@ -26,13 +26,13 @@ impl Topology {
     /// # Errors
     /// When there is no thread to be had.
     pub(crate) fn start(
-        cache: &Arc<RedisCache>,
+        cache: &RedisCache,
         redis: &config::Redis,
         probe_key: &str,
     ) -> std::io::Result<Option<Self>> {
-        let cache = Arc::clone(cache);
-        let notify = Arc::clone(&cache.router().factory.notify);
-        let metrics = Arc::clone(&cache.router().factory.metrics);
+        let router = Arc::clone(cache.router());
+        let notify = Arc::clone(&router.factory.notify);
+        let metrics = Arc::clone(&router.factory.metrics);
         let mut discovery: Box<dyn Discovery> = match &redis.servers {
             Servers::Single { .. } => return Ok(None),
             Servers::Sentinel {
@@ -41,9 +41,9 @@ impl Topology {
                 login,
                 ..
             } => Box::new(SentinelTopology::new(
-                cache, nodes, login, master, probe_key,
+                router, nodes, login, master, probe_key,
             )),
-            Servers::Cluster { nodes } => Box::new(ClusterTopology::new(cache, nodes)),
+            Servers::Cluster { nodes } => Box::new(ClusterTopology::new(router, nodes)),
         };
         let run = move |notify: &Notify| rounds::run(&mut *discovery, notify, &metrics);
         let _thread = NotifiedThread::spawn("topology", notify, run)?;

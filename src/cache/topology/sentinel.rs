@@ -10,7 +10,6 @@ use log::{error, info, warn};
 
 use crate::base::breaker::State;
 use crate::base::clock;
-use crate::cache::RedisCache;
 use crate::cache::node::Node;
 use crate::cache::prober::probe;
 use crate::cache::routing::router::Router;
@@ -23,7 +22,7 @@ use crate::config::{HostPort, Login, RedisAddress};
 
 /// A master that Sentinels name.
 pub(crate) struct SentinelTopology {
-    cache: Arc<RedisCache>,
+    router: Arc<Router>,
     sentinels: Sentinels,
     following: Following,
 }
@@ -43,19 +42,19 @@ struct Following {
 impl SentinelTopology {
     /// The master `name` of the Sentinels at `nodes`, which want `login`.
     pub(crate) fn new(
-        cache: Arc<RedisCache>,
+        router: Arc<Router>,
         nodes: &[HostPort],
         login: &Login,
         name: &str,
         probe_key: &str,
     ) -> Self {
         let sentinels = nodes.iter().map(|node| {
-            let dial = cache.router().factory.sentinel(node, login);
+            let dial = router.factory.sentinel(node, login);
             (node.to_string(), dial)
         });
         Self {
             sentinels: Sentinels::new(name.to_owned(), sentinels),
-            cache,
+            router,
             following: Following {
                 name: name.to_owned(),
                 probe_key: probe_key.to_owned(),
@@ -79,7 +78,7 @@ impl Discovery for SentinelTopology {
 
     /// Asks the Sentinels; whether the master is known and well.
     fn refresh(&mut self) -> bool {
-        let (router, following) = (self.cache.router(), &mut self.following);
+        let (router, following) = (&*self.router, &mut self.following);
         let mut opinions: Vec<Opinion> = Vec::new();
         let mut refused = None;
         self.sentinels.ask(|sentinels, opinion| {

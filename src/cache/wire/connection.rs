@@ -43,7 +43,6 @@ struct Wire {
 
 impl Connection {
     /// On a socket that is connected, and encrypted where there is a session.
-    #[must_use]
     pub(crate) fn new(socket: Arc<Socket>, session: Option<Box<Session>>) -> Self {
         Self {
             wire: Wire { socket, session },
@@ -53,7 +52,6 @@ impl Connection {
     }
 
     /// The socket, for [`Socket::shut_down`] from outside.
-    #[must_use]
     pub(crate) fn socket(&self) -> &Arc<Socket> {
         &self.wire.socket
     }
@@ -80,21 +78,8 @@ impl Connection {
         !self.broken && self.wire.check_quiet()
     }
 
-    /// [`Self::call`], with the step that a time-out is put down to.
-    pub(crate) fn exchange(
-        &mut self,
-        commands: &[Cmd],
-        deadline: Deadline,
-        step: Step,
-    ) -> Result<Vec<Value>, Fault> {
-        self.send(commands, deadline, step)?;
-        self.receive(commands.len(), REPLY_MAX_BYTES, deadline, step)
-    }
-
-    /// The first half of a call, for whoever has more than one server to ask at once.
-    ///
-    /// # Errors
-    /// As [`Self::call`].
+    /// The first half of a call, for whoever has more than one server to ask at once. A time-out is put
+    /// down to `step`.
     pub(crate) fn send(
         &mut self,
         commands: &[Cmd],
@@ -111,9 +96,6 @@ impl Connection {
     }
 
     /// The second half: a reply to each of the `count` commands that were sent, `max_bytes` in all.
-    ///
-    /// # Errors
-    /// As [`Self::call`].
     pub(crate) fn receive(
         &mut self,
         count: usize,

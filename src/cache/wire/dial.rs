@@ -26,7 +26,6 @@ pub(crate) struct Dial {
 
 impl Dial {
     /// To `address`. A Unix socket is never encrypted.
-    #[must_use]
     pub(crate) fn new(
         address: &RedisAddress,
         tls: Option<Arc<Connector>>,
@@ -49,9 +48,6 @@ impl Dial {
     }
 
     /// Opens a connection by `deadline`.
-    ///
-    /// # Errors
-    /// The [`Fault`] of the step that failed.
     pub(crate) fn connect(&self, deadline: Deadline) -> Result<Connection, Fault> {
         self.connect_watched(deadline, |_| true)
     }

@@ -78,7 +78,6 @@ impl Step {
 
 impl Fault {
     /// The word for its class in metrics.
-    #[must_use]
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::Unresolved(_) => "unresolved",
@@ -104,7 +103,6 @@ impl Fault {
 
     /// Whether it counts against Redis in the breaker. Write refusals and READONLY do not: reads
     /// are well. Our own exhausted pool and an oversized value say nothing about Redis.
-    #[must_use]
     pub(crate) fn counts_as_failure(&self) -> bool {
         !matches!(
             self,
@@ -113,7 +111,6 @@ impl Fault {
     }
 
     /// Whether the connection it was met on is of no more use.
-    #[must_use]
     pub(crate) fn costs_the_connection(&self) -> bool {
         !matches!(
             self,
@@ -122,13 +119,11 @@ impl Fault {
     }
 
     /// Whether every other open connection is likely to be gone too.
-    #[must_use]
     pub(crate) fn ends_the_generation(&self) -> bool {
         self.counts_as_failure() && self.costs_the_connection() && *self != Self::GivenUp
     }
 
     /// Whether only a person can mend it, so that the breaker opens at once.
-    #[must_use]
     pub(crate) fn is_misconfiguration(&self) -> bool {
         matches!(
             self,
@@ -137,7 +132,6 @@ impl Fault {
     }
 
     /// What to say of the server to that person, and where to look.
-    #[must_use]
     pub(crate) fn for_a_person(&self) -> (&'static str, &'static str) {
         match self {
             Self::Tls(_) => (
@@ -156,13 +150,11 @@ impl Fault {
     }
 
     /// A server that calls itself `role`.
-    #[must_use]
     pub(crate) fn not_master(role: &str) -> Self {
         Self::NotMaster(printable(role))
     }
 
     /// Whether it tells more than `before` did: that it still hangs or is as slow as it was does not.
-    #[must_use]
     pub(crate) fn is_news_after(&self, before: &Self) -> bool {
         use Fault::{Slow, Stalled, TimedOut};
         match (before, self) {
@@ -172,7 +164,6 @@ impl Fault {
     }
 
     /// The class of an I/O error met in `step`.
-    #[must_use]
     pub(crate) fn from_io(error: &io::Error, step: Step) -> Self {
         use io::ErrorKind as Kind;
         match error.kind() {
@@ -185,7 +176,6 @@ impl Fault {
     }
 
     /// An error reply as it came, fit for a log line.
-    #[must_use]
     pub(crate) fn words(error: &ServerError) -> String {
         let code = error.code();
         printable(&match error.details() {
@@ -195,7 +185,6 @@ impl Fault {
     }
 
     /// The class of an error reply. By its code, the first word (FACTS: the crate knows only some).
-    #[must_use]
     pub(crate) fn from_reply(error: &ServerError) -> Self {
         let text = Self::words(error);
         match error.code() {
@@ -242,7 +231,6 @@ impl std::error::Error for Fault {}
 
 /// Whether the server, or a proxy before it, does not know the command: it may be too old for it, or
 /// have it renamed or switched off.
-#[must_use]
 pub(crate) fn is_unknown_command(error: &ServerError) -> bool {
     let details = error.details().unwrap_or_default();
     let begins = |with: &str| {
@@ -253,14 +241,12 @@ pub(crate) fn is_unknown_command(error: &ServerError) -> bool {
 }
 
 /// Whether a command may be left out: it is not known, or we are not allowed to use it.
-#[must_use]
 pub(crate) fn is_out_of_reach(error: &ServerError) -> bool {
     error.code() == "NOPERM" || is_unknown_command(error)
 }
 
 /// Whether NOPERM is about a key and not about the command: "... to access a key" or, before
 /// Redis 7, "... to access one of the keys".
-#[must_use]
 pub(crate) fn is_about_a_key(error: &ServerError) -> bool {
     let details = error.details().unwrap_or_default();
     details.contains("access a key") || details.contains("of the keys")

@@ -8,7 +8,7 @@ use redis::{Cmd, ServerError, Value};
 
 use crate::base::clock::Deadline;
 use crate::cache::wire::command::command;
-use crate::cache::wire::connection::Connection;
+use crate::cache::wire::connection::{Connection, REPLY_MAX_BYTES};
 use crate::cache::wire::fault::{Fault, Step, is_unknown_command};
 use crate::config::{Login, Protocol};
 
@@ -24,7 +24,6 @@ pub(crate) struct Handshake {
 }
 
 impl Handshake {
-    #[must_use]
     pub(crate) fn new(protocol: Protocol, login: Login, db: i64) -> Self {
         Self {
             protocol,
@@ -98,10 +97,11 @@ fn say<const N: usize>(
     deadline: Deadline,
 ) -> Result<Vec<Value>, Fault> {
     let commands: Vec<Cmd> = commands.into_iter().flatten().collect();
-    match commands.is_empty() {
-        true => Ok(Vec::new()),
-        false => connection.exchange(&commands, deadline, Step::Handshake),
+    if commands.is_empty() {
+        return Ok(Vec::new());
     }
+    connection.send(&commands, deadline, Step::Handshake)?;
+    connection.receive(commands.len(), REPLY_MAX_BYTES, deadline, Step::Handshake)
 }
 
 fn accepted(reply: Value) -> Result<(), Fault> {

@@ -1,10 +1,9 @@
 //! The socket under a connection to Redis: resolved and connected, written and read by a deadline, and
 //! ended from outside. Knows bytes, no protocol.
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +11,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
-use socket2::{Domain, SockAddr, SockRef, Type};
+use socket2::{Domain, SockAddr, Type};
 
 use crate::base::clock::{self, Deadline};
 use crate::base::resolver::{HostResolver, ResolveError};
@@ -30,43 +29,21 @@ pub(crate) enum Endpoint {
 /// The socket, shared with whoever may have to end a call from outside.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    stream: Stream,
+    stream: socket2::Socket,
     /// Bytes received so far: whether a reply is coming in.
     received_bytes: AtomicU64,
 }
 
-#[derive(Debug)]
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl From<TcpStream> for Socket {
-    fn from(stream: TcpStream) -> Self {
-        let received_bytes = AtomicU64::new(0);
-        Self {
-            stream: Stream::Tcp(stream),
-            received_bytes,
-        }
-    }
-}
-
-impl From<UnixStream> for Socket {
-    fn from(stream: UnixStream) -> Self {
-        let received_bytes = AtomicU64::new(0);
-        Self {
-            stream: Stream::Unix(stream),
-            received_bytes,
-        }
-    }
-}
-
 impl Socket {
+    pub(crate) fn new(stream: impl Into<socket2::Socket>) -> Self {
+        Self {
+            stream: stream.into(),
+            received_bytes: AtomicU64::new(0),
+        }
+    }
+
     /// Resolves and connects by `deadline`. `on_socket` is handed each socket before anything is waited
     /// for on it, and says whether to go on.
-    ///
-    /// # Errors
-    /// The [`Fault`] of the step that failed.
     pub(crate) fn connect(
         endpoint: &Endpoint,
         deadline: Deadline,
@@ -86,7 +63,6 @@ impl Socket {
     }
 
     /// Bytes received so far.
-    #[must_use]
     pub(crate) fn received_bytes(&self) -> u64 {
         self.received_bytes.load(Ordering::Relaxed)
     }
@@ -94,10 +70,7 @@ impl Socket {
     /// Ends the connection now: a thread that waits for its reply wakes up at once.
     pub(crate) fn shut_down(&self) {
         // An error means that it has ended already.
-        let _ = match &self.stream {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Both),
-        };
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// Sends all of `bytes` by `deadline`.
@@ -106,12 +79,13 @@ impl Socket {
     /// Of the kind `TimedOut` when it passes first.
     pub(crate) fn send_all(&self, mut bytes: &[u8], deadline: Deadline) -> io::Result<()> {
         while !bytes.is_empty() {
-            self.set_write_timeout(time_left(deadline)?)?;
-            match self.write(bytes) {
+            let left = time_left(deadline)?;
+            self.stream.set_write_timeout(Some(left))?;
+            match rustix::net::send(self, bytes, SendFlags::NOSIGNAL) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => bytes = &bytes[written..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
@@ -123,11 +97,17 @@ impl Socket {
     /// Of the kind `TimedOut` when it passes first, `UnexpectedEof` when the connection has ended.
     pub(crate) fn receive(&self, buffer: &mut [u8], deadline: Deadline) -> io::Result<usize> {
         loop {
-            self.set_read_timeout(time_left(deadline)?)?;
-            match self.read(buffer) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => return read,
+            let left = time_left(deadline)?;
+            self.stream.set_read_timeout(Some(left))?;
+            match rustix::net::recv(self, &mut *buffer, RecvFlags::empty()) {
+                Ok((0, _)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok((count, _)) => {
+                    let received = count as u64;
+                    self.received_bytes.fetch_add(received, Ordering::Relaxed);
+                    return Ok(count);
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -153,51 +133,16 @@ impl Socket {
 
     /// Whether the connection is open and nothing has come. Costs one system call and waits for
     /// nothing.
-    #[must_use]
     pub(crate) fn is_quiet(&self) -> bool {
         let mut byte = [0_u8; 1];
         let peek = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         matches!(rustix::net::recv(self, &mut byte, peek), Err(Errno::AGAIN))
     }
-
-    fn set_read_timeout(&self, limit: Duration) -> io::Result<()> {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.set_read_timeout(Some(limit)),
-            Stream::Unix(stream) => stream.set_read_timeout(Some(limit)),
-        }
-    }
-
-    fn set_write_timeout(&self, limit: Duration) -> io::Result<()> {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.set_write_timeout(Some(limit)),
-            Stream::Unix(stream) => stream.set_write_timeout(Some(limit)),
-        }
-    }
-
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = match &self.stream {
-            Stream::Tcp(stream) => (&mut &*stream).read(buffer),
-            Stream::Unix(stream) => (&mut &*stream).read(buffer),
-        }?;
-        self.received_bytes
-            .fetch_add(count as u64, Ordering::Relaxed);
-        Ok(count)
-    }
-
-    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match &self.stream {
-            Stream::Tcp(stream) => (&mut &*stream).write(bytes),
-            Stream::Unix(stream) => (&mut &*stream).write(bytes),
-        }
-    }
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.as_fd(),
-            Stream::Unix(stream) => stream.as_fd(),
-        }
+        self.stream.as_fd()
     }
 }
 
@@ -233,17 +178,15 @@ fn connect_tcp(
 ) -> Result<Arc<Socket>, Fault> {
     let class = |error: io::Error| Fault::from_io(&error, Step::Connect);
     let stream = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None);
-    let socket = Arc::new(Socket::from(TcpStream::from(stream.map_err(class)?)));
+    let socket = Arc::new(Socket::new(stream.map_err(class)?));
     if !on_socket(&socket) {
         return Err(Fault::GivenUp);
     }
-    let stream = SockRef::from(&*socket);
-    stream
-        .connect_timeout(&address.into(), limit)
-        .map_err(class)?;
+    let connected = socket.stream.connect_timeout(&address.into(), limit);
+    connected.map_err(class)?;
     // Without it small commands wait for the acknowledgement of earlier ones.
-    let _ = stream.set_tcp_nodelay(true);
-    Ok(Arc::clone(&socket))
+    let _ = socket.stream.set_tcp_nodelay(true);
+    Ok(socket)
 }
 
 /// Connecting to a Unix socket waits only where the backlog is full; the time-out for writes holds for
@@ -252,7 +195,7 @@ fn connect_unix(path: &Path, deadline: Deadline) -> io::Result<Arc<Socket>> {
     let stream = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     stream.set_write_timeout(Some(time_left(deadline)?))?;
     stream.connect(&SockAddr::unix(path)?)?;
-    Ok(Arc::new(Socket::from(UnixStream::from(stream))))
+    Ok(Arc::new(Socket::new(stream)))
 }
 
 /// What is left until `deadline`, or the error of having none.

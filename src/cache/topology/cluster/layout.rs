@@ -22,7 +22,6 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// Out of what CLUSTER SLOTS and CLUSTER INFO of the node at `by` tell; `None` where it is not that.
-    #[must_use]
     pub(crate) fn read(slots: Value, info: &str, by: &HostPort) -> Option<Self> {
         let Value::Array(entries) = slots else {
             return None;
@@ -61,7 +60,6 @@ impl Layout {
     }
 
     /// The nodes that serve something, each once, and the index into them for each slot that is served.
-    #[must_use]
     pub(crate) fn owners(&self) -> (Vec<&HostPort>, Vec<Option<u16>>) {
         let mut owners: Vec<&HostPort> = Vec::new();
         let mut slots = vec![None; SLOTS];
@@ -77,13 +75,11 @@ impl Layout {
     }
 
     /// Whether a node serves anything.
-    #[must_use]
     pub(crate) fn has(&self, server: &HostPort) -> bool {
         self.ranges.iter().any(|(.., owner)| owner == server)
     }
 
     /// Who serves a slot, if anybody does.
-    #[must_use]
     pub(crate) fn owner(&self, slot: usize) -> Option<&HostPort> {
         let mut ranges = self.ranges.iter();
         let range = ranges.find(|(begin, end, _)| (*begin..=*end).contains(&slot));

@@ -24,9 +24,6 @@ pub(crate) struct SeedConnection {
 
 impl SeedConnection {
     /// Connects to the node at `server`, which is reached by `dial`.
-    ///
-    /// # Errors
-    /// The [`Fault`] of the step that failed.
     pub(crate) fn connect(server: HostPort, dial: &Dial) -> Result<Self, Fault> {
         let connection = dial.connect(Deadline::after(clock::now(), ANSWER_LIMIT))?;
         Ok(Self { server, connection })

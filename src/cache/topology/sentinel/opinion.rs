@@ -20,7 +20,6 @@ pub(crate) struct Opinion {
 /// The opinion to follow: of the latest epoch, and what most say who have that. One that is older than
 /// `known` is followed only if more than half of all `count` Sentinels hold none that is younger: they
 /// have been set up anew.
-#[must_use]
 pub(crate) fn best(opinions: &[Opinion], known: u64, count: usize) -> Option<&Opinion> {
     let latest = opinions.iter().map(|opinion| opinion.epoch).max()?;
     if latest < known && opinions.len() * 2 <= count {

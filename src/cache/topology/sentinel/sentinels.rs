@@ -51,7 +51,6 @@ struct Sentinel {
 
 impl Sentinels {
     /// Those at `addresses`, which call the master `name`. Asks nobody yet.
-    #[must_use]
     pub(crate) fn new(name: String, addresses: impl Iterator<Item = (String, Dial)>) -> Self {
         let sentinel = |(address, dial)| Sentinel {
             address,
@@ -69,13 +68,11 @@ impl Sentinels {
         }
     }
 
-    #[must_use]
     pub(crate) fn count(&self) -> usize {
         self.all.len()
     }
 
     /// Of the one with this index.
-    #[must_use]
     pub(crate) fn address(&self, number: usize) -> &str {
         &self.all[number].address
     }

@@ -33,7 +33,6 @@ type Stamps = [Option<(SystemTime, u64)>; 3];
 
 impl Connector {
     /// Reads the files.
-    #[must_use]
     pub(crate) fn new(settings: &Tls) -> Self {
         let stamps = stamps(settings);
         let config = load(settings);

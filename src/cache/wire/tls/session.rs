@@ -34,9 +34,6 @@ impl Session {
     }
 
     /// Shakes hands by `deadline`: afterwards the server is the one it should be.
-    ///
-    /// # Errors
-    /// The [`Fault`] that ended the connection.
     pub(crate) fn shake_hands(&mut self, socket: &Socket, deadline: Deadline) -> Result<(), Fault> {
         let step = Step::TlsHandshake;
         self.flush(socket, deadline, step)?;
@@ -48,9 +45,6 @@ impl Session {
     }
 
     /// Sends all of `bytes` by `deadline`.
-    ///
-    /// # Errors
-    /// The [`Fault`] that ended the connection.
     pub(crate) fn send_all(
         &mut self,
         socket: &Socket,
@@ -70,9 +64,6 @@ impl Session {
     }
 
     /// Waits until `deadline` for some bytes; how many came, which is never 0.
-    ///
-    /// # Errors
-    /// The [`Fault`] that ended the connection.
     pub(crate) fn receive(
         &mut self,
         socket: &Socket,

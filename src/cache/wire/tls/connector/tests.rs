@@ -44,7 +44,7 @@ fn serve<T: Send + 'static>(
     let address = listener.local_addr().expect("an address");
     let server = thread::spawn(move || work(listener.accept().expect("a connection").0));
     (
-        TcpStream::connect(address).expect("a server").into(),
+        Socket::new(TcpStream::connect(address).expect("a server")),
         server,
     )
 }
