@@ -60,7 +60,7 @@ impl Listener {
 
     fn prepare(listener: TcpListener, is_shared: bool) -> io::Result<Self> {
         let socket = SockRef::from(&listener);
-        // Accepted sockets inherit these on Linux (FACTS).
+        // Accepted sockets inherit these on Linux (docs/DEPENDENCIES.md).
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))?;
         // Again for a socket that is listened on: an older systemd gives it 128 places.
