@@ -7,8 +7,6 @@ mod address;
 mod connection;
 mod resolver;
 #[cfg(test)]
-mod origin;
-#[cfg(test)]
 mod request_tests;
 #[cfg(test)]
 mod tests;
