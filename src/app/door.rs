@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use crate::base::room::Room;
 use crate::config::Server;
-use crate::observe::metrics::Metrics;
-use crate::policy::Policy;
+use crate::ops::health::Health;
 use crate::server::accept::{Acceptor, Listener};
 use crate::server::connection::Message;
 use crate::server::connections::Limits;
@@ -22,14 +21,6 @@ pub(super) struct Door {
     event_loops: Vec<EventLoop>,
 }
 
-/// What stands behind a door.
-pub(super) struct Behind {
-    pub service: Service,
-    pub policy: Arc<Policy>,
-    pub room: Arc<Room>,
-    pub metrics: Arc<Metrics>,
-}
-
 impl Door {
     /// Starts an event loop for each of `loop_names`, then the thread that accepts.
     ///
@@ -40,21 +31,24 @@ impl Door {
         acceptor_name: &str,
         loop_names: impl IntoIterator<Item = String>,
         server: &Server,
-        behind: Behind,
+        service: Service,
+        room: &Arc<Room>,
+        health: &Health,
     ) -> io::Result<Self> {
-        let address = listener.address()?;
-        let (service, room) = (Arc::new(behind.service), behind.room);
+        let (address, service) = (listener.address()?, Arc::new(service));
         let start = |name| {
-            let (service, policy) = (Arc::clone(&service), Arc::clone(&behind.policy));
-            EventLoop::start(name, limits(server), service, policy, Arc::clone(&room))
+            let (service, policy) = (Arc::clone(&service), Arc::clone(&health.policy));
+            EventLoop::start(name, limits(server), service, policy, Arc::clone(room))
         };
         let event_loops = loop_names.into_iter().map(start);
         let event_loops: Vec<_> = event_loops.collect::<Result<_, _>>()?;
         let mailboxes = event_loops.iter().map(|one| Arc::clone(one.mailbox()));
-        let mailboxes = mailboxes.collect();
+        let (mailboxes, metrics) = (mailboxes.collect(), Arc::clone(&health.metrics));
+        let room = Arc::clone(room);
+        let acceptor = Acceptor::start(acceptor_name, listener, room, mailboxes, metrics)?;
         Ok(Self {
             address,
-            acceptor: Acceptor::start(acceptor_name, listener, room, mailboxes, behind.metrics)?,
+            acceptor,
             event_loops,
         })
     }

@@ -31,7 +31,7 @@ use crate::source::kinds;
 use crate::workers::Workers;
 
 use descriptors::affordable_connections;
-use door::{Behind, Door};
+use door::Door;
 
 /// Connections of operators at once.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
@@ -128,13 +128,17 @@ impl App {
             draining: Arc::clone(&draining),
             self_check: Arc::default(),
         });
-        let watched = Watched::of(&health, local, config.server.request_timeout);
+        let watched = Watched {
+            health: Arc::clone(&health),
+            address: local,
+            request_timeout: config.server.request_timeout,
+        };
         let admin = admin_listener.map(|listener| open_admin(config, listener, &health));
         let admin = admin.transpose()?;
         let service = service(config, config.routes.clone(), &health);
         let names = (0..config.server.fronts).map(|number| format!("front-{number}"));
-        let behind = behind(service, &room, &health);
-        let clients = Door::open(listener, "accept", names, &config.server, behind)?;
+        let server = &config.server;
+        let clients = Door::open(listener, "accept", names, server, service, &room, &health)?;
         if let Some(Door { address, .. }) = &admin {
             info!("admin door on {address}: /metrics, /outages, /healthz");
         }
@@ -212,22 +216,13 @@ fn service(config: &Config, routes: Vec<Route>, health: &Arc<Health>) -> Service
     )
 }
 
-fn behind(service: Service, room: &Arc<Room>, health: &Health) -> Behind {
-    Behind {
-        service,
-        policy: Arc::clone(&health.policy),
-        room: Arc::clone(room),
-        metrics: Arc::clone(&health.metrics),
-    }
-}
-
 /// Opens the door of operators. No routes are behind it, but pages that clients do not get.
 fn open_admin(config: &Config, listener: Listener, health: &Arc<Health>) -> io::Result<Door> {
     let service = service(config, Vec::new(), health).with(Admin::new(Arc::clone(health)));
     let room = Arc::new(Room::new(ADMIN_CONNECTIONS_MAX));
     let names = ["admin-front".to_owned()];
-    let behind = behind(service, &room, health);
-    Door::open(listener, "admin-accept", names, &config.server, behind)
+    let (name, server) = ("admin-accept", &config.server);
+    Door::open(listener, name, names, server, service, &room, health)
 }
 
 fn policy(config: &Config, callers: usize, metrics: &Arc<Metrics>) -> Policy {

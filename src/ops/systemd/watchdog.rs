@@ -14,12 +14,10 @@ use log::warn;
 use crate::base::breaker::State;
 use crate::base::clock::{self, Deadline};
 use crate::observe::logging::LogThrottle;
-use crate::observe::metrics::{Metrics, Outcome};
-use crate::ops::health::{Draining, Health, SelfCheck};
+use crate::observe::metrics::Outcome;
+use crate::ops::health::{Health, SelfCheck};
 use crate::ops::systemd::notify::{Notifier, watchdog_limit};
 use crate::ops::systemd::self_request;
-use crate::policy::Policy;
-use crate::workers::Progress;
 
 /// Self-requests within the limit of the watchdog: three have to fail in a row before systemd ends the
 /// process. Each may take until the next one is due.
@@ -27,15 +25,12 @@ const ASKED_PER_LIMIT: u32 = 4;
 /// How often the status line is brought up to date.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the watchdog reads of the service.
+/// The service that is watched.
 pub(crate) struct Watched {
-    address: SocketAddr,
-    self_check: Arc<SelfCheck>,
-    progress: Arc<Progress>,
-    metrics: Arc<Metrics>,
-    policy: Arc<Policy>,
-    draining: Arc<Draining>,
-    request_timeout: Duration,
+    pub(crate) health: Arc<Health>,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    pub(crate) request_timeout: Duration,
 }
 
 /// The running thread.
@@ -134,15 +129,13 @@ impl Feeding {
     /// closed its port, so it is fed anyway: `drain_timeout` and `TimeoutStopSec=` bound its time.
     fn feed(&mut self, deadline: Deadline) {
         let Watched {
-            address,
-            self_check,
-            draining,
-            ..
+            health, address, ..
         } = &self.watched;
-        let is_wanted = || !draining.has_begun();
-        let answer = self_request::ask(*address, self_check.target(), deadline, &is_wanted);
+        let is_wanted = || !health.is_draining();
+        let target = health.self_check.target();
+        let answer = self_request::ask(*address, target, deadline, &is_wanted);
         let before = std::mem::replace(&mut self.seen, self.watched.signs());
-        if draining.has_begun() || is_well(&answer, before, self.seen) {
+        if health.is_draining() || is_well(&answer, before, self.seen) {
             self.notifier.tell("WATCHDOG=1");
         } else if let Some(more) = self.said.say("self-request", clock::now()) {
             let said = match &answer {
@@ -162,7 +155,7 @@ impl Feeding {
 
     fn tell_status(&mut self) {
         let status = self.watched.status();
-        if status != self.status && !self.watched.draining.has_begun() {
+        if status != self.status && !self.watched.health.is_draining() {
             self.notifier.tell(&format!("STATUS={status}"));
             self.status = status;
         }
@@ -207,32 +200,24 @@ fn is_shortage(error: &io::Error) -> bool {
 }
 
 impl Watched {
-    pub(crate) fn of(health: &Health, address: SocketAddr, request_timeout: Duration) -> Self {
-        Self {
-            address,
-            self_check: Arc::clone(&health.self_check),
-            progress: Arc::clone(&health.progress),
-            metrics: Arc::clone(&health.metrics),
-            policy: Arc::clone(&health.policy),
-            draining: Arc::clone(&health.draining),
-            request_timeout,
-        }
-    }
-
     fn signs(&self) -> Signs {
         use Outcome::{MemoryFresh, MemoryStale, NoSuchThing, Redis, Source};
         let values = [Redis, MemoryFresh, MemoryStale, Source, NoSuchThing];
-        let values = values.iter().map(|&o| self.metrics.answers(o)).sum::<u64>();
+        let Health {
+            metrics, progress, ..
+        } = &*self.health;
+        let values = values.iter().map(|&o| metrics.answers(o)).sum::<u64>();
         Signs {
-            short_of_room: self.metrics.short_of_room.get(),
-            served: self.progress.finished() + values,
+            short_of_room: metrics.short_of_room.get(),
+            served: progress.finished() + values,
         }
     }
 
     /// One line for `systemctl status`.
     fn status(&self) -> String {
-        let redis = self.policy.cache().status(clock::now());
-        let sources = self.policy.sources().iter();
+        let policy = &self.health.policy;
+        let redis = policy.cache().status(clock::now());
+        let sources = policy.sources().iter();
         let away = sources.filter(|source| source.breaker.state().0 != State::Closed);
         let away: String = away
             .map(|source| format!("; source {} is not usable", source.name))
