@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use evenkeel::config::{self, NO_ENVIRONMENT};
 use evenkeel::server::contract::{Asked, Contract, Origin};
 use evenkeel::server::head::{Verdict, inspect};
-use evenkeel::server::tiny::Library;
+use evenkeel::server::tiny::TinyHttp;
 use evenkeel::server::response::Envelope;
 use libfuzzer_sys::fuzz_target;
 
@@ -29,7 +29,7 @@ impl Origin for Here {
 }
 
 thread_local! {
-    static LIBRARY: RefCell<Library> = RefCell::new(Library::open().expect("a stream"));
+    static TINY_HTTP: RefCell<TinyHttp> = RefCell::new(TinyHttp::open().expect("a stream"));
     static CONTRACTS: [Contract; 2] = {
         let loaded = config::parse(CONFIG, "fuzz", NO_ENVIRONMENT).expect("a configuration");
         let routes = loaded.config.routes;
@@ -61,9 +61,9 @@ fuzz_target!(|input: (u8, &[u8], Option<&[u8]>, bool)| {
     let Verdict::Whole(head) = inspect(&head, 16 * 1024) else {
         return;
     };
-    let request = LIBRARY.with_borrow_mut(|library| {
-        library.give(&head);
-        library.take().expect("what is sound is taken")
+    let request = TINY_HTTP.with_borrow_mut(|tiny_http| {
+        tiny_http.give(&head);
+        tiny_http.take().expect("what is sound is taken")
     });
     CONTRACTS.with(|contracts| {
         for contract in contracts {

@@ -28,7 +28,7 @@ const REST: Duration = Duration::from_millis(20);
 /// Where the connections come from.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    listener: TcpListener,
+    socket: TcpListener,
     /// Another process holds the socket too and stays when this one ends.
     is_shared: bool,
 }
@@ -67,7 +67,7 @@ impl Listener {
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
         Ok(Self {
-            listener,
+            socket: listener,
             is_shared,
         })
     }
@@ -77,7 +77,7 @@ impl Listener {
     /// # Errors
     /// What getsockname(2) says.
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.socket.local_addr()
     }
 }
 
@@ -94,21 +94,21 @@ impl Acceptor {
     /// When there is no thread or eventfd to be had.
     pub(crate) fn start(
         name: &str,
-        door: Listener,
+        listener: Listener,
         room: Arc<Room>,
-        fronts: Vec<Arc<Mailbox>>,
+        mailboxes: Vec<Arc<Mailbox>>,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         let stop = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?);
         let accepting = Accepting {
             name: name.to_owned(),
-            door,
+            listener,
             room,
-            fronts,
+            mailboxes,
             metrics,
-            next_front: 0,
+            next_mailbox: 0,
             stop: Arc::clone(&stop),
-            said: LogThrottle::default(),
+            throttle: LogThrottle::default(),
         };
         let spawned = thread::Builder::new().name(name.to_owned());
         let thread = spawned.spawn(move || accepting.run())?;
@@ -137,20 +137,20 @@ impl Drop for Acceptor {
 struct Accepting {
     /// Of its thread: which door it is.
     name: String,
-    door: Listener,
+    listener: Listener,
     room: Arc<Room>,
-    fronts: Vec<Arc<Mailbox>>,
+    mailboxes: Vec<Arc<Mailbox>>,
     metrics: Arc<Metrics>,
-    next_front: usize,
+    next_mailbox: usize,
     stop: Arc<std::os::fd::OwnedFd>,
-    said: LogThrottle,
+    throttle: LogThrottle,
 }
 
 impl Accepting {
     fn run(mut self) {
         while !self.wait(None) {
             if !self.room.take() {
-                if let Some(more) = self.said.say("room", clock::now()) {
+                if let Some(more) = self.throttle.say("room", clock::now()) {
                     let max = self.room.taken().1;
                     warn!(
                         "{}: all {max} places for connections are taken: idle ones are closed, new ones \
@@ -164,16 +164,16 @@ impl Accepting {
             }
             self.accept();
         }
-        while !self.door.is_shared && self.room.take() && self.accept() {}
+        while !self.listener.is_shared && self.room.take() && self.accept() {}
     }
 
     /// Accepts one connection into the place that was taken for it; whether there was one.
     fn accept(&mut self) -> bool {
-        match self.door.listener.accept() {
+        match self.listener.socket.accept() {
             Ok((socket, _)) => {
                 self.metrics.accepted.inc();
-                self.next_front = (self.next_front + 1) % self.fronts.len();
-                self.fronts[self.next_front].post(Message::Accepted(socket));
+                self.next_mailbox = (self.next_mailbox + 1) % self.mailboxes.len();
+                self.mailboxes[self.next_mailbox].post(Message::Accepted(socket));
                 true
             }
             Err(error) => {
@@ -185,7 +185,7 @@ impl Accepting {
                         | io::ErrorKind::ConnectionAborted
                         | io::ErrorKind::Interrupted
                 ) {
-                    if let Some(more) = self.said.say("accept", clock::now()) {
+                    if let Some(more) = self.throttle.say("accept", clock::now()) {
                         warn!("{}: cannot accept connections: {error}{more}", self.name);
                     }
                     // Out of descriptors or memory: make some room and rest.
@@ -199,14 +199,14 @@ impl Accepting {
 
     fn evict(&mut self) {
         self.metrics.short_of_room.inc();
-        self.next_front = (self.next_front + 1) % self.fronts.len();
-        self.fronts[self.next_front].post(Message::Evict);
+        self.next_mailbox = (self.next_mailbox + 1) % self.mailboxes.len();
+        self.mailboxes[self.next_mailbox].post(Message::Evict);
     }
 
     /// Waits for a connection, or with a limit just for that long; whether to stop.
     fn wait(&self, limit: Option<Duration>) -> bool {
         let stop = PollFd::new(&self.stop, PollFlags::IN);
-        let incoming = PollFd::new(&self.door.listener, PollFlags::IN);
+        let incoming = PollFd::new(&self.listener.socket, PollFlags::IN);
         let timeout = limit.map(|limit| Timespec {
             tv_sec: 0,
             tv_nsec: i64::from(limit.subsec_nanos()),

@@ -31,8 +31,8 @@ pub(crate) struct Connection {
     stage: AtomicU8,
     front: Arc<Mailbox>,
     /// Guards what is left to be done for the last answer.
-    rest: Mutex<PendingWrite>,
-    /// Milliseconds since the mailbox was made at which the last answer was given.
+    pending: Mutex<PendingWrite>,
+    /// Milliseconds since the mailbox was made at which the last answer was exchanges.
     answered_at: AtomicU64,
 }
 
@@ -69,7 +69,7 @@ impl Connection {
             token,
             stage: AtomicU8::new(IDLE),
             front,
-            rest: Mutex::default(),
+            pending: Mutex::default(),
             answered_at: AtomicU64::new(0),
         }
     }
@@ -82,7 +82,7 @@ impl Connection {
 
     /// Whether the front may take the next request. If not, it will be told when it may.
     #[must_use]
-    pub(crate) fn is_free_or_will_tell(&self) -> bool {
+    pub(crate) fn claim_or_await(&self) -> bool {
         let told = self.stage.compare_exchange(
             IN_FLIGHT,
             IN_FLIGHT_AND_AWAITED,
@@ -99,7 +99,7 @@ impl Connection {
     }
 
     /// A request has been taken from it; `is_awaited`: the front has more to do when it is answered.
-    pub(crate) fn take_off(&self, is_awaited: bool) {
+    pub(crate) fn begin_request(&self, is_awaited: bool) {
         let stage = if is_awaited {
             IN_FLIGHT_AND_AWAITED
         } else {
@@ -119,7 +119,7 @@ impl Connection {
             Sent::Broken => (bytes.len(), true),
         };
         if sent < bytes.len() || closes || is_broken {
-            *self.rest() = PendingWrite {
+            *self.pending() = PendingWrite {
                 bytes,
                 sent,
                 closes,
@@ -133,19 +133,19 @@ impl Connection {
     }
 
     /// What the last answer left to do. The front's, while [`Self::is_idle`] does not hold.
-    pub(crate) fn rest(&self) -> MutexGuard<'_, PendingWrite> {
-        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn pending(&self) -> MutexGuard<'_, PendingWrite> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there is a rest to be finished.
     #[must_use]
-    pub(crate) fn has_rest(&self) -> bool {
+    pub(crate) fn has_pending(&self) -> bool {
         self.stage.load(Ordering::Acquire) == TO_BE_FINISHED
     }
 
     /// The rest has been sent: the connection is free.
-    pub(crate) fn finish(&self) {
-        *self.rest() = PendingWrite::default();
+    pub(crate) fn clear_pending(&self) {
+        *self.pending() = PendingWrite::default();
         self.stage.store(IDLE, Ordering::Release);
     }
 
@@ -199,7 +199,7 @@ pub(crate) enum Message {
     Accepted(TcpStream),
     /// The request in flight on this connection was answered, and there is more to do for it.
     Answered(u64),
-    /// All slots are taken: the connection that has been idle the longest gives way.
+    /// All connections are taken: the connection that has been idle the longest gives way.
     Evict,
     /// Finish what is in flight, keep nothing alive, and end.
     Drain,
@@ -213,9 +213,9 @@ pub(crate) struct Mailbox {
     born: Instant,
     /// Guards the messages.
     messages: Mutex<Vec<Message>>,
-    bell: OwnedFd,
+    wakeup: OwnedFd,
     /// Whether the bell has been rung since the front last emptied the box.
-    is_rung: AtomicBool,
+    is_woken: AtomicBool,
 }
 
 impl Mailbox {
@@ -228,31 +228,31 @@ impl Mailbox {
         Ok(Self {
             born: clock::now(),
             messages: Mutex::default(),
-            bell: rustix::event::eventfd(0, flags)?,
-            is_rung: AtomicBool::new(false),
+            wakeup: rustix::event::eventfd(0, flags)?,
+            is_woken: AtomicBool::new(false),
         })
     }
 
     /// Leaves a message and wakes the front.
     pub(crate) fn post(&self, message: Message) {
         self.lock().push(message);
-        if !self.is_rung.swap(true, Ordering::SeqCst) {
+        if !self.is_woken.swap(true, Ordering::SeqCst) {
             // It can only fail when the counter is full: after 2^64 rings.
-            let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+            let _ = rustix::io::write(&self.wakeup, &1_u64.to_ne_bytes());
         }
     }
 
     /// Takes all messages.
     pub(crate) fn empty(&self) -> Vec<Message> {
         // The bell is watched for edges and never read: reading it could swallow a ring in between.
-        self.is_rung.store(false, Ordering::SeqCst);
+        self.is_woken.store(false, Ordering::SeqCst);
         std::mem::take(&mut *self.lock())
     }
 
     /// To be waited for.
     #[must_use]
-    pub(crate) fn bell(&self) -> impl AsFd + '_ {
-        &self.bell
+    pub(crate) fn wakeup(&self) -> impl AsFd + '_ {
+        &self.wakeup
     }
 
     /// Milliseconds since it was made.

@@ -40,7 +40,7 @@ pub(crate) enum Phase {
 
 /// A connection as its front sees it.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub(crate) struct ConnectionState {
     /// What others share.
     pub connection: Arc<Connection>,
     /// Received and not taken: the beginning of a head, or pipelined requests.
@@ -57,12 +57,12 @@ pub(crate) struct Slot {
     /// took some of it.
     pub since: Instant,
     /// When the rest began.
-    pub rest_since: Instant,
+    pub pending_since: Instant,
     /// Bytes of memory that its rest takes.
-    pub rest_bytes: usize,
+    pub pending_bytes: usize,
 }
 
-impl Slot {
+impl ConnectionState {
     /// For a new connection.
     #[must_use]
     pub(crate) fn new(connection: Arc<Connection>, now: Instant) -> Self {
@@ -74,8 +74,8 @@ impl Slot {
             phase: Phase::Open,
             has_unread: false,
             since: now,
-            rest_since: now,
-            rest_bytes: 0,
+            pending_since: now,
+            pending_bytes: 0,
         }
     }
 
@@ -110,8 +110,9 @@ impl Slot {
         match self.phase {
             Phase::Lingering => since >= LINGER,
             Phase::Writing => {
-                let slowest = Duration::from_secs((self.rest_bytes / WRITE_MIN_BYTES_PER_S) as u64);
-                let all = now.saturating_duration_since(self.rest_since);
+                let slowest =
+                    Duration::from_secs((self.pending_bytes / WRITE_MIN_BYTES_PER_S) as u64);
+                let all = now.saturating_duration_since(self.pending_since);
                 since >= limits.write_timeout || all >= limits.write_timeout + slowest
             }
             _ if !self.connection.is_idle() => false,
@@ -128,15 +129,15 @@ impl Slot {
     }
 }
 
-/// The slots of one front.
+/// The connections of one front.
 #[derive(Debug, Default)]
-pub(crate) struct Slots {
-    places: Vec<(u32, Option<Slot>)>,
+pub(crate) struct Connections {
+    places: Vec<(u32, Option<ConnectionState>)>,
     free: Vec<u32>,
     count: usize,
 }
 
-impl Slots {
+impl Connections {
     /// The token that the next connection gets.
     pub(crate) fn next_token(&mut self) -> u64 {
         let place = match self.free.last() {
@@ -153,44 +154,46 @@ impl Slots {
     }
 
     /// Puts a connection in; `token` from [`Self::next_token`].
-    pub(crate) fn fill(&mut self, token: u64, slot: Slot) {
+    pub(crate) fn fill(&mut self, token: u64, state: ConnectionState) {
         let place = token as u32;
         if self.free.last() == Some(&place) {
             self.free.pop();
         }
         if let Some((_, empty)) = self.places.get_mut(place as usize) {
-            *empty = Some(slot);
+            *empty = Some(state);
             self.count += 1;
         }
     }
 
     /// The connection of a token, if it has not ended.
-    pub(crate) fn find(&mut self, token: u64) -> Option<&mut Slot> {
+    pub(crate) fn find(&mut self, token: u64) -> Option<&mut ConnectionState> {
         match self.places.get_mut(token as u32 as usize) {
-            Some((uses, slot)) if u64::from(*uses) == token >> 32 => slot.as_mut(),
+            Some((uses, state)) if u64::from(*uses) == token >> 32 => state.as_mut(),
             _ => None,
         }
     }
 
     /// Takes a connection out.
-    pub(crate) fn empty(&mut self, token: u64) -> Option<Slot> {
+    pub(crate) fn empty(&mut self, token: u64) -> Option<ConnectionState> {
         self.find(token)?;
         let place = token as u32;
-        let (uses, slot) = self.places.get_mut(place as usize)?;
+        let (uses, state) = self.places.get_mut(place as usize)?;
         *uses = uses.wrapping_add(1) % (u32::MAX - 1);
         self.free.push(place);
         self.count -= 1;
-        slot.take()
+        state.take()
     }
 
     /// All connections.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Slot> {
-        self.places.iter().filter_map(|(_, slot)| slot.as_ref())
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ConnectionState> {
+        self.places.iter().filter_map(|(_, state)| state.as_ref())
     }
 
     /// All connections, to be changed.
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
-        self.places.iter_mut().filter_map(|(_, slot)| slot.as_mut())
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut ConnectionState> {
+        self.places
+            .iter_mut()
+            .filter_map(|(_, state)| state.as_mut())
     }
 
     /// Whether there is none.

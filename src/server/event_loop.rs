@@ -18,10 +18,10 @@ use crate::base::clock;
 use crate::base::room::Room;
 use crate::policy::{Lookup, Policy};
 use crate::server::connection::{Connection, Mailbox, Message};
-use crate::server::connections::{Limits, Phase, Slot, Slots};
+use crate::server::connections::{ConnectionState, Connections, Limits, Phase};
 use crate::server::head::{self, Refusal, Verdict};
 use crate::server::service::{Exchange, Reaction, Service};
-use crate::server::tiny::{Library, NotTaken};
+use crate::server::tiny::{NotTaken, TinyHttp};
 use crate::workers::probe_job;
 
 /// Between two looks at what time does, while lookups are under way.
@@ -37,7 +37,7 @@ const RECEIVE_BYTES: usize = 16 * 1024;
 /// Bytes of buffer that a connection keeps between requests.
 const BUFFER_KEPT_BYTES: usize = 1024;
 /// Token of the mailbox's bell; connections never have it.
-const BELL: u64 = u64::MAX;
+const WAKEUP: u64 = u64::MAX;
 
 /// A front's thread.
 pub(crate) struct EventLoop {
@@ -54,28 +54,28 @@ impl EventLoop {
         name: String,
         limits: Limits,
         service: Arc<Service>,
-        lookups: Arc<Policy>,
+        policy: Arc<Policy>,
         room: Arc<Room>,
     ) -> io::Result<Self> {
         let mailbox = Arc::new(Mailbox::new()?);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let data = epoll::EventData::new_u64(BELL);
+        let data = epoll::EventData::new_u64(WAKEUP);
         let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(&epoll, mailbox.bell(), data, edge)?;
+        epoll::add(&epoll, mailbox.wakeup(), data, edge)?;
         let now = clock::now();
-        let running = Loop {
+        let running = LoopState {
             epoll,
             mailbox: Arc::clone(&mailbox),
-            library: Library::open()?,
+            tiny_http: TinyHttp::open()?,
             limits,
             service,
-            lookups,
+            policy,
             room,
-            slots: Slots::default(),
-            rest_bytes: 0,
+            connections: Connections::default(),
+            pending_bytes: 0,
             received: vec![0; RECEIVE_BYTES],
-            given: Vec::new(),
-            batch: Vec::new(),
+            exchanges: Vec::new(),
+            lookups: Vec::new(),
             watched_at: now,
             swept_at: now,
             is_busy: false,
@@ -112,22 +112,22 @@ impl Drop for EventLoop {
     }
 }
 
-struct Loop {
+struct LoopState {
     epoll: rustix::fd::OwnedFd,
     mailbox: Arc<Mailbox>,
-    library: Library,
+    tiny_http: TinyHttp,
     limits: Limits,
     service: Arc<Service>,
-    lookups: Arc<Policy>,
+    policy: Arc<Policy>,
     room: Arc<Room>,
-    slots: Slots,
+    connections: Connections,
     /// Of all connections together.
-    rest_bytes: usize,
+    pending_bytes: usize,
     received: Vec<u8>,
     /// The exchanges whose heads have been given to the library, in their order.
-    given: Vec<Exchange>,
+    exchanges: Vec<Exchange>,
     /// Policy for the pipeline, collected over one turn of the loop.
-    batch: Vec<Lookup>,
+    lookups: Vec<Lookup>,
     watched_at: Instant,
     swept_at: Instant,
     /// Whether lookups were under way when time was last looked at, or have been handed over since.
@@ -135,7 +135,7 @@ struct Loop {
     drains: bool,
 }
 
-impl Loop {
+impl LoopState {
     fn run(mut self) {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         loop {
@@ -147,9 +147,9 @@ impl Loop {
                 // has go with its stream.
                 Err(_) => {
                     self.service.metrics().panics.inc();
-                    self.given.clear();
-                    self.library = Library::default();
-                    self.look_at_all();
+                    self.exchanges.clear();
+                    self.tiny_http = TinyHttp::default();
+                    self.revisit_all();
                 }
             }
         }
@@ -177,37 +177,37 @@ impl Loop {
         }
         let now = clock::now();
         for event in events.iter() {
-            if event.data.u64() != BELL {
+            if event.data.u64() != WAKEUP {
                 self.on_event(event.data.u64(), event.flags, now);
             }
         }
         if !self.read_mail(now) {
             return false;
         }
-        self.take_given(now);
+        self.take_requests(now);
         self.submit();
-        self.look_at_the_time(now);
-        !(self.drains && self.slots.is_empty())
+        self.watch_time(now);
+        !(self.drains && self.connections.is_empty())
     }
 
     /// After a turn that broke off: events come once, so every connection is looked at for what the
     /// turn did not come to.
-    fn look_at_all(&mut self) {
-        for slot in self.slots.iter_mut() {
-            slot.is_readable = true;
-            let token = slot.connection.token();
+    fn revisit_all(&mut self) {
+        for state in self.connections.iter_mut() {
+            state.is_readable = true;
+            let token = state.connection.token();
             self.mailbox.post(Message::Answered(token));
         }
     }
 
     fn on_event(&mut self, token: u64, flags: epoll::EventFlags, now: Instant) {
-        let Some(slot) = self.slots.find(token) else {
+        let Some(state) = self.connections.find(token) else {
             return;
         };
         let ended = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
-        slot.has_ended |= flags.intersects(ended);
-        slot.is_readable |= slot.has_ended || flags.contains(epoll::EventFlags::IN);
-        if flags.contains(epoll::EventFlags::OUT) && slot.connection.has_rest() {
+        state.has_ended |= flags.intersects(ended);
+        state.is_readable |= state.has_ended || flags.contains(epoll::EventFlags::IN);
+        if flags.contains(epoll::EventFlags::OUT) && state.connection.has_pending() {
             self.finish(token, now);
         } else {
             self.serve(token, now);
@@ -217,41 +217,41 @@ impl Loop {
     /// Takes the next request of a connection, if it is free and one is there.
     fn serve(&mut self, token: u64, now: Instant) {
         loop {
-            let Some(slot) = self.slots.find(token) else {
+            let Some(state) = self.connections.find(token) else {
                 return;
             };
-            if slot.phase == Phase::Lingering {
+            if state.phase == Phase::Lingering {
                 return self.linger(token);
             }
-            if !slot.connection.is_free_or_will_tell() {
+            if !state.connection.claim_or_await() {
                 return;
             }
-            if !slot.buffer.is_empty() {
-                let buffer = std::mem::take(&mut slot.buffer);
+            if !state.buffer.is_empty() {
+                let buffer = std::mem::take(&mut state.buffer);
                 if self.take_head(token, buffer, now) {
                     return;
                 }
             }
-            let Some(slot) = self.slots.find(token) else {
+            let Some(state) = self.connections.find(token) else {
                 return;
             };
-            if !slot.is_readable {
+            if !state.is_readable {
                 return;
             }
-            match slot.connection.receive(&mut self.received) {
+            match state.connection.receive(&mut self.received) {
                 Ok(None) => {
-                    slot.is_readable = false;
+                    state.is_readable = false;
                     return;
                 }
                 Ok(Some(0)) | Err(_) => return self.close(token),
                 Ok(Some(count)) => {
                     // Edge-triggered: less than asked for means that nothing is left. The end of
                     // the stream shows only in one more call.
-                    slot.is_readable = count == self.received.len() || slot.has_ended;
-                    if slot.buffer.is_empty() {
-                        slot.since = now;
+                    state.is_readable = count == self.received.len() || state.has_ended;
+                    if state.buffer.is_empty() {
+                        state.since = now;
                     }
-                    slot.buffer.extend_from_slice(&self.received[..count]);
+                    state.buffer.extend_from_slice(&self.received[..count]);
                 }
             }
         }
@@ -260,43 +260,44 @@ impl Loop {
     /// Looks at the bytes of a free connection. Gives a whole head to the library, answers one that
     /// is refused, and keeps the beginning of one; whether the connection is busy now.
     fn take_head(&mut self, token: u64, mut buffer: Vec<u8>, now: Instant) -> bool {
-        let Some(slot) = self.slots.find(token) else {
+        let Some(state) = self.connections.find(token) else {
             return true;
         };
         match head::inspect(&buffer, self.limits.head_max_bytes) {
             Verdict::Partial => {
-                slot.buffer = buffer;
+                state.buffer = buffer;
                 false
             }
             Verdict::Refused(refusal) => {
-                slot.has_unread = true;
-                let connection = Arc::clone(&slot.connection);
+                state.has_unread = true;
+                let connection = Arc::clone(&state.connection);
                 self.refuse(&connection, refusal);
                 true
             }
             Verdict::Whole(head) => {
                 // Whoever sends a body gets an answer and then the end: it is never read.
                 let closes = !head.keeps_alive || head.has_body;
-                slot.has_unread |= head.has_body;
+                state.has_unread |= head.has_body;
                 let exchange = Exchange::begin(
-                    &slot.connection,
+                    &state.connection,
                     &self.service,
                     head.method == "HEAD",
                     closes,
                     head.is_http_1_0,
                 );
-                self.library.give(&head);
-                self.given.push(exchange);
+                self.tiny_http.give(&head);
+                self.exchanges.push(exchange);
                 let taken = head.bytes;
                 buffer.drain(..taken);
-                slot.connection
-                    .take_off(!buffer.is_empty() || slot.is_readable);
+                state
+                    .connection
+                    .begin_request(!buffer.is_empty() || state.is_readable);
                 // An idle connection keeps no more than a usual head takes.
                 buffer.shrink_to(BUFFER_KEPT_BYTES);
-                slot.buffer = buffer;
-                slot.since = now;
-                if self.library.given_bytes() >= GIVEN_MAX_BYTES {
-                    self.take_given(now);
+                state.buffer = buffer;
+                state.since = now;
+                if self.tiny_http.given_bytes() >= GIVEN_MAX_BYTES {
+                    self.take_requests(now);
                 }
                 true
             }
@@ -305,9 +306,9 @@ impl Loop {
 
     /// Takes the requests of all heads that were given to the library; answers them or collects
     /// their lookups.
-    fn take_given(&mut self, now: Instant) {
-        for exchange in self.given.drain(..) {
-            let request = match self.library.take() {
+    fn take_requests(&mut self, now: Instant) {
+        for exchange in self.exchanges.drain(..) {
+            let request = match self.tiny_http.take() {
                 Ok(request) => request,
                 Err(NotTaken::Refused) => {
                     exchange.refuse(Refusal::Malformed);
@@ -320,25 +321,25 @@ impl Loop {
                 Reaction::Answer(response) => exchange.respond(&request, &response),
                 Reaction::LookUp(target) => {
                     let lookup = self.service.lookup(exchange, request, target, now);
-                    self.batch.push(lookup);
+                    self.lookups.push(lookup);
                 }
                 Reaction::SelfCheck => {
                     let job = self.service.self_check(exchange, request);
-                    probe_job::send(&self.lookups, job);
+                    probe_job::send(&self.policy, job);
                 }
             }
         }
     }
 
     fn submit(&mut self) {
-        if !self.batch.is_empty() {
+        if !self.lookups.is_empty() {
             self.is_busy = true;
-            self.lookups.submit(std::mem::take(&mut self.batch));
+            self.policy.submit(std::mem::take(&mut self.lookups));
         }
     }
 
     fn refuse(&self, connection: &Arc<Connection>, refusal: Refusal) {
-        connection.take_off(true);
+        connection.begin_request(true);
         Exchange::begin(connection, &self.service, false, true, false).refuse(refusal);
     }
 
@@ -357,7 +358,7 @@ impl Loop {
     }
 
     fn open(&mut self, socket: TcpStream, now: Instant) {
-        let token = self.slots.next_token();
+        let token = self.connections.next_token();
         let flags = epoll::EventFlags::IN
             | epoll::EventFlags::OUT
             | epoll::EventFlags::RDHUP
@@ -367,15 +368,16 @@ impl Loop {
             return self.room.free();
         }
         let connection = Connection::new(socket, token, Arc::clone(&self.mailbox));
-        self.slots.fill(token, Slot::new(Arc::new(connection), now));
+        self.connections
+            .fill(token, ConnectionState::new(Arc::new(connection), now));
         self.serve(token, now);
     }
 
-    fn look_at_the_time(&mut self, now: Instant) {
+    fn watch_time(&mut self, now: Instant) {
         if now.saturating_duration_since(self.watched_at) >= TICK {
             self.watched_at = now;
-            self.lookups.watch(now);
-            self.is_busy = self.lookups.is_under_way();
+            self.policy.watch(now);
+            self.is_busy = self.policy.is_under_way();
         }
         let shortest = self.limits.head_timeout.min(self.limits.idle_timeout);
         let pause = SWEEP.min(shortest / 4);

@@ -40,13 +40,13 @@ type Heads = Box<dyn Iterator<Item = Option<tiny_http::Request>> + Send>;
 pub enum NotTaken {
     /// The library does not take this head.
     Refused,
-    /// There is no library: the system has no socket for its stream.
+    /// There is no tiny_http: the system has no socket for its stream.
     Unavailable,
 }
 
 /// The library, and our end of the stream to it; by default without one, until it is needed.
 #[derive(Default)]
-pub struct Library {
+pub struct TinyHttp {
     stream: Option<(OwnedFd, Heads)>,
     /// The heads that were given and not yet asked for, one after the other.
     outgoing: Vec<u8>,
@@ -57,7 +57,7 @@ pub struct Library {
     is_flushed: bool,
 }
 
-impl Library {
+impl TinyHttp {
     /// Opens the stream.
     ///
     /// # Errors
@@ -152,7 +152,7 @@ fn read(request: tiny_http::Request) -> Request {
     taken
 }
 
-/// A stream between us and the library. Its listener exists for this one connection: a backlog of
+/// A stream between us and the tiny_http. Its listener exists for this one connection: a backlog of
 /// zero holds exactly one, so that ours being taken shows that nobody else's is in front of it.
 fn connect() -> io::Result<(OwnedFd, Heads)> {
     let new_socket =
@@ -184,25 +184,25 @@ mod tests {
     use super::*;
     use crate::server::head::{Verdict, inspect};
 
-    fn give(library: &mut Library, text: &str) {
+    fn give(tiny_http: &mut TinyHttp, text: &str) {
         match inspect(text.as_bytes(), 60_000) {
-            Verdict::Whole(head) => library.give(&head),
+            Verdict::Whole(head) => tiny_http.give(&head),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn heads_come_back_as_requests_in_their_order() {
-        let mut library = Library::open().expect("a stream");
+        let mut tiny_http = TinyHttp::open().expect("a stream");
         for round in 0..3 {
             for number in 0..50 {
                 let head = format!(
                     "GET /{round}/{number} HTTP/1.0\r\nHost: h\r\nConnection: close\r\nContent-Length: 9\r\n\r\n"
                 );
-                give(&mut library, &head);
+                give(&mut tiny_http, &head);
             }
             for number in 0..50 {
-                let request = library.take().expect("a request");
+                let request = tiny_http.take().expect("a request");
                 assert_eq!(request.target, format!("/{round}/{number}"));
                 assert_eq!(request.field(Field::Host), Some("h"));
             }
@@ -211,13 +211,13 @@ mod tests {
 
     #[test]
     fn a_head_as_large_as_may_be_needs_no_waiting() {
-        let mut library = Library::open().expect("a stream");
+        let mut tiny_http = TinyHttp::open().expect("a stream");
         let target = format!("/{}", "a".repeat(59_000));
         give(
-            &mut library,
+            &mut tiny_http,
             &format!("BREW {target} HTTP/1.1\r\nX-Request-Id: 7\r\n\r\n"),
         );
-        let request = library.take().expect("a request");
+        let request = tiny_http.take().expect("a request");
         assert_eq!(
             (request.method.as_str(), request.target.len()),
             ("BREW", 59_001)
@@ -227,24 +227,24 @@ mod tests {
 
     #[test]
     fn a_head_that_is_refused_does_not_take_the_others_with_it() {
-        let mut library = Library::open().expect("a stream");
-        give(&mut library, "GET /1 HTTP/1.1\r\n\r\n");
+        let mut tiny_http = TinyHttp::open().expect("a stream");
+        give(&mut tiny_http, "GET /1 HTTP/1.1\r\n\r\n");
         // What the front never gives: the library answers for itself and ends the stream.
-        library.outgoing.extend_from_slice(b"GET /2\r\n\r\n");
-        library.ends.push_back(library.outgoing.len());
-        give(&mut library, "GET /3 HTTP/1.1\r\n\r\n");
+        tiny_http.outgoing.extend_from_slice(b"GET /2\r\n\r\n");
+        tiny_http.ends.push_back(tiny_http.outgoing.len());
+        give(&mut tiny_http, "GET /3 HTTP/1.1\r\n\r\n");
         assert_eq!(
-            library.take().map(|request| request.target),
+            tiny_http.take().map(|request| request.target),
             Ok("/1".to_owned())
         );
-        assert_eq!(library.take(), Err(NotTaken::Refused));
+        assert_eq!(tiny_http.take(), Err(NotTaken::Refused));
         assert_eq!(
-            library.take().map(|request| request.target),
+            tiny_http.take().map(|request| request.target),
             Ok("/3".to_owned())
         );
-        give(&mut library, "GET /4 HTTP/1.1\r\n\r\n");
+        give(&mut tiny_http, "GET /4 HTTP/1.1\r\n\r\n");
         assert_eq!(
-            library.take().map(|request| request.target),
+            tiny_http.take().map(|request| request.target),
             Ok("/4".to_owned())
         );
     }

@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::config::Route;
-use crate::server::contract::{Asked, Origin, Provenance, Target, find_route, json};
+use crate::server::contract::{Asked, Origin, Provenance, RequestTarget, find_route, json};
 use crate::server::head::Field;
 use crate::server::response::Response;
 use crate::server::tiny::Request;
@@ -50,7 +50,7 @@ pub(super) fn read(routes: &[Route], request: &Request, origin: &dyn Origin) -> 
     if !METHODS.split(' ').any(|known| known == method) {
         return Asked::Answer(refused(400));
     }
-    let target = match Target::read(&request.target) {
+    let target = match RequestTarget::read(&request.target) {
         // The absolute form needs a path here.
         Some(target) if target.raw_path.is_empty() => return Asked::Answer(refused(400)),
         Some(target) => target,

@@ -4,7 +4,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::config::Route;
-use crate::server::contract::{Asked, Origin, Provenance, Target, find_route, json};
+use crate::server::contract::{Asked, Origin, Provenance, RequestTarget, find_route, json};
 use crate::server::head::Field;
 use crate::server::response::Response;
 use crate::server::tiny::Request;
@@ -63,7 +63,7 @@ pub(super) fn read(routes: &[Route], request: &Request, origin: &dyn Origin) -> 
     if !has_sound_labels(&host) {
         return Asked::Answer(page(400));
     }
-    let Some(target) = Target::read(&request.target) else {
+    let Some(target) = RequestTarget::read(&request.target) else {
         let is_known = (method == "OPTIONS" && request.target == "*") || method == "CONNECT";
         return Asked::Answer(page(if is_known { 404 } else { 400 }));
     };

@@ -139,7 +139,7 @@ impl Contract {
 
 /// A request target, taken apart as both originals do it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Target<'a> {
+pub struct RequestTarget<'a> {
     /// Decoded once; malformed escapes stand for themselves, bytes that are not UTF-8 for U+FFFD.
     pub path: String,
     /// As sent, without the question mark; empty where there is none.
@@ -148,7 +148,7 @@ pub struct Target<'a> {
     pub raw_path: &'a str,
 }
 
-impl<'a> Target<'a> {
+impl<'a> RequestTarget<'a> {
     /// From the origin form or the absolute form, whose authority says nothing: Host does.
     /// `None` when it is neither.
     #[must_use]
