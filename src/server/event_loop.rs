@@ -1,8 +1,9 @@
-//! The front: one thread that waits for many connections at once. It looks at every head before the
-//! library does, answers what needs no lookup, hands batches of lookups to the pipeline, and keeps
-//! all deadlines of clients. It never waits for Redis, for a source or for a client.
+//! The event loop: one thread that waits for many connections at once (`[server] fronts` is how many
+//! loops there are). It looks at every head before tiny_http does, answers what needs no lookup, hands
+//! batches of lookups to the policy, and keeps all deadlines of clients. It never waits for Redis, for a
+//! source or for a client.
 
-pub(crate) mod teardown;
+mod teardown;
 
 use std::io;
 use std::net::TcpStream;
@@ -17,10 +18,12 @@ use rustix::event::epoll;
 use crate::base::clock;
 use crate::base::room::Room;
 use crate::policy::{Lookup, Policy};
-use crate::server::connection::{Connection, Mailbox, Message};
+use crate::server::connection::Connection;
 use crate::server::connections::{ConnectionState, Connections, Limits, Phase};
-use crate::server::head::{self, Refusal, Verdict};
-use crate::server::service::{Exchange, Reaction, Service};
+use crate::server::head::{self, Head, Refusal, Verdict};
+use crate::server::mailbox::{Mailbox, Message};
+use crate::server::response::Framing;
+use crate::server::service::{Exchange, Service, Work};
 use crate::server::tiny::{NotTaken, TinyHttp};
 use crate::workers::probe_job;
 
@@ -30,16 +33,16 @@ const TICK: Duration = Duration::from_millis(10);
 const SWEEP: Duration = Duration::from_millis(250);
 /// Events taken at once.
 const EVENTS_MAX: usize = 512;
-/// Bytes of heads given to the library at once, well below what its stream holds.
+/// Bytes of heads given to tiny_http at once, well below what its stream holds.
 const GIVEN_MAX_BYTES: usize = 32 * 1024;
 /// Bytes received at once.
 const RECEIVE_BYTES: usize = 16 * 1024;
 /// Bytes of buffer that a connection keeps between requests.
 const BUFFER_KEPT_BYTES: usize = 1024;
-/// Token of the mailbox's bell; connections never have it.
-const WAKEUP: u64 = u64::MAX;
+/// Token of the mailbox; connections never have it.
+const MAILBOX: u64 = u64::MAX;
 
-/// A front's thread.
+/// The thread of an event loop, which ends when this is dropped.
 pub(crate) struct EventLoop {
     mailbox: Arc<Mailbox>,
     thread: Option<JoinHandle<()>>,
@@ -59,11 +62,11 @@ impl EventLoop {
     ) -> io::Result<Self> {
         let mailbox = Arc::new(Mailbox::new()?);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let data = epoll::EventData::new_u64(WAKEUP);
+        let data = epoll::EventData::new_u64(MAILBOX);
         let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&epoll, mailbox.wakeup(), data, edge)?;
         let now = clock::now();
-        let running = LoopState {
+        let state = LoopState {
             epoll,
             mailbox: Arc::clone(&mailbox),
             tiny_http: TinyHttp::open()?,
@@ -81,23 +84,17 @@ impl EventLoop {
             is_busy: false,
             drains: false,
         };
-        let thread = thread::Builder::new()
-            .name(name)
-            .spawn(move || running.run())?;
+        let thread = thread::Builder::new().name(name);
         Ok(Self {
             mailbox,
-            thread: Some(thread),
+            thread: Some(thread.spawn(move || state.run())?),
         })
     }
 
-    /// Where to leave messages for it.
-    #[must_use]
     pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
         &self.mailbox
     }
 
-    /// Whether it has ended.
-    #[must_use]
     pub(crate) fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
@@ -112,6 +109,7 @@ impl Drop for EventLoop {
     }
 }
 
+/// What the thread of an event loop owns.
 struct LoopState {
     epoll: rustix::fd::OwnedFd,
     mailbox: Arc<Mailbox>,
@@ -121,12 +119,12 @@ struct LoopState {
     policy: Arc<Policy>,
     room: Arc<Room>,
     connections: Connections,
-    /// Of all connections together.
+    /// Bytes of memory that the pending writes of all connections take.
     pending_bytes: usize,
     received: Vec<u8>,
-    /// The exchanges whose heads have been given to the library, in their order.
+    /// The exchanges whose heads have been given to tiny_http, in their order.
     exchanges: Vec<Exchange>,
-    /// Policy for the pipeline, collected over one turn of the loop.
+    /// For the policy, collected over one turn of the loop.
     lookups: Vec<Lookup>,
     watched_at: Instant,
     swept_at: Instant,
@@ -143,8 +141,8 @@ impl LoopState {
             match catch_unwind(turn) {
                 Ok(true) => {}
                 Ok(false) => return,
-                // Who was being served gets 503 by being dropped; the heads that the library still
-                // has go with its stream.
+                // Whoever was being served gets 503 because the exchange is dropped; the heads that
+                // tiny_http still has go with its stream.
                 Err(_) => {
                     self.service.metrics().panics.inc();
                     self.exchanges.clear();
@@ -155,13 +153,12 @@ impl LoopState {
         }
     }
 
-    /// One turn of the main loop; false: the front has ended.
+    /// One turn of the main loop; false: the loop has ended.
     fn turn(&mut self, events: &mut Vec<epoll::Event>) -> bool {
         events.clear();
-        let limit = if self.is_busy || self.drains {
-            TICK
-        } else {
-            SWEEP
+        let limit = match self.is_busy || self.drains {
+            true => TICK,
+            false => SWEEP,
         };
         let limit = rustix::event::Timespec {
             tv_sec: limit.as_secs() as i64,
@@ -177,7 +174,7 @@ impl LoopState {
         }
         let now = clock::now();
         for event in events.iter() {
-            if event.data.u64() != WAKEUP {
+            if event.data.u64() != MAILBOX {
                 self.on_event(event.data.u64(), event.flags, now);
             }
         }
@@ -257,8 +254,8 @@ impl LoopState {
         }
     }
 
-    /// Looks at the bytes of a free connection. Gives a whole head to the library, answers one that
-    /// is refused, and keeps the beginning of one; whether the connection is busy now.
+    /// Looks at the bytes of a free connection. Gives a whole head to tiny_http, answers one that is
+    /// refused, and keeps the beginning of one; whether the connection is busy now.
     fn take_head(&mut self, token: u64, mut buffer: Vec<u8>, now: Instant) -> bool {
         let Some(state) = self.connections.find(token) else {
             return true;
@@ -266,32 +263,24 @@ impl LoopState {
         match head::inspect(&buffer, self.limits.head_max_bytes) {
             Verdict::Partial => {
                 state.buffer = buffer;
-                false
+                return false;
             }
             Verdict::Refused(refusal) => {
                 state.has_unread = true;
-                let connection = Arc::clone(&state.connection);
-                self.refuse(&connection, refusal);
-                true
+                state.connection.begin_request(true);
+                let framing = Framing::default();
+                Exchange::begin(&state.connection, &self.service, framing).refuse(refusal);
             }
             Verdict::Whole(head) => {
-                // Whoever sends a body gets an answer and then the end: it is never read.
-                let closes = !head.keeps_alive || head.has_body;
                 state.has_unread |= head.has_body;
-                let exchange = Exchange::begin(
-                    &state.connection,
-                    &self.service,
-                    head.method == "HEAD",
-                    closes,
-                    head.is_http_1_0,
-                );
+                let framing = framing(&head);
+                let exchange = Exchange::begin(&state.connection, &self.service, framing);
                 self.tiny_http.give(&head);
                 self.exchanges.push(exchange);
                 let taken = head.bytes;
                 buffer.drain(..taken);
-                state
-                    .connection
-                    .begin_request(!buffer.is_empty() || state.is_readable);
+                let has_more = !buffer.is_empty() || state.is_readable;
+                state.connection.begin_request(has_more);
                 // An idle connection keeps no more than a usual head takes.
                 buffer.shrink_to(BUFFER_KEPT_BYTES);
                 state.buffer = buffer;
@@ -299,34 +288,24 @@ impl LoopState {
                 if self.tiny_http.given_bytes() >= GIVEN_MAX_BYTES {
                     self.take_requests(now);
                 }
-                true
             }
         }
+        true
     }
 
-    /// Takes the requests of all heads that were given to the library; answers them or collects
-    /// their lookups.
+    /// Takes the requests of all heads that were given to tiny_http; answers them or collects their
+    /// lookups.
     fn take_requests(&mut self, now: Instant) {
         for exchange in self.exchanges.drain(..) {
-            let request = match self.tiny_http.take() {
-                Ok(request) => request,
-                Err(NotTaken::Refused) => {
-                    exchange.refuse(Refusal::Malformed);
-                    continue;
-                }
+            match self.tiny_http.take() {
+                Ok(request) => match exchange.handle(&request, now) {
+                    Some(Work::LookUp(lookup)) => self.lookups.push(lookup),
+                    Some(Work::SelfCheck(job)) => probe_job::send(&self.policy, job),
+                    None => {}
+                },
+                Err(NotTaken::Refused) => exchange.refuse(Refusal::Malformed),
                 // Dropped without an answer, it answers 503.
-                Err(NotTaken::Unavailable) => continue,
-            };
-            match self.service.react(&request, &exchange) {
-                Reaction::Answer(response) => exchange.respond(&request, &response),
-                Reaction::LookUp(target) => {
-                    let lookup = self.service.lookup(exchange, request, target, now);
-                    self.lookups.push(lookup);
-                }
-                Reaction::SelfCheck => {
-                    let job = self.service.self_check(exchange, request);
-                    probe_job::send(&self.policy, job);
-                }
+                Err(NotTaken::Unavailable) => {}
             }
         }
     }
@@ -338,12 +317,7 @@ impl LoopState {
         }
     }
 
-    fn refuse(&self, connection: &Arc<Connection>, refusal: Refusal) {
-        connection.begin_request(true);
-        Exchange::begin(connection, &self.service, false, true, false).refuse(refusal);
-    }
-
-    /// Reads the mail; false: the front is to end now.
+    /// Reads the mail; false: the loop is to end now.
     fn read_mail(&mut self, now: Instant) -> bool {
         for message in self.mailbox.empty() {
             match message {
@@ -368,8 +342,8 @@ impl LoopState {
             return self.room.free();
         }
         let connection = Connection::new(socket, token, Arc::clone(&self.mailbox));
-        self.connections
-            .fill(token, ConnectionState::new(Arc::new(connection), now));
+        let state = ConnectionState::new(Arc::new(connection), now);
+        self.connections.insert(token, state);
         self.serve(token, now);
     }
 
@@ -385,5 +359,15 @@ impl LoopState {
             self.swept_at = now;
             self.sweep(now);
         }
+    }
+}
+
+/// How the answer to a head stands on its connection. Whoever sends a body gets an answer and then the
+/// end: the body is never read.
+fn framing(head: &Head<'_>) -> Framing {
+    Framing {
+        is_head: head.method == "HEAD",
+        closes: !head.keeps_alive || head.has_body,
+        is_http_1_0: head.is_http_1_0,
     }
 }

@@ -61,10 +61,10 @@ fn every_route_has_its_own_path() {
             Some(Asked::Lookup { route, key }) => Some((route, key)),
             _ => None,
         };
-        assert_eq!(key_of("/api/data/a?b=/more/c/x"), Some((0, "a".to_owned())));
+        assert_eq!(key_of("/api/data/a?b=/more/c/x"), Some((0, "a".into())));
         assert_eq!(
             key_of("http://other/more/%61%20b/x"),
-            Some((1, "a b".to_owned()))
+            Some((1, "a b".into()))
         );
         assert_eq!(key_of("/more//x"), None);
         assert_eq!(key_of("/more/a/b/x"), None);

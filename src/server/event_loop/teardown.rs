@@ -1,26 +1,28 @@
-//! How the connections of a front end, and what an answer leaves to be done: the rest of it, lingering,
-//! eviction, deadlines.
+//! How the connections of an event loop end, and what an answer leaves to be done: the pending write,
+//! lingering, eviction, deadlines.
 
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
 
-use crate::server::connection::{Message, PendingWrite, Sent};
+use crate::server::connection::{PendingWrite, Sent};
 use crate::server::connections::{ConnectionState, Phase};
 use crate::server::event_loop::LoopState;
+use crate::server::mailbox::Message;
 
-/// Bytes of memory that answers may hold in one front while clients take them. Beyond it, who takes
-/// nothing has to go.
+/// Bytes of memory that answers may hold in one event loop while clients take them. Beyond it, a client
+/// that takes nothing has to go.
 const PENDING_USUAL_BYTES: usize = 32 * 1024 * 1024;
-/// Beyond this, the slowest has to go in any case.
+/// Beyond this, the slowest client has to go in any case.
 const PENDING_MAX_BYTES: usize = 128 * 1024 * 1024;
-/// How long a client has taken nothing when it has to go for the sake of others.
+/// A client that has taken nothing for this long has to go for the sake of others.
 const PENDING_STALLS_AFTER: Duration = Duration::from_millis(500);
 
 impl LoopState {
     /// Finishes what an answer has left to do, and goes on with the next request.
-    pub(crate) fn finish(&mut self, token: u64, now: Instant) {
+    pub(super) fn finish(&mut self, token: u64, now: Instant) {
         let Some(state) = self.connections.find(token) else {
             return;
         };
@@ -73,9 +75,9 @@ impl LoopState {
         }
     }
 
-    /// Bounds the memory of answers that clients do not take: who has taken nothing for the longest is
-    /// cut off.
-    pub(crate) fn bound_pending(&mut self, now: Instant) {
+    /// Bounds the memory of answers that clients do not take: the client that has taken nothing for the
+    /// longest is cut off.
+    pub(super) fn bound_pending(&mut self, now: Instant) {
         while self.pending_bytes > PENDING_USUAL_BYTES {
             let writing = self
                 .connections
@@ -99,13 +101,8 @@ impl LoopState {
             return;
         };
         let is_clean = !state.has_unread && state.buffer.is_empty() && !state.is_readable;
-        if is_clean
-            || state
-                .connection
-                .socket()
-                .shutdown(std::net::Shutdown::Write)
-                .is_err()
-        {
+        let socket = state.connection.socket();
+        if is_clean || socket.shutdown(Shutdown::Write).is_err() {
             return self.close(token);
         }
         state.phase = Phase::Lingering;
@@ -116,11 +113,11 @@ impl LoopState {
     }
 
     /// Reads and forgets what a client goes on sending after its last answer.
-    pub(crate) fn linger(&mut self, token: u64) {
+    pub(super) fn linger(&mut self, token: u64) {
         let Some(state) = self.connections.find(token) else {
             return;
         };
-        // Bounded, so that one client that sends without end does not hold the front.
+        // Bounded, so that one client that sends without end does not hold the loop.
         for _ in 0..64 {
             match state.connection.receive(&mut self.received) {
                 Ok(Some(0)) | Err(_) => return self.close(token),
@@ -134,14 +131,14 @@ impl LoopState {
         self.mailbox.post(Message::Answered(token));
     }
 
-    pub(crate) fn close(&mut self, token: u64) {
-        if let Some(state) = self.connections.empty(token) {
+    pub(super) fn close(&mut self, token: u64) {
+        if let Some(state) = self.connections.remove(token) {
             self.pending_bytes -= state.pending_bytes;
             // The descriptor may live a little longer in an exchange: the connection does not.
             let socket = state.connection.socket();
             let _ = epoll::delete(&self.epoll, socket);
             if Arc::strong_count(&state.connection) > 1 {
-                let _ = socket.shutdown(std::net::Shutdown::Both);
+                let _ = socket.shutdown(Shutdown::Both);
             }
             drop(state);
             self.room.free();
@@ -149,7 +146,7 @@ impl LoopState {
     }
 
     /// The connection that has been idle or in its head for the longest gives way to a new one.
-    pub(crate) fn evict(&mut self, now: Instant) {
+    pub(super) fn evict(&mut self, now: Instant) {
         loop {
             let idle = self.connections.iter().filter(|state| state.is_idle());
             let oldest = idle.max_by_key(|state| state.idle_for(&self.mailbox, now));
@@ -181,7 +178,7 @@ impl LoopState {
     }
 
     /// Ends the connections whose time is up.
-    pub(crate) fn sweep(&mut self, now: Instant) {
+    pub(super) fn sweep(&mut self, now: Instant) {
         self.bound_pending(now);
         let is_over =
             |state: &&ConnectionState| state.is_over(&self.limits, &self.mailbox, self.drains, now);
