@@ -9,9 +9,9 @@ use crate::base::room::Room;
 use crate::config::Server;
 use crate::ops::health::Health;
 use crate::server::accept::{Acceptor, Listener};
-use crate::server::connection::Message;
 use crate::server::connections::Limits;
 use crate::server::event_loop::EventLoop;
+use crate::server::mailbox::Message;
 use crate::server::service::Service;
 
 /// The acceptor ends before the event loops that it feeds.
