@@ -1,6 +1,6 @@
 //! The circuit breaker: whether something that fails may be asked again yet.
 //! A pure state machine under one mutex: it is told the time, does no I/O, writes no log line and
-//! starts no thread. Whoever changes its state gets a [`Transition`] to log and to act on.
+//! starts no thread. A caller that changes its state gets a [`Transition`] to log and to act on.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ impl State {
     }
 }
 
-/// A change of state, to be logged by whoever caused it.
+/// A change of state, to be logged by the caller that caused it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct Transition {
@@ -43,8 +43,6 @@ pub struct Transition {
     pub to: State,
     /// Consecutive failures when it happened.
     pub failures: u32,
-    /// How long the state before had lasted.
-    pub lasted: Duration,
 }
 
 /// When a breaker opens and closes.
@@ -58,7 +56,7 @@ pub(crate) struct Settings {
     pub trial_after: Option<Duration>,
 }
 
-/// A breaker, shared by everyone who calls what it guards.
+/// A breaker, shared by all that call what it guards.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     settings: Settings,
@@ -212,7 +210,6 @@ impl Machine {
             from: self.state,
             to,
             failures: self.failures,
-            lasted: now.saturating_duration_since(self.since),
         };
         self.state = to;
         self.since = now;

@@ -1,5 +1,5 @@
-//! A wake-up call for a thread that has its own pace: whoever meets something that it should look at says
-//! so and goes on at once.
+//! A wake-up call for a thread that has its own pace: another thread that meets something for it to look
+//! at says so and goes on at once.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -48,7 +48,7 @@ impl Notify {
         self.lock().is_closed
     }
 
-    /// From now on nobody waits.
+    /// From now on no thread waits.
     pub(crate) fn close(&self) {
         self.lock().is_closed = true;
         self.changed.notify_all();

@@ -42,7 +42,7 @@ impl Limits {
         Duration::from_micros(self.patience_us.load(Ordering::Relaxed))
     }
 
-    /// From now on whoever waits longer than `limit` would have been better off without Redis.
+    /// From now on a lookup that waits longer than `limit` would have been answered sooner without Redis.
     pub fn set_patience(&self, limit: Duration) {
         let patience = limit.max(PATIENCE_MIN).min(self.timeout / 2);
         let patience_us = patience.as_micros() as u64;

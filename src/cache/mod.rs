@@ -2,16 +2,16 @@
 //! Everything that knows the Redis protocol or its client crates is in this folder; nothing here
 //! knows routes, sources or HTTP.
 
-pub mod routing;
-pub(crate) mod limits;
-pub(crate) mod node;
-pub(crate) mod prober;
-pub(crate) mod read;
-pub(crate) mod status;
 pub(crate) mod topology;
-pub(crate) mod ttl;
-pub(crate) mod wire;
-pub(crate) mod write;
+pub(crate) mod prober;
 mod redis_cache;
+pub(crate) mod read;
+pub(crate) mod write;
+pub(crate) mod ttl;
+pub mod routing;
+pub(crate) mod node;
+pub(crate) mod status;
+pub(crate) mod limits;
+pub(crate) mod wire;
 
 pub(crate) use redis_cache::RedisCache;

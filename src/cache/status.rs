@@ -55,9 +55,9 @@ pub struct NodeStatus {
 /// How many connections there are.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Connections {
-    /// Open, or kept a place for.
+    /// Slots of the pool: open connections, and room for closed ones.
     pub made: u32,
-    /// Those of them that no call uses.
+    /// Slots that no call uses.
     pub unused: u32,
     pub max: u32,
 }

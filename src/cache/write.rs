@@ -1,5 +1,5 @@
 //! Writing values back to one node of Redis. It happens after the client was answered, so a refused write costs
-//! nobody anything: it is said once, and tried again after a pause.
+//! no client anything: it is said once, and tried again after a pause.
 
 use std::time::{Duration, Instant};
 

@@ -120,7 +120,7 @@ fn with_a_prober_only_a_probe_closes_it() {
     let much_later = now + Duration::from_secs(3600);
     assert!(breaker.permit(much_later).is_none());
     let closed = breaker.probe_succeeded(much_later).expect("a change");
-    assert_eq!(closed.lasted, Duration::from_secs(3600));
+    assert_eq!((closed.from, closed.to), (State::Open, State::Closed));
     assert_eq!(breaker.probe_succeeded(much_later), None, "already closed");
 }
 

@@ -23,7 +23,7 @@ struct Call {
     since: Instant,
     /// What its socket had received by then.
     received_bytes: u64,
-    /// Requests that wait for it; 0: nobody does, and it may take its time.
+    /// Requests that wait for it; where there are none it may take its time.
     lookups: usize,
     socket: Option<Arc<Socket>>,
     given_up: bool,

@@ -59,7 +59,7 @@ pub(crate) struct Node {
     /// Wakes the topology thread when it is not what it was.
     pub(crate) notify: Arc<Notify>,
     was_probed: AtomicBool,
-    /// Another has taken its place: what becomes of it is nobody's business any more.
+    /// Another node has replaced it: its failures change nothing and are not logged any more.
     is_retired: AtomicBool,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -69,7 +69,7 @@ pub(crate) struct Node {
 pub(crate) struct CallOptions {
     /// The thread that makes it, one of the `callers`.
     pub caller: usize,
-    /// Requests that wait for it, and since when the first of them does; none: nobody does.
+    /// How many requests wait for it, and since when the first of them does.
     pub waiting: Option<(usize, Instant)>,
     /// By when it must be over.
     pub deadline: Deadline,
@@ -310,8 +310,8 @@ impl Node {
         self.log.record_success(self.pool.take_lost(), now);
     }
 
-    /// From now on nobody asks it: what is in flight ends, no connection is opened, and the open ones
-    /// are closed with the last who holds it.
+    /// Lets it go: its calls in flight end, no connection is opened, and the open ones close with its
+    /// last holder.
     pub(crate) fn retire(&self) {
         self.is_retired.store(true, Ordering::Release);
         self.pool.close();
@@ -321,17 +321,17 @@ impl Node {
         }
     }
 
-    /// Whether another has taken its place.
+    /// Whether another node has replaced it.
     pub(crate) fn is_retired(&self) -> bool {
         self.is_retired.load(Ordering::Acquire)
     }
 
-    /// Whether nobody has probed it yet; the next caller need not.
+    /// Whether it was not probed yet; the next caller hears that it was.
     pub(crate) fn claim_first_probe(&self) -> bool {
         !self.was_probed.swap(true, Ordering::Relaxed)
     }
 
-    /// It takes the place of another: what was written there last may be missing here.
+    /// It replaces another node: what was written there last may be missing here.
     pub(crate) fn take_over(&self, now: Instant) {
         self.log.mark_back(now);
     }

@@ -81,7 +81,7 @@ impl OutageLog {
         self.lock().back_since = Some(now);
     }
 
-    /// The node is let go: its outage is nobody's any more.
+    /// The node is let go, and its outage ends with it.
     pub(crate) fn end(&self) {
         self.metrics.outage_ended(&self.name);
     }
@@ -140,7 +140,8 @@ impl OutageLog {
         }
     }
 
-    /// Loudly, and once an outage: nothing but a person can mend it. Whether it was said now.
+    /// Says a misconfiguration loudly, and once an outage: only a person can mend it. Whether it was said
+    /// now.
     pub(crate) fn say_misconfiguration(&self, fault: &Fault) -> bool {
         let is_news = self.claim_misconfiguration(fault);
         if is_news {

@@ -1,5 +1,5 @@
-//! The pool of connections. r2d2 keeps the slots: how many there are, who holds one, who waits.
-//! What a slot holds is ours: whoever draws one connects it, within the budget it has and with the
+//! The pool of connections. r2d2 keeps the slots: how many there are, which are held, and the waiting.
+//! What a slot holds is ours: the caller that draws one connects it, within its own budget and with the
 //! breaker's leave, so nothing dials in the background, fails slowly or retries in a storm.
 
 use std::convert::Infallible;
@@ -26,7 +26,7 @@ pub(crate) struct Pool {
     generation: AtomicU64,
     /// A connection at rest was found closed; see [`Pool::take_lost`].
     has_lost: AtomicBool,
-    /// No connection is drawn any more.
+    /// No connection is opened any more.
     is_closed: AtomicBool,
 }
 
@@ -48,12 +48,12 @@ impl ManageConnection for Slots {
         Ok(PoolSlot::default())
     }
 
-    /// Never asked: `test_on_check_out` is off.
+    /// Never called: `test_on_check_out` is off.
     fn is_valid(&self, _slot: &mut PoolSlot) -> Result<(), Infallible> {
         Ok(())
     }
 
-    /// A broken connection is dropped by who broke it; its slot stays.
+    /// The caller that meets a broken connection drops it; its slot stays.
     fn has_broken(&self, _slot: &mut PoolSlot) -> bool {
         false
     }
@@ -142,7 +142,7 @@ impl Pool {
         self.has_lost.load(Ordering::Relaxed) && self.has_lost.swap(false, Ordering::Relaxed)
     }
 
-    /// Slots that exist, and those of them that nobody holds.
+    /// Slots that exist, and those of them that no caller holds.
     pub(crate) fn slots(&self) -> (u32, u32) {
         let state = self.slots.state();
         (state.connections, state.idle_connections)

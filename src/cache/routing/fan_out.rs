@@ -10,7 +10,7 @@ use crate::cache::routing::redirect::{Redirect, Reply};
 use crate::cache::routing::router::Router;
 
 /// How often an item may be sent on: to the new owner of its slot, and from there to where the slot
-/// moves. More of it are servers that disagree.
+/// moves. After more hops than that the servers disagree.
 const HOPS_MAX: u8 = 4;
 
 /// What one node is to be asked for.
@@ -35,7 +35,7 @@ pub(crate) enum Turn<T> {
 struct Waiting<T>(VecDeque<NodeBatch<T>>);
 
 /// Has `perform` ask one node after the other for those of `items` that it serves. It returns what a node
-/// sends elsewhere, which is asked for there, last.
+/// sends elsewhere, which is asked for there, last; of [`Turn::GiveUp`] what it returns is not looked at.
 pub(crate) fn fan_out<T>(
     router: &Router,
     items: impl IntoIterator<Item = T>,
@@ -65,7 +65,7 @@ pub(crate) fn fan_out<T>(
     }
 }
 
-/// An answer to each of `items`; `call` makes the call for those that one node serves. None: nobody serves
+/// An answer to each of `items`; `call` makes the call for those that one node serves. None: no node serves
 /// the item, its node is not to be asked, or the call failed.
 pub(crate) fn ask_each<T, A>(
     router: &Router,

@@ -14,12 +14,12 @@ pub(crate) enum Reply<T> {
     Here(T),
     /// Another node is to be asked.
     Elsewhere(Redirect),
-    /// Nobody serves that slot.
+    /// No node serves that slot.
     Nowhere,
 }
 
 impl<T> Reply<T> {
-    /// What `error` of the node at `host` says of who serves the slot; `None` where it is about anything
+    /// What `error` of the node at `host` says of which node serves the slot; `None` where it is about anything
     /// else.
     pub(crate) fn of_error(error: &ServerError, host: &str) -> Option<Self> {
         if let Some(redirect) = Redirect::of(error, host) {
@@ -61,7 +61,7 @@ impl Redirect {
     }
 }
 
-/// Whether nobody serves the slot of the key; the other CLUSTERDOWN says that nobody serves anything.
+/// Whether no node serves the slot of the key; the other CLUSTERDOWN says that the whole cluster is down.
 fn is_unserved(error: &ServerError) -> bool {
     let details = error.details().unwrap_or_default();
     error.code() == "CLUSTERDOWN" && details.starts_with("Hash slot not served")

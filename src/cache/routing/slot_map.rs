@@ -1,5 +1,5 @@
-//! Which node serves a key. A slot map is never changed, only replaced: whoever holds one has a whole
-//! one, and asks the next time with the new one.
+//! Which node serves a key. A slot map is never changed, only replaced: a thread that holds one sees all of
+//! it as it was at one moment, and takes the new one for its next request.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,7 +23,7 @@ enum Map {
 }
 
 impl SlotMap {
-    /// Nobody serves anything.
+    /// Without nodes: no slot is served.
     pub(crate) fn of_none() -> Self {
         Self {
             nodes: Vec::new(),
@@ -72,8 +72,8 @@ impl SlotMap {
         slot_map
     }
 
-    /// The same, where what nodes own that are not worth asking goes to the others, in turn: each of
-    /// them knows who owns it, if anybody does.
+    /// The same, where the slots of nodes that are not worth asking go to the others, in turn: each of
+    /// them knows the owner, if there is one, and sends us there.
     pub(crate) fn with_usable_owners(&self, now: Instant) -> Self {
         let mut slot_map = self.clone();
         let is_usable: Vec<bool> = self.nodes.iter().map(|node| node.is_usable(now)).collect();

@@ -1,5 +1,5 @@
-//! Discovery with a cluster: one of its nodes is asked who serves what, and its answer is put in force,
-//! unless it is an older one than we know.
+//! Discovery with a cluster: one of its nodes is asked which node serves which slot, and its answer is
+//! installed, unless it is older than what we know.
 
 pub(crate) mod change;
 pub(crate) mod layout;
@@ -24,18 +24,17 @@ use crate::config::{HostPort, RedisAddress};
 
 /// What a round may take, however many nodes do not answer.
 const ROUND_LIMIT: Duration = Duration::from_millis(1500);
-/// After how long with nobody but nodes of an older layout it is taken for that of another cluster.
+/// When for so long only nodes with an older layout answer, theirs is taken for that of another cluster.
 /// Longer than a node that is cut off takes to notice (`cluster-node-timeout`, 15 s by default).
 const OLDER_AFTER: Duration = Duration::from_secs(30);
 /// A node that owns nothing is kept for so long after it was last of use.
 const IMPORTING_KEPT_FOR: Duration = Duration::from_secs(10);
 
-/// The nodes of a cluster.
 pub(crate) struct ClusterTopology {
     router: Arc<Router>,
     /// Those that are configured.
     seeds: Vec<HostPort>,
-    /// Whom to ask first: who answered last.
+    /// The node that answered last: the first to be asked.
     seed: Option<SeedConnection>,
     /// What was told last.
     layout: Layout,
@@ -43,7 +42,7 @@ pub(crate) struct ClusterTopology {
     older_since: Option<Instant>,
     /// What was said last of why there is no layout.
     said: Option<Fault>,
-    /// It was said that nobody tells us a layout.
+    /// It was said that no node tells us a layout.
     is_untold: bool,
 }
 
@@ -61,9 +60,9 @@ impl ClusterTopology {
         }
     }
 
-    /// Asks one node after the other for a layout that is no older than the one in force. When for long
-    /// all that answer were older and said that their cluster works, it is another cluster now: the
-    /// latest of these. `None`: none of those that answer tells us.
+    /// Asks one node after the other for a layout that is no older than the last one. When all layouts have
+    /// been older for long, and their cluster works by its own word, it is another cluster now: the latest
+    /// of them. `None`: nodes answer, but none tells us.
     fn ask_around(&mut self) -> Result<Option<(Layout, HostPort)>, Fault> {
         let deadline = Deadline::after(clock::now(), ROUND_LIMIT);
         let mut older: Option<(Layout, HostPort)> = None;
@@ -116,7 +115,8 @@ impl ClusterTopology {
         }
     }
 
-    /// Whom to ask: nodes that are of use, then who has nothing else to do, then whoever was configured.
+    /// The nodes to ask: usable ones, then replicas, which have nothing else to do, then the configured
+    /// ones, then the rest.
     fn candidates(&self) -> Vec<HostPort> {
         let slot_map = self.router.slot_map();
         let now = clock::now();
@@ -145,7 +145,7 @@ impl ClusterTopology {
         candidates
     }
 
-    /// From now on the slots are served as `layout` says, which `by` has told.
+    /// From now on the nodes of `layout`, as `by` has told it, serve the slots.
     fn install(&mut self, layout: Layout, by: &HostPort) {
         let (owners, slots) = layout.owners();
         if owners.len() >= NODES_MAX {
@@ -203,7 +203,8 @@ impl ClusterTopology {
         SlotMap::of_slots(owners, others, slots)
     }
 
-    /// Nobody tells us who serves what: whoever is asked for a key sends us on, and we remember that.
+    /// No node tells us who serves what: a node that is asked for a key of another sends us on, and we
+    /// remember that.
     fn learn_by_asking(&mut self) {
         if !std::mem::replace(&mut self.is_untold, true) {
             warn!(
@@ -220,9 +221,8 @@ impl ClusterTopology {
                 ranges: seeds
                     .map(|(n, seed)| (share(n), share(n + 1) - 1, seed.clone()))
                     .collect(),
-                replicas: Vec::new(),
-                epoch: 0,
                 is_ok: true,
+                ..Layout::default()
             };
             let by = self.seeds[0].clone();
             self.install(layout, &by);

@@ -1,4 +1,4 @@
-//! Discovery with Sentinels: the master that they name is put in force, once it says itself that it is one.
+//! Discovery with Sentinels: the master that they name is installed, once it says itself that it is one.
 
 pub(crate) mod opinion;
 pub(crate) mod sentinels;
@@ -20,14 +20,13 @@ use crate::cache::topology::sentinel::sentinels::Sentinels;
 use crate::cache::wire::fault::Fault;
 use crate::config::{HostPort, Login, RedisAddress};
 
-/// A master that Sentinels name.
 pub(crate) struct SentinelTopology {
     router: Arc<Router>,
     sentinels: Sentinels,
     following: Following,
 }
 
-/// What is followed of what they say.
+/// Which master is followed, of those that the Sentinels name.
 struct Following {
     name: String,
     probe_key: String,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use redis::{Cmd, Parser, Value};
 
 use crate::base::clock::{self, Deadline};
-use crate::cache::wire::fault::{Fault, Step};
+use crate::cache::wire::fault::{Fault, Step, StepLimit};
 use crate::cache::wire::socket::Socket;
 use crate::cache::wire::tls::session::Session;
 
@@ -67,8 +67,9 @@ impl Connection {
         max_bytes: u64,
         deadline: Deadline,
     ) -> Result<Vec<Value>, Fault> {
-        self.send(commands, deadline, Step::Reply)?;
-        self.receive(commands.len(), max_bytes, deadline, Step::Reply)
+        let limit = Step::Reply.by(deadline);
+        self.send(commands, limit)?;
+        self.receive(commands.len(), max_bytes, limit)
     }
 
     /// Looks whether it can be used for another call: no call ended badly on it, and the server has
@@ -78,21 +79,15 @@ impl Connection {
         !self.broken && self.wire.check_quiet()
     }
 
-    /// The first half of a call, for whoever has more than one server to ask at once. A time-out is put
-    /// down to `step`.
-    pub(crate) fn send(
-        &mut self,
-        commands: &[Cmd],
-        deadline: Deadline,
-        step: Step,
-    ) -> Result<(), Fault> {
+    /// The first half of a call, for those who ask more than one server at once.
+    pub(crate) fn send(&mut self, commands: &[Cmd], limit: StepLimit) -> Result<(), Fault> {
         // Broken until the last reply is in: an early return or a panic leaves it so.
         self.broken = true;
         let mut packed = Vec::new();
         for command in commands {
             command.write_packed_command(&mut packed);
         }
-        self.wire.send_all(&packed, deadline, step)
+        self.wire.send_all(&packed, limit)
     }
 
     /// The second half: a reply to each of the `count` commands that were sent, `max_bytes` in all.
@@ -100,16 +95,14 @@ impl Connection {
         &mut self,
         count: usize,
         max_bytes: u64,
-        deadline: Deadline,
-        step: Step,
+        limit: StepLimit,
     ) -> Result<Vec<Value>, Fault> {
         let mut replies = Vec::with_capacity(count);
         let mut reader = ReplyReader {
             wire: &mut self.wire,
             received: &mut self.received,
             unread: 0..0,
-            deadline,
-            step,
+            limit,
             max_bytes,
             bytes_left: max_bytes,
             fault: None,
@@ -129,7 +122,7 @@ impl Connection {
     }
 }
 
-/// The reply itself, without what RESP3 may say about it; nothing for a push, which answers nobody.
+/// The reply itself, without what RESP3 may say about it; nothing for a push, which is no answer.
 fn awaited(reply: Value) -> Option<Value> {
     match reply {
         Value::Push { .. } => None,
@@ -138,7 +131,7 @@ fn awaited(reply: Value) -> Option<Value> {
     }
 }
 
-/// Whether nothing has come beyond the replies but whole pushes: half a one would be taken for the
+/// Whether nothing has come beyond the replies but whole pushes: half a push would be taken for the
 /// beginning of the next reply. The parser does not tell how much it holds, so it is given a mark to
 /// find behind what is there.
 fn is_at_end(parser: &mut Parser, unread: &[u8]) -> bool {
@@ -154,28 +147,19 @@ fn is_at_end(parser: &mut Parser, unread: &[u8]) -> bool {
 }
 
 impl Wire {
-    fn send_all(&mut self, bytes: &[u8], deadline: Deadline, step: Step) -> Result<(), Fault> {
+    fn send_all(&mut self, bytes: &[u8], limit: StepLimit) -> Result<(), Fault> {
         let Self { socket, session } = self;
         match session {
-            Some(session) => session.send_all(socket, bytes, deadline, step),
-            None => socket
-                .send_all(bytes, deadline)
-                .map_err(|error| Fault::from_io(&error, step)),
+            Some(session) => session.send_all(socket, bytes, limit),
+            None => socket.send_all(bytes, limit),
         }
     }
 
-    fn receive(
-        &mut self,
-        buffer: &mut [u8],
-        deadline: Deadline,
-        step: Step,
-    ) -> Result<usize, Fault> {
+    fn receive(&mut self, buffer: &mut [u8], limit: StepLimit) -> Result<usize, Fault> {
         let Self { socket, session } = self;
         match session {
-            Some(session) => session.receive(socket, buffer, deadline, step),
-            None => socket
-                .receive(buffer, deadline)
-                .map_err(|error| Fault::from_io(&error, step)),
+            Some(session) => session.receive(socket, buffer, limit),
+            None => socket.receive(buffer, limit),
         }
     }
 
@@ -193,8 +177,7 @@ struct ReplyReader<'a> {
     received: &'a mut [u8],
     /// The part of `received` that the parser has not taken yet.
     unread: Range<usize>,
-    deadline: Deadline,
-    step: Step,
+    limit: StepLimit,
     max_bytes: u64,
     bytes_left: u64,
     /// What ended it, where it was not the parser.
@@ -222,7 +205,7 @@ impl ReplyReader<'_> {
         if self.bytes_left == 0 {
             return Err(Fault::TooLarge);
         }
-        let count = self.wire.receive(self.received, self.deadline, self.step)?;
+        let count = self.wire.receive(self.received, self.limit)?;
         self.bytes_left = self.bytes_left.saturating_sub(count as u64);
         self.unread = 0..count;
         Ok(())
@@ -231,7 +214,7 @@ impl ReplyReader<'_> {
     /// Why a reply could not be read.
     fn into_fault(self) -> Fault {
         let received = self.max_bytes - self.bytes_left;
-        let is_late = self.deadline.passed(clock::now());
+        let is_late = self.limit.deadline.passed(clock::now());
         match self.fault {
             Some(_) if received >= REPLY_LARGE_BYTES && is_late => Fault::TooLarge,
             Some(fault) => fault,

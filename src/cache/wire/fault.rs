@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use redis::ServerError;
 
+use crate::base::clock::Deadline;
+
 /// One thing that went wrong with Redis, and whose fault it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The host name has no address, or its resolution failed or took too long.
     Unresolved(String),
-    /// Nobody listens, or the network says it cannot be reached.
+    /// No server listens there, or the network cannot reach it.
     Unreachable(String),
     /// A step took longer than what was left of its budget.
     TimedOut(Step),
@@ -24,8 +26,8 @@ pub(crate) enum Fault {
     NotReady(String),
     /// Credentials or rights are wrong: NOAUTH, WRONGPASS, NOPERM and what AUTH or SELECT refused.
     Misconfigured(String),
-    /// TLS: one of the two sides does not accept the other's certificate, or there are no terms on
-    /// which they could speak.
+    /// TLS: one of the two sides does not accept the other's certificate, or they know no version in
+    /// common.
     Tls(String),
     /// MOVED, ASK, CROSSSLOT: a node of a cluster that was taken for a server of its own.
     Clustered(String),
@@ -64,7 +66,20 @@ pub(crate) enum Step {
     Reply,
 }
 
+/// By when a step must be over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StepLimit {
+    pub deadline: Deadline,
+    /// What a time-out is put down to.
+    pub step: Step,
+}
+
 impl Step {
+    pub(crate) fn by(self, deadline: Deadline) -> StepLimit {
+        let step = self;
+        StepLimit { deadline, step }
+    }
+
     fn words(self) -> &'static str {
         match self {
             Self::Resolve => "name resolution",
@@ -164,7 +179,8 @@ impl Fault {
     }
 
     /// The class of an I/O error met in `step`.
-    pub(crate) fn from_io(error: &io::Error, step: Step) -> Self {
+    pub(crate) fn from_io(error: impl Into<io::Error>, step: Step) -> Self {
+        let error = error.into();
         use io::ErrorKind as Kind;
         match error.kind() {
             // SO_RCVTIMEO shows as EAGAIN.
@@ -319,7 +335,7 @@ mod tests {
     #[test]
     fn a_time_out_says_where_it_struck_and_not_os_error_11() {
         let error = io::Error::from_raw_os_error(11);
-        let fault = Fault::from_io(&error, Step::Reply);
+        let fault = Fault::from_io(error, Step::Reply);
         assert_eq!(fault.to_string(), "timed out in reply");
         assert!(fault.ends_the_generation());
     }

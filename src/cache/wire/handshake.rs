@@ -100,8 +100,9 @@ fn say<const N: usize>(
     if commands.is_empty() {
         return Ok(Vec::new());
     }
-    connection.send(&commands, deadline, Step::Handshake)?;
-    connection.receive(commands.len(), REPLY_MAX_BYTES, deadline, Step::Handshake)
+    let limit = Step::Handshake.by(deadline);
+    connection.send(&commands, limit)?;
+    connection.receive(commands.len(), REPLY_MAX_BYTES, limit)
 }
 
 fn accepted(reply: Value) -> Result<(), Fault> {

@@ -15,7 +15,7 @@ use socket2::{Domain, SockAddr, Type};
 
 use crate::base::clock::{self, Deadline};
 use crate::base::resolver::{HostResolver, ResolveError};
-use crate::cache::wire::fault::{Fault, Step};
+use crate::cache::wire::fault::{Fault, Step, StepLimit};
 
 /// Where to connect to.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) enum Endpoint {
     Unix(Box<Path>),
 }
 
-/// The socket, shared with whoever may have to end a call from outside.
+/// The socket, shared with the watch, which may have to end a call from outside.
 #[derive(Debug)]
 pub(crate) struct Socket {
     stream: socket2::Socket,
@@ -52,8 +52,7 @@ impl Socket {
         match endpoint {
             Endpoint::Tcp(resolver) => connect_to_host(resolver, deadline, on_socket),
             Endpoint::Unix(path) => {
-                let socket = connect_unix(path, deadline);
-                let socket = socket.map_err(|error| Fault::from_io(&error, Step::Connect))?;
+                let socket = connect_unix(path, deadline)?;
                 match on_socket(&socket) {
                     true => Ok(socket),
                     false => Err(Fault::GivenUp),
@@ -73,41 +72,35 @@ impl Socket {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
-    /// Sends all of `bytes` by `deadline`.
-    ///
-    /// # Errors
-    /// Of the kind `TimedOut` when it passes first.
-    pub(crate) fn send_all(&self, mut bytes: &[u8], deadline: Deadline) -> io::Result<()> {
+    /// Sends all of `bytes`.
+    pub(crate) fn send_all(&self, mut bytes: &[u8], limit: StepLimit) -> Result<(), Fault> {
         while !bytes.is_empty() {
-            let left = time_left(deadline)?;
-            self.stream.set_write_timeout(Some(left))?;
+            let timeout = self.stream.set_write_timeout(Some(time_left(limit)?));
+            timeout.map_err(|error| Fault::from_io(error, limit.step))?;
             match rustix::net::send(self, bytes, SendFlags::NOSIGNAL) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(0) => return Err(Fault::from_io(io::ErrorKind::WriteZero, limit.step)),
                 Ok(written) => bytes = &bytes[written..],
                 Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(Fault::from_io(error, limit.step)),
             }
         }
         Ok(())
     }
 
-    /// Waits until `deadline` for some bytes; how many came, which is never 0.
-    ///
-    /// # Errors
-    /// Of the kind `TimedOut` when it passes first, `UnexpectedEof` when the connection has ended.
-    pub(crate) fn receive(&self, buffer: &mut [u8], deadline: Deadline) -> io::Result<usize> {
+    /// Waits for some bytes; how many came, which is never 0.
+    pub(crate) fn receive(&self, buffer: &mut [u8], limit: StepLimit) -> Result<usize, Fault> {
         loop {
-            let left = time_left(deadline)?;
-            self.stream.set_read_timeout(Some(left))?;
+            let timeout = self.stream.set_read_timeout(Some(time_left(limit)?));
+            timeout.map_err(|error| Fault::from_io(error, limit.step))?;
             match rustix::net::recv(self, &mut *buffer, RecvFlags::empty()) {
-                Ok((0, _)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok((0, _)) => return Err(Fault::from_io(io::ErrorKind::UnexpectedEof, limit.step)),
                 Ok((count, _)) => {
                     let received = count as u64;
                     self.received_bytes.fetch_add(received, Ordering::Relaxed);
                     return Ok(count);
                 }
                 Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(Fault::from_io(error, limit.step)),
             }
         }
     }
@@ -157,11 +150,10 @@ fn connect_to_host(
         ResolveError::TimedOut => Fault::TimedOut(Step::Resolve),
         ResolveError::Failed(why) => Fault::Unresolved(why),
     })?;
-    let class = |error: io::Error| Fault::from_io(&error, Step::Connect);
-    for (place, address) in addresses.iter().enumerate() {
+    for (number, address) in addresses.iter().enumerate() {
         // One that hangs leaves their share to the others.
-        let shares = (addresses.len() - place) as u32;
-        let limit = time_left(deadline).map_err(class)? / shares;
+        let shares = (addresses.len() - number) as u32;
+        let limit = time_left(Step::Connect.by(deadline))? / shares;
         match connect_tcp(*address, limit, &mut on_socket) {
             Err(Fault::GivenUp) => return Err(Fault::GivenUp),
             Err(next) => fault = next,
@@ -176,7 +168,7 @@ fn connect_tcp(
     limit: Duration,
     on_socket: &mut impl FnMut(&Arc<Socket>) -> bool,
 ) -> Result<Arc<Socket>, Fault> {
-    let class = |error: io::Error| Fault::from_io(&error, Step::Connect);
+    let class = |error: io::Error| Fault::from_io(error, Step::Connect);
     let stream = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None);
     let socket = Arc::new(Socket::new(stream.map_err(class)?));
     if !on_socket(&socket) {
@@ -191,18 +183,22 @@ fn connect_tcp(
 
 /// Connecting to a Unix socket waits only where the backlog is full; the time-out for writes holds for
 /// that too (unix(7) does not say so; Linux does it).
-fn connect_unix(path: &Path, deadline: Deadline) -> io::Result<Arc<Socket>> {
-    let stream = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    stream.set_write_timeout(Some(time_left(deadline)?))?;
-    stream.connect(&SockAddr::unix(path)?)?;
-    Ok(Arc::new(Socket::new(stream)))
+fn connect_unix(path: &Path, deadline: Deadline) -> Result<Arc<Socket>, Fault> {
+    let limit = time_left(Step::Connect.by(deadline))?;
+    let connect = || {
+        let stream = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        stream.set_write_timeout(Some(limit))?;
+        stream.connect(&SockAddr::unix(path)?)?;
+        io::Result::Ok(Arc::new(Socket::new(stream)))
+    };
+    connect().map_err(|error| Fault::from_io(error, Step::Connect))
 }
 
-/// What is left until `deadline`, or the error of having none.
-fn time_left(deadline: Deadline) -> io::Result<Duration> {
-    let left = deadline.left(clock::now());
+/// What is left, which is never zero.
+fn time_left(limit: StepLimit) -> Result<Duration, Fault> {
+    let left = limit.deadline.left(clock::now());
     if left.is_zero() {
-        return Err(io::ErrorKind::TimedOut.into());
+        return Err(Fault::TimedOut(limit.step));
     }
     // The kernel counts in microseconds, and zero would mean for ever.
     Ok(left.max(Duration::from_micros(1)))

@@ -1,7 +1,7 @@
 //! The Sentinels of one master, each asked for it within a few hundred milliseconds and all
 //! within a bound (the redis crate's discovery has no time-outs: docs/DEPENDENCIES.md). They are asked again and again
-//! rather than listened to: whoever leads a failover knows the new master seconds before the others
-//! publish it.
+//! rather than listened to: the Sentinel that leads a failover knows the new master seconds before
+//! the others publish it.
 
 use std::time::{Duration, Instant};
 
@@ -32,9 +32,9 @@ pub(crate) struct Sentinels {
     /// What they call it.
     name: String,
     all: Vec<Sentinel>,
-    /// Who answered first, the last time: the first to be asked.
+    /// The one that answered first in the last round: the first to be asked.
     first: usize,
-    /// Somebody has answered in this round.
+    /// One has answered in this round.
     has_heard: bool,
 }
 
@@ -50,7 +50,7 @@ struct Sentinel {
 }
 
 impl Sentinels {
-    /// Those at `addresses`, which call the master `name`. Asks nobody yet.
+    /// Those at `addresses`, which call the master `name`. Asks none yet.
     pub(crate) fn new(name: String, addresses: impl Iterator<Item = (String, Dial)>) -> Self {
         let sentinel = |(address, dial)| Sentinel {
             address,
@@ -86,8 +86,8 @@ impl Sentinels {
         self.all.iter().map(status).collect()
     }
 
-    /// Asks everyone who is worth asking. `hear` is told each answer as it comes, so that one who does
-    /// not answer delays nobody else's; it returns false when no more are wanted.
+    /// Asks all that are worth asking. `hear` is told each answer as it comes, so that one that does not
+    /// answer delays no other's; it returns false when no more are wanted.
     pub(crate) fn ask(&mut self, mut hear: impl FnMut(&Self, Opinion) -> bool) {
         self.has_heard = false;
         let mut goes_on = self.ask_connected(&mut hear);
@@ -142,7 +142,7 @@ impl Sentinels {
         goes_on
     }
 
-    /// Those of `asked` from whom something has come; waits for the first of them.
+    /// Those of `asked` from which something has come; waits for the first of them.
     fn answering(&self, asked: &[usize], deadline: Deadline) -> Vec<usize> {
         let connections = asked
             .iter()
@@ -202,12 +202,12 @@ impl Sentinel {
     fn send(&mut self, name: &str, deadline: Deadline) -> Result<(), Fault> {
         let asked = ["GET-MASTER-ADDR-BY-NAME", "MASTER"];
         let commands = asked.map(|what| command(&["SENTINEL", what, name]));
-        self.connection()?.send(&commands, deadline, Step::Reply)
+        self.connection()?.send(&commands, Step::Reply.by(deadline))
     }
 
     fn hear(&mut self, name: &str, deadline: Deadline) -> Result<(HostPort, u64), Fault> {
         let connection = self.connection()?;
-        let replies = connection.receive(2, REPLY_MAX_BYTES, deadline, Step::Reply)?;
+        let replies = connection.receive(2, REPLY_MAX_BYTES, Step::Reply.by(deadline))?;
         let mut replies = replies.into_iter();
         let master = match replies.next() {
             Some(Value::Array(parts)) => opinion::master(parts)?,

@@ -7,7 +7,7 @@ use std::ops::Range;
 use rustls::{ClientConnection, IoState};
 
 use crate::base::clock::Deadline;
-use crate::cache::wire::fault::{Fault, Step};
+use crate::cache::wire::fault::{Fault, Step, StepLimit};
 use crate::cache::wire::socket::Socket;
 use crate::cache::wire::tls::words::fault;
 
@@ -35,52 +35,50 @@ impl Session {
 
     /// Shakes hands by `deadline`: afterwards the server is the one it should be.
     pub(crate) fn shake_hands(&mut self, socket: &Socket, deadline: Deadline) -> Result<(), Fault> {
-        let step = Step::TlsHandshake;
-        self.flush(socket, deadline, step)?;
+        let limit = Step::TlsHandshake.by(deadline);
+        self.flush(socket, limit)?;
         while self.connection.is_handshaking() {
-            self.take_in(socket, deadline, step)?;
-            self.flush(socket, deadline, step)?;
+            self.take_in(socket, limit)?;
+            self.flush(socket, limit)?;
         }
         Ok(())
     }
 
-    /// Sends all of `bytes` by `deadline`.
+    /// Sends all of `bytes`.
     pub(crate) fn send_all(
         &mut self,
         socket: &Socket,
         mut bytes: &[u8],
-        deadline: Deadline,
-        step: Step,
+        limit: StepLimit,
     ) -> Result<(), Fault> {
         while !bytes.is_empty() {
             let taken = self.connection.writer().write(bytes);
-            let taken = taken.map_err(|error| Fault::from_io(&error, step))?;
+            let taken = taken.map_err(|error| Fault::from_io(error, limit.step))?;
             bytes = &bytes[taken..];
-            if let Err(fault) = self.flush(socket, deadline, step) {
+            if let Err(fault) = self.flush(socket, limit) {
                 return Err(self.last_words(socket).unwrap_or(fault));
             }
         }
         Ok(())
     }
 
-    /// Waits until `deadline` for some bytes; how many came, which is never 0.
+    /// Waits for some bytes; how many came, which is never 0.
     pub(crate) fn receive(
         &mut self,
         socket: &Socket,
         buffer: &mut [u8],
-        deadline: Deadline,
-        step: Step,
+        limit: StepLimit,
     ) -> Result<usize, Fault> {
         loop {
             match self.connection.reader().read(buffer) {
-                Ok(0) => return Err(Fault::from_io(&io::ErrorKind::UnexpectedEof.into(), step)),
+                Ok(0) => return Err(Fault::from_io(io::ErrorKind::UnexpectedEof, limit.step)),
                 Ok(count) => return Ok(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(Fault::from_io(&error, step)),
+                Err(error) => return Err(Fault::from_io(error, limit.step)),
             }
-            self.take_in(socket, deadline, step)?;
+            self.take_in(socket, limit)?;
             // An answer to a new key, or nothing.
-            self.flush(socket, deadline, step)?;
+            self.flush(socket, limit)?;
         }
     }
 
@@ -108,10 +106,9 @@ impl Session {
     }
 
     /// Waits for bytes where there are none, and decrypts them.
-    fn take_in(&mut self, socket: &Socket, deadline: Deadline, step: Step) -> Result<(), Fault> {
+    fn take_in(&mut self, socket: &Socket, limit: StepLimit) -> Result<(), Fault> {
         if self.unread.is_empty() {
-            let count = socket.receive(&mut self.received, deadline);
-            self.unread = 0..count.map_err(|error| Fault::from_io(&error, step))?;
+            self.unread = 0..socket.receive(&mut self.received, limit)?;
         }
         self.decrypt().inspect_err(|_| self.say_why(socket))
     }
@@ -127,13 +124,12 @@ impl Session {
     }
 
     /// Sends what rustls has to send.
-    fn flush(&mut self, socket: &Socket, deadline: Deadline, step: Step) -> Result<(), Fault> {
+    fn flush(&mut self, socket: &Socket, limit: StepLimit) -> Result<(), Fault> {
         while self.connection.wants_write() {
             let mut bytes = Vec::new();
             let written = self.connection.write_tls(&mut bytes);
-            written.map_err(|error| Fault::from_io(&error, step))?;
-            let sent = socket.send_all(&bytes, deadline);
-            sent.map_err(|error| Fault::from_io(&error, step))?;
+            written.map_err(|error| Fault::from_io(error, limit.step))?;
+            socket.send_all(&bytes, limit)?;
         }
         Ok(())
     }

@@ -73,9 +73,9 @@ fn a_later_handshake_resumes_the_session_of_an_earlier_one() {
         let mut session = connector.session("127.0.0.1").expect("a session");
         session.shake_hands(&socket, soon()).expect("trust");
         session
-            .send_all(&socket, b"a", soon(), Step::Reply)
+            .send_all(&socket, b"a", Step::Reply.by(soon()))
             .expect("it is read");
-        let count = session.receive(&socket, &mut [0; 9], soon(), Step::Reply);
+        let count = session.receive(&socket, &mut [0; 9], Step::Reply.by(soon()));
         assert_eq!(count, Ok(1));
         socket.shut_down();
         server.join().expect("no panic");
@@ -99,7 +99,7 @@ fn tickets_are_no_words_and_words_that_nobody_asked_for_are() {
     assert!(!socket.is_quiet() && session.check_quiet(&socket));
     assert!(socket.is_quiet(), "they are taken in");
     session
-        .send_all(&socket, b"a", soon(), Step::Reply)
+        .send_all(&socket, b"a", Step::Reply.by(soon()))
         .expect("it is read");
     while session.check_quiet(&socket) && !end.passed(clock::now()) {
         thread::yield_now();
