@@ -1,10 +1,9 @@
-//! The only place that asks the system what time it is. Everything else is handed a moment or a
-//! [`Deadline`], so that what depends on time can be tested without waiting.
+//! The only place that asks the system what time it is. All other code is passed a moment or a
+//! [`Deadline`], so that it can be tested without waiting.
 
 use std::time::{Duration, Instant, SystemTime};
 
 /// Now, on the monotonic clock: what time-outs, ages and states are measured with.
-#[must_use]
 pub(crate) fn now() -> Instant {
     #[cfg(test)]
     if let Some(now) = virtual_time::now() {
@@ -14,7 +13,6 @@ pub(crate) fn now() -> Instant {
 }
 
 /// Now, on the wall clock: what people and headers are shown.
-#[must_use]
 pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
 }
@@ -25,26 +23,20 @@ pub(crate) fn wall() -> SystemTime {
 pub(crate) struct Deadline(Instant);
 
 impl Deadline {
-    /// The deadline that lies `limit` after `from`.
-    #[must_use]
     pub(crate) fn after(from: Instant, limit: Duration) -> Self {
         Self(from + limit)
     }
 
-    /// What is left of it at `now`; zero when it has passed.
-    #[must_use]
+    /// The time left at `now`; zero when the deadline has passed.
     pub(crate) fn left(self, now: Instant) -> Duration {
         self.0.saturating_duration_since(now)
     }
 
-    /// Whether it has passed at `now`.
-    #[must_use]
     pub(crate) fn passed(self, now: Instant) -> bool {
         now >= self.0
     }
 
     /// The earlier of this deadline and the one `limit` after `from`.
-    #[must_use]
     pub(crate) fn within(self, from: Instant, limit: Duration) -> Self {
         self.min(Self::after(from, limit))
     }

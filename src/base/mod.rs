@@ -6,5 +6,6 @@ pub(crate) mod ewma;
 pub(crate) mod notify;
 pub(crate) mod queue;
 pub(crate) mod resolver;
+pub(crate) mod room;
 pub mod shutdown;
 pub(crate) mod tls;

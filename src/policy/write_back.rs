@@ -172,7 +172,7 @@ impl<C: Cache> Policy<C> {
     /// Step 8c: the reports of outages that are over, one line each.
     pub(crate) fn report_outages(&self) {
         let outages = &self.metrics.outages;
-        if !outages.wait_to_settle() {
+        if !outages.has_unsettled() {
             return;
         }
         let is_recovered = self.recovery.is_empty();
