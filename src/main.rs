@@ -120,7 +120,7 @@ fn start(config: &Config) -> Result<App, Exit> {
     })
 }
 
-/// The second signal: whoever sends it does not want to wait.
+/// What the second signal does: its sender does not want to wait.
 #[expect(clippy::disallowed_methods, reason = "the drain is not waited for")]
 fn end_now() {
     log::logger().flush();
@@ -147,7 +147,7 @@ fn arguments() -> Result<(Command, Option<PathBuf>), lexopt::Error> {
     Ok((command, path.map(PathBuf::from)))
 }
 
-/// To stdout; a closed one is no reason to panic.
+/// Writes to stdout; a closed one is no reason to panic.
 fn say(text: &str) -> Exit {
     match std::io::stdout().write_all(text.as_bytes()) {
         Ok(()) => Exit::Ok,
@@ -156,6 +156,6 @@ fn say(text: &str) -> Exit {
 }
 
 fn say_to_stderr(text: &str) {
-    // There is nowhere else to say it.
+    // There is nowhere else to report that stderr is closed.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }

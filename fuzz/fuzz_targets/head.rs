@@ -6,13 +6,13 @@
 use std::cell::RefCell;
 
 use evenkeel::server::head::{Field, Verdict, inspect};
-use evenkeel::server::tiny::Library;
+use evenkeel::server::tiny::TinyHttp;
 use libfuzzer_sys::fuzz_target;
 
 const MAX_BYTES: usize = 4096;
 
 thread_local! {
-    static LIBRARY: RefCell<Library> = RefCell::new(Library::open().expect("a stream"));
+    static TINY_HTTP: RefCell<TinyHttp> = RefCell::new(TinyHttp::open().expect("a stream"));
 }
 
 fuzz_target!(|bytes: &[u8]| {
@@ -32,14 +32,14 @@ fuzz_target!(|bytes: &[u8]| {
         let before = inspect(&bytes[..head.bytes - cut.min(head.bytes)], MAX_BYTES);
         assert_eq!(before, Verdict::Partial, "a beginning is no head");
     }
-    LIBRARY.with_borrow_mut(|library| {
+    TINY_HTTP.with_borrow_mut(|tiny_http| {
         // Two in a row: the first must not eat of the second.
-        library.give(&head);
-        library.give(&head);
+        tiny_http.give(&head);
+        tiny_http.give(&head);
         for _ in 0..2 {
-            let request = library.take().expect("what is sound is taken");
-            assert_eq!(request.method, head.method);
-            assert_eq!(request.target, head.target);
+            let request = tiny_http.take().expect("what is sound is taken");
+            assert_eq!(request.method(), head.method);
+            assert_eq!(request.target(), head.target);
             for field in Field::ALL {
                 assert_eq!(request.field(field), head.fields[field as usize], "{field:?}");
             }

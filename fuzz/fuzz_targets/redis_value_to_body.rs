@@ -4,7 +4,7 @@
 
 use evenkeel::config;
 use evenkeel::server::contract::{Contract, Provenance};
-use evenkeel::server::response::Envelope;
+use evenkeel::server::response::Framing;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -21,9 +21,8 @@ fuzz_target!(|bytes: &[u8]| {
             if kind == config::Contract::Flask {
                 assert!(response.body.is_ascii());
             }
-            let envelope =
-                Envelope { is_head: false, closes: true, is_http_1_0: true, request_id: "id" };
-            let rendered = response.render(envelope);
+            let framing = Framing { is_head: false, closes: true, is_http_1_0: true };
+            let rendered = response.render(framing, "id");
             assert!(rendered.ends_with(&response.body));
             let length = format!("\r\nContent-Length: {}\r\n", response.body.len());
             let head_bytes = rendered.len() - response.body.len();

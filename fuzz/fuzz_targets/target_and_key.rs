@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use evenkeel::config::{self, NO_ENVIRONMENT};
 use evenkeel::server::contract::{Asked, Contract, Origin};
 use evenkeel::server::head::{Verdict, inspect};
-use evenkeel::server::tiny::Library;
-use evenkeel::server::response::Envelope;
+use evenkeel::server::response::Framing;
+use evenkeel::server::tiny::{Request, TinyHttp};
 use libfuzzer_sys::fuzz_target;
 
 const CONFIG: &str = "[route data]\npath = /api/data/<key>\nsource = demo\n\
@@ -29,7 +29,7 @@ impl Origin for Here {
 }
 
 thread_local! {
-    static LIBRARY: RefCell<Library> = RefCell::new(Library::open().expect("a stream"));
+    static TINY_HTTP: RefCell<TinyHttp> = RefCell::new(TinyHttp::open().expect("a stream"));
     static CONTRACTS: [Contract; 2] = {
         let loaded = config::parse(CONFIG, "fuzz", NO_ENVIRONMENT).expect("a configuration");
         let routes = loaded.config.routes;
@@ -61,35 +61,30 @@ fuzz_target!(|input: (u8, &[u8], Option<&[u8]>, bool)| {
     let Verdict::Whole(head) = inspect(&head, 16 * 1024) else {
         return;
     };
-    let request = LIBRARY.with_borrow_mut(|library| {
-        library.give(&head);
-        library.take().expect("what is sound is taken")
-    });
-    CONTRACTS.with(|contracts| {
-        for contract in contracts {
-            match contract.read(&request, &Here) {
-                Asked::Lookup { key, .. } => {
-                    assert!(!key.is_empty() && !key.contains('/'), "{key:?}");
-                }
-                Asked::Answer(response) => {
-                    let envelope = Envelope {
-                        is_head: true,
-                        closes: false,
-                        is_http_1_0: false,
-                        request_id: "id",
-                    };
-                    let bytes = response.render(envelope);
-                    let text = std::str::from_utf8(&bytes).expect("ASCII");
-                    assert!(text.is_ascii(), "{text:?}");
-                    let head = text.strip_suffix("\r\n\r\n").expect("one head, no body");
-                    for line in head.split("\r\n") {
-                        assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line:?}");
-                    }
-                    let fields = 5 + response.fields.iter().flatten().count()
-                        + usize::from(response.content_type.is_some());
-                    assert_eq!(head.split("\r\n").count(), fields, "{text:?}");
-                }
-            }
-        }
+    TINY_HTTP.with_borrow_mut(|tiny_http| {
+        tiny_http.give(&head);
+        let request = tiny_http.take().expect("what is sound is taken");
+        CONTRACTS.with(|contracts| contracts.iter().for_each(|contract| check(contract, &request)));
     });
 });
+
+fn check(contract: &Contract, request: &Request<'_>) {
+    match contract.read(request, &Here) {
+        Asked::Lookup { key, .. } => {
+            assert!(!key.is_empty() && !key.contains('/'), "{key:?}");
+        }
+        Asked::Answer(response) => {
+            let framing = Framing { is_head: true, closes: false, is_http_1_0: false };
+            let bytes = response.render(framing, "id");
+            let text = std::str::from_utf8(&bytes).expect("ASCII");
+            assert!(text.is_ascii(), "{text:?}");
+            let head = text.strip_suffix("\r\n\r\n").expect("one head, no body");
+            for line in head.split("\r\n") {
+                assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line:?}");
+            }
+            let fields = 5 + response.fields.iter().flatten().count()
+                + usize::from(response.content_type.is_some());
+            assert_eq!(head.split("\r\n").count(), fields, "{text:?}");
+        }
+    }
+}

@@ -1,5 +1,8 @@
 //! Builds every part of the service from the configuration, owns them, and ends them in order.
 
+mod descriptors;
+mod door;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -7,9 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::base::clock;
+use crate::base::room::Room;
 use crate::cache::RedisCache;
 use crate::cache::prober::Prober;
 use crate::cache::topology::Topology;
@@ -21,19 +24,14 @@ use crate::ops::health::{Draining, Health};
 use crate::ops::systemd::activation::{self, NotServable};
 use crate::ops::systemd::watchdog::{Watchdog, Watched};
 use crate::policy::{GuardedSource, Policy};
-use crate::server::accept::{Acceptor, Listener, Room};
-use crate::server::connection::Message;
+use crate::server::accept::Listener;
 use crate::server::contract::Contract;
-use crate::server::event_loop::{EventLoop, Limits};
 use crate::server::service::Service;
-use crate::source;
+use crate::source::kinds;
 use crate::workers::Workers;
 
-/// Descriptors for everything but clients: Redis, sources, the library, logs.
-const DESCRIPTORS_RESERVED: u64 = 64 + ADMIN_CONNECTIONS_MAX as u64;
-
-/// Masters that a cluster is expected to have.
-const CLUSTER_EXPECTED: usize = 16;
+use descriptors::affordable_connections;
+use door::Door;
 
 /// Connections of operators at once.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
@@ -75,25 +73,17 @@ impl From<io::Error> for StartError {
     }
 }
 
-/// The door of operators: its own accept loop and front, so that clients cannot shut it.
-struct AdminDoor {
-    address: SocketAddr,
-    _acceptor: Acceptor,
-    _front: EventLoop,
-}
-
 /// The running service. Fields are dropped in their order: the doors first, the workers after them.
 pub struct App {
-    acceptor: Acceptor,
-    fronts: Vec<EventLoop>,
+    clients: Door,
+    admin: Option<Door>,
     workers: Workers,
-    admin: Option<AdminDoor>,
     prober: Prober,
     topology: Option<Topology>,
     watchdog: Option<Watchdog>,
     draining: Arc<Draining>,
     room: Arc<Room>,
-    lookups: Arc<Policy>,
+    policy: Arc<Policy>,
     metrics: Arc<Metrics>,
     drain_timeout: Duration,
 }
@@ -105,77 +95,72 @@ impl App {
     /// # Errors
     /// [`StartError`]
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        let door = open(config)?;
-        let local = door.address()?;
-        let admin_door = config.admin.listen.map(bind_admin).transpose()?;
+        let listener = listen(config)?;
+        let local = listener.address()?;
+        let admin_listener = config.admin.listen.map(|address| bind("admin", address));
+        let admin_listener = admin_listener.transpose()?;
         let metrics = Arc::new(Metrics::new(config)?);
         let draining = Arc::new(Draining::default());
-        let room = Arc::new(Room::new(affordable_connections(config)));
-        let lookups = Arc::new(lookups(config, &metrics));
+        let readers = readers(config);
+        let callers = Workers::callers(readers);
+        let connections_max = affordable_connections(config, ADMIN_CONNECTIONS_MAX, callers);
+        let room = Arc::new(Room::new(connections_max));
+        let policy = Arc::new(policy(config, callers, &metrics));
         let workers = Workers::start(
-            &lookups,
+            &policy,
             &metrics,
-            readers(config),
+            readers,
             config.server.workers,
             config.redis.batch_max,
         )?;
         let probe_key = format!("{}evenkeel:probe", config.redis.key_prefix);
-        let cache = lookups.cache();
+        let cache = policy.cache();
         let topology = Topology::start(cache, &config.redis, &probe_key)?;
         let prober = Prober::start(cache, config.breaker.probe_interval, probe_key)?;
         let health = Arc::new(Health {
             redis: config.health.redis,
             stuck_after: config.server.request_timeout * 2 + Duration::from_secs(5),
             queue_max: config.server.queue,
-            lookups: Arc::clone(&lookups),
+            policy: Arc::clone(&policy),
             progress: Arc::clone(workers.progress()),
             room: Arc::clone(&room),
             metrics: Arc::clone(&metrics),
             draining: Arc::clone(&draining),
             self_check: Arc::default(),
         });
-        let watched = Watched::of(&health, local, config.server.request_timeout);
-        let service = Arc::new(service(config, config.routes.clone(), &health));
-        let fronts = start_fronts(config, &service, &lookups, &room)?;
-        let admin = admin_door.map(|door| open_admin(config, door, &health, &lookups));
+        let watched = Watched {
+            health: Arc::clone(&health),
+            address: local,
+            request_timeout: config.server.request_timeout,
+        };
+        let admin = admin_listener.map(|listener| open_admin(config, listener, &health));
         let admin = admin.transpose()?;
-        let mailboxes = fronts
-            .iter()
-            .map(|front| Arc::clone(front.mailbox()))
-            .collect();
-        let acceptor = Acceptor::start(
-            "accept",
-            door,
-            Arc::clone(&room),
-            mailboxes,
-            Arc::clone(&metrics),
-        )?;
-        if let Some(admin) = &admin {
-            info!(
-                "admin door on {}: /metrics, /outages, /healthz",
-                admin.address
-            );
+        let service = service(config, config.routes.clone(), &health);
+        let names = (0..config.server.fronts).map(|number| format!("front-{number}"));
+        let server = &config.server;
+        let clients = Door::open(listener, "accept", names, server, service, &room, &health)?;
+        if let Some(Door { address, .. }) = &admin {
+            info!("admin door on {address}: /metrics, /outages, /healthz");
         }
         info!("evenkeel {} listens on {local}", env!("CARGO_PKG_VERSION"));
         let watchdog = Watchdog::start(watched)?;
         Ok(Self {
-            acceptor,
-            fronts,
-            workers,
+            clients,
             admin,
+            workers,
             prober,
             topology,
             watchdog,
             draining,
             room,
-            lookups,
+            policy,
             metrics,
             drain_timeout: config.server.drain_timeout,
         })
     }
 
-    /// Ends it: not ready, no new connections, what is in flight is finished within the drain
-    /// time-out.
+    /// Ends the service: it is not ready any more and takes no new connections, and what is in flight is
+    /// finished within the drain time-out.
     pub fn drain(mut self) {
         let began = clock::now();
         let (connections, _) = self.room.taken();
@@ -187,45 +172,38 @@ impl App {
         if let Some(watchdog) = &self.watchdog {
             watchdog.tell_stopping(&format!("draining: {connections} connections"));
         }
-        self.acceptor.stop();
-        for front in &self.fronts {
-            front.mailbox().post(Message::Drain);
-        }
+        self.clients.begin_drain();
         let limit = began + self.drain_timeout;
-        while self.fronts.iter().any(|front| !front.has_ended()) && clock::now() < limit {
+        while !self.clients.is_drained() && clock::now() < limit {
             std::thread::park_timeout(Duration::from_millis(5));
         }
         let (left, _) = self.room.taken();
-        drop(self.fronts);
+        drop(self.clients);
         // What was fetched for the last answers still goes to Redis.
         self.workers.end(limit.max(clock::now() + LAST_WRITES));
-        let (lost, _) = self.lookups.recovery.len();
+        let (lost, _) = self.policy.recovery.len();
         drop(self.prober);
         drop(self.topology);
         drop(self.watchdog);
         drop(self.admin);
-        farewell(&self.metrics, left, lost, began);
+        log_farewell(&self.metrics, left, lost, began);
     }
 }
 
-fn open(config: &Config) -> Result<Listener, StartError> {
+/// The socket of clients: the one that systemd passes, else a new one.
+fn listen(config: &Config) -> Result<Listener, StartError> {
     let address = config.server.listen;
     match activation::passed_listener().map_err(StartError::Passed)? {
         Some(listener) => {
             info!("the socket that systemd passed is used, not [server] listen = {address}");
             Ok(Listener::passed(listener)?)
         }
-        None => Listener::bind(address).map_err(|error| StartError::Bind("server", address, error)),
+        None => bind("server", address),
     }
 }
 
-fn limits(config: &Config) -> Limits {
-    Limits {
-        head_max_bytes: config.server.max_head,
-        head_timeout: config.server.head_timeout,
-        idle_timeout: config.server.idle_timeout,
-        write_timeout: config.server.write_timeout,
-    }
+fn bind(section: &'static str, address: SocketAddr) -> Result<Listener, StartError> {
+    Listener::bind(address).map_err(|error| StartError::Bind(section, address, error))
 }
 
 fn service(config: &Config, routes: Vec<Route>, health: &Arc<Health>) -> Service {
@@ -238,59 +216,17 @@ fn service(config: &Config, routes: Vec<Route>, health: &Arc<Health>) -> Service
     )
 }
 
-fn bind_admin(address: SocketAddr) -> Result<Listener, StartError> {
-    Listener::bind(address).map_err(|error| StartError::Bind("admin", address, error))
-}
-
-/// Opens the door of operators: no routes behind it, but its own pages.
-fn open_admin(
-    config: &Config,
-    door: Listener,
-    health: &Arc<Health>,
-    lookups: &Arc<Policy>,
-) -> io::Result<AdminDoor> {
+/// Opens the door of operators. No routes are behind it, but pages that clients do not get.
+fn open_admin(config: &Config, listener: Listener, health: &Arc<Health>) -> io::Result<Door> {
     let service = service(config, Vec::new(), health).with(Admin::new(Arc::clone(health)));
     let room = Arc::new(Room::new(ADMIN_CONNECTIONS_MAX));
-    let address = door.address()?;
-    let front = EventLoop::start(
-        "admin-front".to_owned(),
-        limits(config),
-        Arc::new(service),
-        Arc::clone(lookups),
-        Arc::clone(&room),
-    )?;
-    let mailboxes = vec![Arc::clone(front.mailbox())];
-    let metrics = Arc::clone(&health.metrics);
-    Ok(AdminDoor {
-        address,
-        _acceptor: Acceptor::start("admin-accept", door, room, mailboxes, metrics)?,
-        _front: front,
-    })
+    let names = ["admin-front".to_owned()];
+    let (name, server) = ("admin-accept", &config.server);
+    Door::open(listener, name, names, server, service, &room, health)
 }
 
-fn start_fronts(
-    config: &Config,
-    service: &Arc<Service>,
-    lookups: &Arc<Policy>,
-    room: &Arc<Room>,
-) -> io::Result<Vec<EventLoop>> {
-    let numbers = 0..config.server.fronts;
-    numbers
-        .map(|number| {
-            let (service, lookups) = (Arc::clone(service), Arc::clone(lookups));
-            let name = format!("front-{number}");
-            EventLoop::start(name, limits(config), service, lookups, Arc::clone(room))
-        })
-        .collect()
-}
-
-fn lookups(config: &Config, metrics: &Arc<Metrics>) -> Policy {
-    let cache = RedisCache::new(
-        &config.redis,
-        &config.breaker,
-        Workers::callers(readers(config)),
-        Arc::clone(metrics),
-    );
+fn policy(config: &Config, callers: usize, metrics: &Arc<Metrics>) -> Policy {
+    let cache = RedisCache::new(&config.redis, &config.breaker, callers, Arc::clone(metrics));
     Policy::new(
         config,
         sources(config, metrics),
@@ -300,7 +236,7 @@ fn lookups(config: &Config, metrics: &Arc<Metrics>) -> Policy {
     )
 }
 
-/// How many readers there are. In a cluster at least two: one node that hangs holds one.
+/// How many readers there are. A cluster has at least two: one node that hangs holds one.
 fn readers(config: &Config) -> usize {
     match config.redis.servers {
         Servers::Cluster { .. } => config.redis.readers.max(2),
@@ -308,63 +244,18 @@ fn readers(config: &Config) -> usize {
     }
 }
 
-/// How many nodes of Redis there may be connections to, for all that is known before one is asked.
-fn nodes(config: &Config) -> usize {
-    match &config.redis.servers {
-        Servers::Cluster { nodes } => nodes.len().max(CLUSTER_EXPECTED),
-        Servers::Single { .. } | Servers::Sentinel { .. } => 1,
-    }
-}
-
 fn sources(config: &Config, metrics: &Arc<Metrics>) -> Vec<GuardedSource> {
     let sources = config.sources.iter().enumerate();
     sources
         .map(|(number, source)| {
-            GuardedSource::new(source, number, source::build(source), Arc::clone(metrics))
+            GuardedSource::new(source, number, kinds::build(source), Arc::clone(metrics))
         })
         .collect()
 }
 
-/// Raises the soft limit of descriptors to what `max_connections` needs; where the hard limit does
-/// not allow that, says so and takes as many connections as it does.
-fn affordable_connections(config: &Config) -> usize {
-    let wanted = config.server.max_connections;
-    // No node has more connections than there are threads that make calls.
-    let of_a_node = config
-        .redis
-        .pool_size
-        .min(Workers::callers(readers(config)));
-    let redis = (of_a_node * nodes(config)) as u64;
-    let others = DESCRIPTORS_RESERVED + 2 * config.server.workers as u64 + redis;
-    let needed = wanted as u64 + others;
-    let limit = getrlimit(Resource::Nofile);
-    let Some(soft) = limit.current.filter(|&soft| soft < needed) else {
-        return wanted;
-    };
-    let raised = limit.maximum.map_or(needed, |hard| hard.min(needed));
-    let new = Rlimit {
-        current: Some(raised),
-        maximum: limit.maximum,
-    };
-    let has = match setrlimit(Resource::Nofile, new) {
-        Ok(()) => raised,
-        Err(_) => soft,
-    };
-    if has >= needed {
-        return wanted;
-    }
-    let affordable = has.saturating_sub(others).max(has / 4).max(1) as usize;
-    let affordable = affordable.min(wanted);
-    warn!(
-        "[server] max_connections = {wanted} needs {needed} file descriptors and the hard limit is \
-         {has}: taking {affordable} connections; raise LimitNOFILE= or ulimit -n"
-    );
-    affordable
-}
-
-/// The last lines: what this process has done, and what it leaves behind: connections that were
-/// cut off (`left`), values that Redis has never got (`lost`).
-fn farewell(metrics: &Metrics, left: usize, lost: usize, began: Instant) {
+/// Logs the last lines: what this process has done, and what it leaves behind: connections that were cut
+/// off (`left`), values that were never written to Redis (`lost`).
+fn log_farewell(metrics: &Metrics, left: usize, lost: usize, began: Instant) {
     let answers = Outcome::ALL.map(|o| format!("{} {}", o.word(), metrics.answers(o)));
     let took = clock::now().saturating_duration_since(began).as_secs_f64();
     if left > 0 {

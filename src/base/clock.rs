@@ -1,16 +1,18 @@
-//! The only place that asks the system what time it is. Everything else is handed a moment or a
-//! [`Deadline`], so that what depends on time can be tested without waiting.
+//! The only place that asks the system what time it is. All other code is passed a moment or a
+//! [`Deadline`], so that it can be tested without waiting.
 
 use std::time::{Duration, Instant, SystemTime};
 
 /// Now, on the monotonic clock: what time-outs, ages and states are measured with.
-#[must_use]
 pub(crate) fn now() -> Instant {
+    #[cfg(test)]
+    if let Some(now) = virtual_time::now() {
+        return now;
+    }
     Instant::now()
 }
 
 /// Now, on the wall clock: what people and headers are shown.
-#[must_use]
 pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
 }
@@ -21,34 +23,62 @@ pub(crate) fn wall() -> SystemTime {
 pub(crate) struct Deadline(Instant);
 
 impl Deadline {
-    /// The deadline that lies `limit` after `from`.
-    #[must_use]
     pub(crate) fn after(from: Instant, limit: Duration) -> Self {
         Self(from + limit)
     }
 
-    /// What is left of it at `now`; zero when it has passed.
-    #[must_use]
+    /// The time left at `now`; zero when the deadline has passed.
     pub(crate) fn left(self, now: Instant) -> Duration {
         self.0.saturating_duration_since(now)
     }
 
-    /// Whether it has passed at `now`.
-    #[must_use]
     pub(crate) fn passed(self, now: Instant) -> bool {
         now >= self.0
     }
 
     /// The earlier of this deadline and the one `limit` after `from`.
-    #[must_use]
     pub(crate) fn within(self, from: Instant, limit: Duration) -> Self {
         self.min(Self::after(from, limit))
+    }
+}
+
+/// A clock that stands still unless a test moves it, for all that runs on the thread of the test.
+#[cfg(test)]
+pub(crate) mod virtual_time {
+    use std::cell::Cell;
+    use std::time::{Duration, Instant};
+
+    thread_local! {
+        static NOW: Cell<Option<Instant>> = const { Cell::new(None) };
+    }
+
+    pub(super) fn now() -> Option<Instant> {
+        NOW.get()
+    }
+
+    /// From now on time stands still.
+    pub(crate) fn stop() {
+        NOW.set(Some(Instant::now()));
+    }
+
+    /// Time goes on by `by`; [`stop`] must have been called.
+    pub(crate) fn advance(by: Duration) {
+        NOW.set(NOW.get().map(|now| now + by));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_virtual_clock_moves_when_it_is_told_to() {
+        virtual_time::stop();
+        let start = now();
+        assert_eq!(now(), start);
+        virtual_time::advance(Duration::from_secs(3600));
+        assert_eq!(now(), start + Duration::from_secs(3600));
+    }
 
     #[test]
     fn a_step_gets_the_smaller_of_its_limit_and_what_is_left() {

@@ -5,7 +5,7 @@ pub(crate) mod clock;
 pub(crate) mod ewma;
 pub(crate) mod notify;
 pub(crate) mod queue;
-pub(crate) mod reads;
 pub(crate) mod resolver;
+pub(crate) mod room;
 pub mod shutdown;
 pub(crate) mod tls;

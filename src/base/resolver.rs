@@ -1,6 +1,6 @@
-//! The addresses of one host, by a deadline. The system's resolver cannot be told to stop, so it runs
-//! on a thread of its own: at most one lookup is under way, whoever asks meanwhile shares its result,
-//! and the last known addresses go on being used while DNS fails.
+//! Finds the addresses of one host by a deadline. The system's resolver cannot be told to stop, so it runs
+//! on a thread of its own: at most one lookup is under way, all callers meanwhile share its result,
+//! and the last known addresses stay in use while DNS fails.
 
 use std::fmt;
 use std::io;
@@ -16,9 +16,9 @@ const AFTER_FAILURE: Duration = Duration::from_secs(10);
 /// How long a lookup may keep requests waiting that could go to known addresses (RFC 8767 section
 /// 5 has such a timer, of 1.8 s at most).
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The same, as a part of what the request may take in all: one in so many.
+/// A lookup may not take more than this part of a caller's limit either: one in so many.
 const PATIENCE_PART: u32 = 10;
-/// Addresses of one host that are tried.
+/// Addresses of one host that are kept.
 const MAX_ADDRESSES: usize = 8;
 
 /// Does one lookup of `host:port`; may block for long.
@@ -29,7 +29,7 @@ type Look = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 pub(crate) enum ResolveError {
     /// The limit passed first.
     TimedOut,
-    /// The name has none, or nobody could be asked.
+    /// The name has no address, or the lookup failed.
     Failed(String),
 }
 
@@ -41,45 +41,43 @@ struct Shared {
     /// How long addresses are used without looking again: `getaddrinfo` does not tell the TTL.
     fresh: Duration,
     look: Box<Look>,
-    /// Protects what is known; never held over a lookup.
+    /// Guards what is known; never held over a lookup.
     state: Mutex<State>,
-    /// A lookup has ended.
+    /// Signalled when a lookup has ended.
     ended: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     known: Vec<SocketAddr>,
-    /// Known addresses are used without looking again until then; none: never looked.
+    /// Until then known addresses are used without another lookup; none before the first lookup.
     look_again: Option<Instant>,
     /// When the lookup under way was begun.
     looking_since: Option<Instant>,
     /// Lookups that have ended.
     rounds: u64,
-    /// Why the last one failed.
+    /// Why the last lookup failed.
     failure: String,
 }
 
 impl HostResolver {
-    /// A resolver for `host:port`. An IP address is never looked up; a name is by the system
-    /// (`getaddrinfo`: hosts file, DNS), at the first request, and again when what is known is
+    /// A resolver for `host:port`. An IP address is never looked up. The system looks a name up
+    /// (`getaddrinfo`: hosts file, DNS) at the first request, and again when the known addresses are
     /// older than `fresh`.
-    #[must_use]
     pub(crate) fn new(host_and_port: String, fresh: Duration) -> Self {
         Self::with_look(host_and_port, fresh, |host| {
             Ok(host.to_socket_addrs()?.collect())
         })
     }
 
-    /// As [`new`](Self::new), with another way to look names up.
     /// The host alone, without the brackets of an IPv6 address.
-    #[must_use]
     pub(crate) fn host(&self) -> &str {
         let whole = self.0.host_and_port.as_str();
         let host = whole.rsplit_once(':').map_or(whole, |(host, _)| host);
         host.trim_start_matches('[').trim_end_matches(']')
     }
 
+    /// As [`new`](Self::new), with another way to look names up.
     fn with_look<F>(host_and_port: String, fresh: Duration, look: F) -> Self
     where
         F: Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
@@ -109,7 +107,7 @@ impl HostResolver {
             if state.are_usable(now) {
                 return Ok(state.known.clone());
             }
-            // A lookup that this request waited for has ended.
+            // The lookup that this caller waited for has ended.
             if state.rounds != round {
                 return state.known_or(ResolveError::Failed(state.failure.clone()));
             }
@@ -135,12 +133,12 @@ impl HostResolver {
 }
 
 impl State {
-    /// Whether there are addresses that nobody has to be asked about.
+    /// Whether there are addresses that may be used without another lookup.
     fn are_usable(&self, now: Instant) -> bool {
         !self.known.is_empty() && self.look_again.is_some_and(|at| now < at)
     }
 
-    /// What to go on with when waiting is over.
+    /// The known addresses, or `error` where there are none.
     fn known_or(&self, error: ResolveError) -> Result<Vec<SocketAddr>, ResolveError> {
         if self.known.is_empty() {
             return Err(error);
@@ -148,8 +146,8 @@ impl State {
         Ok(self.known.clone())
     }
 
-    /// Takes the outcome of a lookup. A failure forgets nothing: a stale address that answers is
-    /// the right one more often than not, and one that does not is a failure either way.
+    /// Takes the outcome of a lookup. A failure forgets nothing: an old address that answers is mostly
+    /// the right one, and one that does not is a failure either way.
     fn end(&mut self, now: Instant, fresh: Duration, outcome: io::Result<Vec<SocketAddr>>) {
         self.looking_since = None;
         self.rounds += 1;
@@ -169,13 +167,13 @@ impl State {
 }
 
 impl Shared {
-    /// Nothing can panic while it is held, so what a poisoned lock holds is whole.
+    /// Nothing can panic while the lock is held, so the state of a poisoned one is whole.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a lookup on a thread of its own. It can not be joined: nothing ends a
-    /// `getaddrinfo` early. There is never a second one beside it, and it holds nothing but this.
+    /// Begins a lookup on a thread of its own. That thread cannot be joined: nothing ends a
+    /// `getaddrinfo` early. There is never a second one beside it, and it holds nothing but this state.
     fn start(self: &Arc<Self>) -> io::Result<()> {
         let looking = Arc::clone(self);
         thread::Builder::new()

@@ -1,11 +1,13 @@
 //! Redis as a cache that may be gone at any moment: lookups, writes, and whether it is worth asking.
-//! Everything that knows the Redis protocol or its client crates is in this folder; nothing here
-//! knows routes, sources or HTTP.
+//! The policy sees it through `port.rs` alone. Everything that knows the Redis protocol or its client
+//! crates is in this folder; nothing here knows routes, sources or HTTP.
 
 pub(crate) mod topology;
 pub(crate) mod prober;
 mod redis_cache;
-pub(crate) mod read;
+pub(crate) mod port;
+mod lookup;
+mod read;
 pub(crate) mod write;
 pub(crate) mod ttl;
 pub mod routing;

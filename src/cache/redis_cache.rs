@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use crate::base::clock::Deadline;
 use crate::cache::limits::Limits;
+use crate::cache::lookup::look_up;
 use crate::cache::node::factory::NodeFactory;
 use crate::cache::node::{CallOptions, Node};
+use crate::cache::port::{Cache, Lane, Question, Told};
 use crate::cache::routing::fan_out::ask_each;
 use crate::cache::routing::hash_slot::HashSlot;
 use crate::cache::routing::router::Router;
-use crate::cache::routing::slot_map::SlotMap;
 use crate::cache::status::Status;
 use crate::cache::ttl::{KeyTtl, ttls_of_node};
 use crate::cache::write::{Entry, Written, write_to_node};
@@ -41,28 +42,88 @@ impl RedisCache {
         &self.router
     }
 
-    /// What Redis may cost, and how much is asked of it at once.
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.router.factory.limits
-    }
-
-    /// Which node serves which key, now.
-    pub(crate) fn slot_map(&self) -> Arc<SlotMap> {
-        self.router.slot_map()
-    }
-
     /// What is known, without asking anybody.
     pub(crate) fn status(&self, now: Instant) -> Status {
         self.router.status(now)
     }
+}
 
-    /// Writes `entries` on behalf of thread `caller`, each node's in one go.
-    pub(crate) fn write(
+impl Cache for RedisCache {
+    fn limits(&self) -> &Limits {
+        &self.router.factory.limits
+    }
+
+    fn choose_lanes<Q: Question>(
+        &self,
+        questions: impl Iterator<Item = Q>,
+        now: Instant,
+        mut told: impl FnMut(Q, Option<usize>),
+    ) {
+        let slot_map = self.router.slot_map();
+        for question in questions {
+            let node = slot_map.node(|| HashSlot::of(&question.key()));
+            let usable = node.filter(|node| node.is_usable(now));
+            if let (Some(node), None) = (node, usable) {
+                node.count_bypassed(1);
+            }
+            told(question, usable.map(|node| node.id()));
+        }
+    }
+
+    fn lanes(&self, now: Instant) -> Vec<Lane> {
+        let lane = |node: &Arc<Node>| Lane {
+            number: node.id(),
+            patience: node.patience_in_queue(),
+            is_usable: node.is_usable(now),
+        };
+        self.router.slot_map().nodes().iter().map(lane).collect()
+    }
+
+    fn watch(&self, late: impl Fn(usize) -> usize, now: Instant) {
+        for node in self.router.slot_map().nodes() {
+            node.watch(late(node.id()), now);
+        }
+    }
+
+    fn count_bypassed(&self, lane: usize, count: usize) {
+        let slot_map = self.router.slot_map();
+        let mut nodes = slot_map.nodes().iter();
+        if let Some(node) = nodes.find(|node| node.id() == lane) {
+            node.count_bypassed(count);
+        }
+    }
+
+    fn is_calling(&self) -> bool {
+        let slot_map = self.router.slot_map();
+        slot_map.nodes().iter().any(|node| node.is_calling())
+    }
+
+    fn read<Q: Question>(
         &self,
         caller: usize,
-        entries: &[Entry<'_>],
-        deadline: Deadline,
-    ) -> Written {
+        questions: impl Iterator<Item = Q>,
+        told: impl FnMut(Q, Told<'_>),
+    ) {
+        look_up(&self.router, caller, questions, told);
+    }
+
+    fn back_since(&self, key: &str) -> Option<Instant> {
+        let slot_map = self.router.slot_map();
+        slot_map.node(|| HashSlot::of(key))?.log.back_since()
+    }
+
+    fn takes_writes(&self, key: &str, now: Instant) -> bool {
+        let slot_map = self.router.slot_map();
+        let node = slot_map.node(|| HashSlot::of(key));
+        node.is_some_and(|node| node.takes_writes(now))
+    }
+
+    fn takes_any_writes(&self, now: Instant) -> bool {
+        let slot_map = self.router.slot_map();
+        slot_map.nodes().iter().any(|node| node.takes_writes(now))
+    }
+
+    fn write(&self, caller: usize, entries: &[Entry<'_>], deadline: Deadline) -> Written {
         let slot = |entry: &Entry<'_>| HashSlot::of(entry.key);
         let answers = ask_each(&self.router, entries, slot, |batch, own| {
             let options = CallOptions::unwaited(caller, deadline, batch.asking);
@@ -78,9 +139,7 @@ impl RedisCache {
         written
     }
 
-    /// Writes those of `entries` that would live longer than what Redis has of the same key: what
-    /// lives longer was written later, by us or by another service.
-    pub(crate) fn write_unless_younger(
+    fn write_unless_younger(
         &self,
         caller: usize,
         entries: &[Entry<'_>],
@@ -112,49 +171,11 @@ impl RedisCache {
         }
     }
 
-    /// How long each of `keys` will live, asked on behalf of thread `caller`, each node's in one go.
-    /// None: its node is not to be asked, or the call failed.
-    pub(crate) fn ttls(
-        &self,
-        caller: usize,
-        keys: &[&str],
-        deadline: Deadline,
-    ) -> Vec<Option<KeyTtl>> {
+    fn ttls(&self, caller: usize, keys: &[&str], deadline: Deadline) -> Vec<Option<KeyTtl>> {
         let slot = |key: &&str| HashSlot::of(key);
         ask_each(&self.router, keys, slot, |batch, own| {
             let options = CallOptions::unwaited(caller, deadline, batch.asking);
             ttls_of_node(&batch.node, own, options)
         })
-    }
-
-    /// Whether a write of a key would be tried now.
-    pub(crate) fn takes_writes(&self, slot: impl FnOnce() -> HashSlot, now: Instant) -> bool {
-        let slot_map = self.slot_map();
-        let node = slot_map.node(slot);
-        node.is_some_and(|node| node.takes_writes(now))
-    }
-
-    /// Whether there is a node that would be written to now.
-    pub(crate) fn takes_any_writes(&self, now: Instant) -> bool {
-        let slot_map = self.slot_map();
-        slot_map.nodes().iter().any(|node| node.takes_writes(now))
-    }
-
-    /// Since when the node of a key is of use again, if it was ever lost: what it had may be gone.
-    pub(crate) fn back_since(&self, slot: impl FnOnce() -> HashSlot) -> Option<Instant> {
-        self.slot_map().node(slot)?.log.back_since()
-    }
-
-    /// Looks at the calls in flight, and gives up nodes that stall; of each node's lookups so many
-    /// `waiting` ones wait for a reader for too long.
-    pub(crate) fn watch(&self, waiting: impl Fn(&Node) -> usize, now: Instant) {
-        for node in self.slot_map().nodes() {
-            node.watch(waiting(node), now);
-        }
-    }
-
-    /// Whether a call is in flight.
-    pub(crate) fn is_calling(&self) -> bool {
-        self.slot_map().nodes().iter().any(|node| node.is_calling())
     }
 }

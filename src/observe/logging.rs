@@ -15,10 +15,10 @@ use crate::config;
 /// UTC, to the millisecond.
 const TIME: StaticFormatDescription =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-/// How long a thing that was said is not said again, but counted. Twice as long each time that it
-/// goes on, up to [`QUIET_MAX`]; as at first when it has not happened for that long.
+/// For how long a fault that was logged is counted instead of logged again. The pause doubles as long as
+/// the fault goes on, up to [`QUIET_MAX`], and starts over once the fault has been absent for a pause.
 const QUIET: Duration = Duration::from_secs(10);
-/// A fault that lasts for hours is said so often.
+/// The longest pause: a fault that lasts for hours is logged this often.
 const QUIET_MAX: Duration = Duration::from_secs(300);
 
 /// Sends every log line to stderr, or appends it to the configured file.
@@ -34,7 +34,7 @@ pub fn start(settings: &config::Log) -> io::Result<()> {
         .set_location_level(log::LevelFilter::Off)
         .add_filter_allow_str("evenkeel")
         .build();
-    // A line is written whole: the logger itself would write it in pieces.
+    // LineWriter: the logger itself would write a line in pieces.
     let started = match &settings.file {
         None => WriteLogger::init(settings.level, config, LineWriter::new(io::stderr())),
         Some(path) => {
@@ -42,7 +42,7 @@ pub fn start(settings: &config::Log) -> io::Result<()> {
             WriteLogger::init(settings.level, config, LineWriter::new(file))
         }
     };
-    // Only a logger that is there already could refuse: the tests of this crate share one.
+    // It fails only where there is a logger already: the tests of this crate share one.
     drop(started);
     Ok(())
 }
@@ -61,15 +61,14 @@ pub fn log_panics() {
     }));
 }
 
-/// Repeated faults are counted, not repeated: says a thing once, and then ever more seldom, with the
-/// number of times it happened meanwhile.
+/// Decides whether a fault is logged. Repeated faults are counted, not repeated: a fault is logged once,
+/// and then ever more seldom, with the number of times it happened meanwhile.
 #[derive(Debug, Default)]
-pub struct LogThrottle {
-    /// Guards what was said.
+pub(crate) struct LogThrottle {
+    /// Guards one entry for each kind of fault.
     said: Mutex<Vec<Said>>,
 }
 
-/// One kind of thing that was said.
 #[derive(Debug)]
 struct Said {
     word: &'static str,
@@ -79,9 +78,9 @@ struct Said {
     count: u64,
 }
 
-/// What is put behind a line that stands for several.
+/// How often a fault happened that was not logged; it is put at the end of the next line.
 #[derive(Debug, PartialEq, Eq)]
-pub struct More {
+pub(crate) struct More {
     count: u64,
     within: Duration,
 }
@@ -96,20 +95,19 @@ impl fmt::Display for More {
 }
 
 impl LogThrottle {
-    /// Whether a thing of kind `word` is to be said now, and how many times it was not.
-    pub fn say(&self, word: &'static str, now: Instant) -> Option<More> {
+    /// Counts a fault of the kind `word`. If it is to be logged now, returns what to put after the line.
+    pub(crate) fn say(&self, word: &'static str, now: Instant) -> Option<More> {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(known) = said.iter_mut().find(|known| known.word == word) else {
+            let (at, quiet, count) = (now, QUIET, 0);
             said.push(Said {
                 word,
-                at: now,
-                quiet: QUIET,
-                count: 0,
+                at,
+                quiet,
+                count,
             });
-            return Some(More {
-                count: 0,
-                within: Duration::ZERO,
-            });
+            let within = Duration::ZERO;
+            return Some(More { count, within });
         };
         let within = now.saturating_duration_since(known.at);
         if within < known.quiet {
@@ -135,8 +133,8 @@ mod tests {
     fn repeated_faults_are_counted_and_not_repeated() {
         let now = clock::now();
         let at = |seconds| now + Duration::from_secs(seconds);
-        let seldom = LogThrottle::default();
-        let said = |word, seconds| seldom.say(word, at(seconds)).map(|more| more.to_string());
+        let throttle = LogThrottle::default();
+        let said = |word, seconds| throttle.say(word, at(seconds)).map(|more| more.to_string());
         assert_eq!(said("a", 0).as_deref(), Some(""));
         assert_eq!(said("b", 0).as_deref(), Some(""));
         assert_eq!((said("a", 1), said("a", 2)), (None, None));
@@ -147,9 +145,9 @@ mod tests {
     fn a_fault_that_goes_on_is_said_ever_more_seldom_until_it_stops() {
         let now = clock::now();
         let at = |seconds| now + Duration::from_secs(seconds);
-        let seldom = LogThrottle::default();
+        let throttle = LogThrottle::default();
         let said = |from: u64, to: u64| {
-            let seconds = (from..to).filter(|&second| seldom.say("a", at(second)).is_some());
+            let seconds = (from..to).filter(|&second| throttle.say("a", at(second)).is_some());
             seconds.map(|second| second - from).collect::<Vec<_>>()
         };
         assert_eq!(said(0, 1000), [0, 10, 30, 70, 150, 310, 610, 910]);

@@ -1,6 +1,6 @@
 //! The outages there were: of Redis, or of a source. When one ends, a report says how long it was,
-//! why, and what clients saw of it; the last ones are kept for `/outages`. Pure bookkeeping: it is
-//! told the time and the counts, and writes no log line.
+//! why, and what clients saw of it; the last ones are kept for `/outages`. Pure bookkeeping: its callers
+//! pass the time and the counts, and write the log lines.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,49 +12,46 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::base::clock;
-use crate::observe::metrics::Outcome;
+use crate::observe::outcome::Outcome;
 
-/// Outages that are remembered.
+/// Outages that `/outages` shows.
 const KEPT_MAX: usize = 32;
-/// How long after its end an outage waits for what it has kept from Redis to be written.
+/// How long after its end an outage waits until the values it kept from Redis are written.
 const SETTLES_WITHIN: Duration = Duration::from_secs(10);
 /// Characters of a cause that are kept: some of it is what a server said.
 const CAUSE_MAX_CHARS: usize = 200;
-/// What an outage of Redis is of.
+/// How outages of Redis are called; those of one node have the node's address after it.
 pub(crate) const REDIS: &str = "redis";
 
-/// The outages.
 #[derive(Debug, Default)]
-pub struct Outages {
-    /// Whether one is under way: answers are looked at only then.
+pub(crate) struct Outages {
+    /// Whether one is under way: only then an answer takes the lock.
     is_any: AtomicBool,
-    /// Guards what is known of them; held for nanoseconds.
+    /// Guards the outages; held for nanoseconds.
     book: Mutex<Book>,
 }
 
 #[derive(Debug, Default)]
 struct Book {
-    /// Under way, or over and not yet settled.
+    /// Those under way, and those that are over and not yet settled.
     open: Vec<Outage>,
     past: VecDeque<Outage>,
 }
 
-/// Counts of the whole process.
+/// Counts of the whole process. An outage is measured by the difference of two.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Lookups by outcome, in the order of [`Outcome::ALL`].
-    pub answers: [u64; Outcome::ALL.len()],
-    /// Fetches from sources.
-    pub source_calls: u64,
-    /// Those of them for keys that Redis was not asked for.
-    pub extra_source_calls: u64,
-    /// Values of outages that were written to Redis.
-    pub keys_written_back: u64,
+    pub(crate) answers: [u64; Outcome::ALL.len()],
+    pub(crate) source_calls: u64,
+    /// Fetches for keys that Redis was not asked for.
+    pub(crate) extra_source_calls: u64,
+    /// Values fetched during outages that were written to Redis later.
+    pub(crate) keys_written_back: u64,
 }
 
-/// One outage.
 #[derive(Debug, Clone)]
-pub struct Outage {
+pub(crate) struct Outage {
     /// What was out: `redis`, or `source NAME`.
     of: String,
     began: SystemTime,
@@ -63,25 +60,23 @@ pub struct Outage {
     cause: String,
     slowest: Duration,
     before: Tally,
-    /// At its end, but for the keys written back: of these at its settling.
+    /// The counts at its end, but for `keys_written_back`: that is the count when it was settled.
     after: Tally,
-    /// The next one of the same has begun: what is written back from then on belongs to that.
+    /// The next outage of the same has begun: what is written back from then on counts for that one.
     is_overtaken: bool,
 }
 
-/// A moment, on both clocks.
+/// One moment on both clocks.
 #[derive(Debug, Clone, Copy)]
-pub struct Moment {
-    /// For measuring.
-    pub now: Instant,
-    /// For people.
-    pub wall: SystemTime,
+pub(crate) struct Moment {
+    /// Durations are measured on this one.
+    pub(crate) now: Instant,
+    /// People are shown this one.
+    pub(crate) wall: SystemTime,
 }
 
 impl Moment {
-    /// Now.
-    #[must_use]
-    pub fn now() -> Self {
+    pub(crate) fn now() -> Self {
         Self {
             now: clock::now(),
             wall: clock::wall(),
@@ -90,16 +85,15 @@ impl Moment {
 }
 
 impl Outages {
-    /// `of` is not used any more, because of `cause`.
-    pub fn begin(&self, of: &str, cause: &str, at: Moment, tally: Tally) {
+    /// `of` is out, because of `cause`.
+    pub(crate) fn begin(&self, of: &str, cause: &str, at: Moment, tally: Tally) {
         let mut book = self.lock();
-        let is_known = |outage: &Outage| outage.of == of && outage.ended.is_none();
-        if book.open.iter().any(is_known) {
+        let mut same = book.open.iter_mut().filter(|outage| outage.of == of);
+        if same.any(|outage| outage.ended.is_none()) {
             return;
         }
-        let is_before = |outage: &&mut Outage| outage.of == of && !outage.is_overtaken;
-        for outage in book.open.iter_mut().filter(is_before) {
-            outage.after.keys_written_back = tally.keys_written_back;
+        for outage in book.open.iter_mut().filter(|outage| outage.of == of) {
+            *outage = outage.at(&tally);
             outage.is_overtaken = true;
         }
         let cause = cause.chars().filter(|c| !c.is_control());
@@ -118,7 +112,7 @@ impl Outages {
     }
 
     /// A lookup was answered after `took`.
-    pub fn saw(&self, took: Duration) {
+    pub(crate) fn answered(&self, took: Duration) {
         if !self.is_any.load(Ordering::Acquire) {
             return;
         }
@@ -129,8 +123,8 @@ impl Outages {
         }
     }
 
-    /// `of` is used again.
-    pub fn end(&self, of: &str, at: Moment, tally: Tally) {
+    /// `of` serves again.
+    pub(crate) fn end(&self, of: &str, at: Moment, tally: Tally) {
         let mut book = self.lock();
         let is_it = |outage: &&mut Outage| outage.of == of && outage.ended.is_none();
         if let Some(outage) = book.open.iter_mut().find(is_it) {
@@ -141,11 +135,11 @@ impl Outages {
         self.is_any.store(is_any, Ordering::Release);
     }
 
-    /// Takes down those that are over: of Redis when nothing waits for it any more (`is_recovered`),
-    /// they have waited long enough or the next one has begun, of a source at once. Each is to be
-    /// logged.
+    /// Settles the outages that are over and returns them, each to be logged. One of Redis is settled
+    /// when nothing waits for Redis any more (`is_recovered`), after [`SETTLES_WITHIN`], or when the
+    /// next one has begun; one of a source at once.
     #[must_use]
-    pub fn settle(&self, now: Instant, is_recovered: bool, tally: Tally) -> Vec<Outage> {
+    pub(crate) fn settle(&self, now: Instant, is_recovered: bool, tally: Tally) -> Vec<Outage> {
         let mut book = self.lock();
         let Book { open, past } = &mut *book;
         let is_settled = |outage: &mut Outage| {
@@ -155,51 +149,33 @@ impl Outages {
                 .ended
                 .is_some_and(|ended| waits_for_nothing || waited(ended))
         };
-        let mut settled: Vec<Outage> = open.extract_if(.., is_settled).collect();
-        for outage in settled.iter_mut().filter(|outage| !outage.is_overtaken) {
-            outage.after.keys_written_back = tally.keys_written_back;
-        }
+        let settled = open.extract_if(.., is_settled);
+        let settled: Vec<_> = settled.map(|outage| outage.at(&tally)).collect();
         past.extend(settled.iter().cloned());
         let surplus = past.len().saturating_sub(KEPT_MAX);
         past.drain(..surplus);
         settled
     }
 
-    /// Whether any is over and not yet settled.
-    #[must_use]
-    pub fn wait_to_settle(&self) -> bool {
+    /// Whether an outage is over and not yet settled.
+    pub(crate) fn has_unsettled(&self) -> bool {
         self.lock().open.iter().any(|outage| outage.ended.is_some())
     }
 
-    /// A line for each that lasts, as it is now: for the last words of the process.
-    #[must_use]
-    pub fn lasting(&self, now: Instant, tally: Tally) -> Vec<String> {
+    /// A line for each outage under way, for the last words of the process.
+    pub(crate) fn lasting(&self, now: Instant, tally: Tally) -> Vec<String> {
         let book = self.lock();
         let lasting = book.open.iter().filter(|outage| outage.ended.is_none());
-        lasting
-            .map(|outage| {
-                let mut outage = outage.clone();
-                outage.after = tally;
-                outage.line(now)
-            })
-            .collect()
+        lasting.map(|outage| outage.at(&tally).line(now)).collect()
     }
 
-    /// The last ones, the latest first, as `/outages` shows them. One that lasts is shown as it is now.
-    #[must_use]
-    pub fn json(&self, now: Instant, tally: &Tally) -> Value {
+    /// The last outages, the latest first, as `/outages` shows them.
+    pub(crate) fn json(&self, now: Instant, tally: &Tally) -> Value {
         let book = self.lock();
-        let open = book.open.iter().rev().map(|outage| {
-            let mut outage = outage.clone();
-            if outage.ended.is_none() {
-                outage.after = *tally;
-            } else if !outage.is_overtaken {
-                outage.after.keys_written_back = tally.keys_written_back;
-            }
-            outage.json(now)
-        });
-        let past = book.past.iter().rev().map(|outage| outage.json(now));
-        let all: Vec<_> = open.chain(past).take(KEPT_MAX).collect();
+        let open = book.open.iter().rev().map(|outage| outage.at(tally));
+        let past = book.past.iter().rev().cloned();
+        let all = open.chain(past).take(KEPT_MAX);
+        let all: Vec<_> = all.map(|outage| outage.json(now)).collect();
         json!({ "outages": all })
     }
 
@@ -209,7 +185,17 @@ impl Outages {
 }
 
 impl Outage {
-    /// Of one server of it, in a cluster, too.
+    /// The same with what `tally`, the counts of now, still adds to it.
+    fn at(&self, tally: &Tally) -> Self {
+        let mut outage = self.clone();
+        if outage.ended.is_none() {
+            outage.after = *tally;
+        } else if !outage.is_overtaken {
+            outage.after.keys_written_back = tally.keys_written_back;
+        }
+        outage
+    }
+
     fn is_of_redis(&self) -> bool {
         self.of.split(' ').next() == Some(REDIS)
     }
@@ -251,37 +237,31 @@ impl Outage {
         json
     }
 
-    /// Like `redis 12, source 3`; only what there was.
-    fn answers(&self) -> Option<String> {
-        let counts = self.counts().answers;
-        let there_were = Outcome::ALL.into_iter().filter(|&o| counts[o as usize] > 0);
-        let answers: Vec<_> = there_were
-            .map(|o| format!("{} {}", o.word(), counts[o as usize]))
-            .collect();
-        (!answers.is_empty()).then(|| answers.join(", "))
-    }
-
     /// One line for the log.
     fn line(&self, now: Instant) -> String {
         let counts = self.counts();
+        let state = if self.ended.is_some() {
+            "is over"
+        } else {
+            "lasts"
+        };
         let mut line = format!(
-            "outage of {} {}: {:.1} s from {} ({}); ",
+            "outage of {} {state}: {:.1} s from {} ({}); ",
             self.of,
-            if self.ended.is_some() {
-                "is over"
-            } else {
-                "lasts"
-            },
             self.lasted(now).as_secs_f64(),
             rfc3339(self.began),
             self.cause,
         );
-        match self.answers() {
-            Some(answers) => {
-                let slowest = self.slowest.as_secs_f64();
-                line += &format!("answers: {answers}; slowest {slowest:.3} s; ");
-            }
-            None => line += "nobody asked; ",
+        let given = Outcome::ALL.map(|o| (o.word(), counts.answers[o as usize]));
+        let given = given.iter().filter(|(_, count)| *count > 0);
+        let given: Vec<_> = given
+            .map(|(word, count)| format!("{word} {count}"))
+            .collect();
+        if given.is_empty() {
+            line += "nobody asked; ";
+        } else {
+            let (answers, slowest) = (given.join(", "), self.slowest.as_secs_f64());
+            line += &format!("answers: {answers}; slowest {slowest:.3} s; ");
         }
         line += &format!("{} calls to sources", counts.source_calls);
         if self.is_of_redis() {
@@ -303,7 +283,7 @@ impl fmt::Display for Outage {
 
 /// To the millisecond, as in the log.
 fn rfc3339(wall: SystemTime) -> String {
-    // A clock of year 10000 is no reason to be silent.
+    // A clock that is past the year 9999 shows as the last moment there is.
     let time = Timestamp::try_from(wall).unwrap_or(Timestamp::MAX);
     format!("{time:.3}")
 }
@@ -337,11 +317,11 @@ mod tests {
     #[test]
     fn an_outage_is_reported_with_what_happened_during_it_alone() {
         let (outages, begin) = (Outages::default(), clock::now());
-        outages.saw(Duration::from_secs(9));
+        outages.answered(Duration::from_secs(9));
         outages.begin("redis", "refused\r\n", at(begin, 0), tally(10, 1));
         outages.begin("redis", "again", at(begin, 1), tally(11, 1));
-        outages.saw(Duration::from_millis(120));
-        outages.saw(Duration::from_millis(20));
+        outages.answered(Duration::from_millis(120));
+        outages.answered(Duration::from_millis(20));
         let shown = &outages.json(begin + Duration::from_secs(1), &tally(15, 1))["outages"][0];
         assert_eq!(shown["ended"], Value::Null);
         assert_eq!(
@@ -349,7 +329,7 @@ mod tests {
             (&json!(1.0), &json!(5))
         );
         outages.end("redis", at(begin, 2500), tally(17, 1));
-        outages.saw(Duration::from_secs(9));
+        outages.answered(Duration::from_secs(9));
         let shown = &outages.json(begin + Duration::from_secs(5), &tally(40, 4))["outages"][0];
         assert_eq!(
             shown,
@@ -381,9 +361,9 @@ mod tests {
         outages.begin("redis", "a", at(begin, 0), tally(0, 0));
         assert_eq!(settle(100, true), 0, "it lasts");
         outages.end("redis", at(begin, 1000), tally(0, 0));
-        assert!(outages.wait_to_settle());
+        assert!(outages.has_unsettled());
         assert_eq!((settle(10, false), settle(11, false)), (0, 1));
-        assert!(!outages.wait_to_settle());
+        assert!(!outages.has_unsettled());
         outages.begin("redis", "b", at(begin, 20_000), tally(0, 5));
         outages.end("redis", at(begin, 21_000), tally(0, 5));
         let settled = outages.settle(begin + Duration::from_secs(21), true, tally(0, 9));

@@ -1,8 +1,8 @@
-//! How lookups end, and calls to Redis: the words that are counted by.
+//! By which words answers and calls to Redis are counted.
 
 /// How a lookup was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// From Redis.
     Redis,
     /// From memory, within its ttl.
@@ -21,7 +21,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of the counters.
-    pub const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Redis,
         Self::MemoryFresh,
         Self::MemoryStale,
@@ -32,8 +32,7 @@ impl Outcome {
     ];
 
     /// The word for it in `/healthz`, `/outages` and metrics.
-    #[must_use]
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Redis => "redis",
             Self::MemoryFresh => "memory_fresh",
@@ -48,7 +47,7 @@ impl Outcome {
 
 /// What Redis is called for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RedisOp {
+pub(crate) enum RedisOp {
     /// `GET` or `MGET`, for lookups.
     Read,
     /// `SET` of what was fetched.
@@ -61,8 +60,7 @@ pub enum RedisOp {
 
 impl RedisOp {
     /// The word for it in metrics.
-    #[must_use]
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Read => "read",
             Self::Write => "write",

@@ -1,5 +1,5 @@
-//! What the health endpoints say, from known state and never from a live call: an answer about Redis
-//! must not wait for Redis.
+//! The answers of the health endpoints. They are made from known state, never from a live call: an answer
+//! about Redis must not wait for Redis.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 
 use crate::base::breaker::State;
 use crate::base::clock;
+use crate::base::room::Room;
 use crate::cache::status::{NodeStatus, Status};
 use crate::config::{Mode, RedisHealth};
 use crate::observe::metrics::{Metrics, Outcome};
 use crate::policy::{GuardedSource, Policy};
-use crate::server::accept::Room;
 use crate::workers::Progress;
 
-/// The endpoints. A configured route may not have their paths.
+/// A configured route may not have the path of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     /// `/livez`: whether the process and its threads make progress.
@@ -29,8 +29,7 @@ pub(crate) enum Endpoint {
 }
 
 impl Endpoint {
-    /// The one at `path`.
-    #[must_use]
+    /// The endpoint at `path`.
     pub(crate) fn find(path: &str) -> Option<Self> {
         match path {
             "/livez" => Some(Self::Live),
@@ -41,56 +40,47 @@ impl Endpoint {
     }
 }
 
-/// Whether the process is on its way out.
+/// Whether the process takes no new connections and ends when what is in flight is answered.
 #[derive(Debug, Default)]
 pub(crate) struct Draining(AtomicBool);
 
 impl Draining {
-    /// From now on it is.
     pub(crate) fn begin(&self) {
         self.0.store(true, Ordering::Release);
     }
 
-    /// Whether it is.
-    #[must_use]
     pub(crate) fn has_begun(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
 
-/// Everything that the endpoints look at.
+/// Everything that the endpoints read.
 pub(crate) struct Health {
-    /// What a Redis that is down does to the answers.
+    /// `[health] redis`: whether a Redis that is down is reported, or fails the endpoint.
     pub redis: RedisHealth,
-    /// How long a thread may be at one thing before the process counts as stuck: what no limit of
-    /// the configuration lets it take.
+    /// How long a thread may be busy with one thing before the process counts as stuck: longer than any
+    /// limit of the configuration lets it take.
     pub stuck_after: Duration,
-    /// Policy that may wait for readers, and fetches that may wait for fillers.
+    /// How many lookups may wait for readers, and how many fetches for fillers.
     pub queue_max: usize,
-    /// The policy, its queues and its parts.
-    pub lookups: Arc<Policy>,
-    /// The worker threads.
+    pub policy: Arc<Policy>,
     pub progress: Arc<Progress>,
-    /// The connections.
     pub room: Arc<Room>,
-    /// The counters.
     pub metrics: Arc<Metrics>,
-    /// Whether it is on its way out.
     pub draining: Arc<Draining>,
-    /// What the process asks itself.
     pub self_check: Arc<SelfCheck>,
 }
 
-/// The request by which the process finds out whether it serves: `/livez`, answered by a worker. It
-/// has a secret, since nobody else is to occupy the workers from outside their queues.
+/// The request by which the process finds out whether it serves: `/livez`, answered by a worker. Its
+/// target holds a secret, so that no client can occupy workers past their queues.
 #[derive(Debug)]
 pub(crate) struct SelfCheck {
     target: String,
 }
 
 impl Default for SelfCheck {
-    /// With a new secret of 128 bits. `RandomState` has keys from the system and SipHash does not
-    /// give them away.
+    /// With a new secret of 128 bits. `RandomState` takes its keys from the system, and SipHash does not
+    /// reveal them.
     fn default() -> Self {
         let half = || RandomState::new().hash_one("self-check");
         let target = format!("/livez?worker={:016x}{:016x}", half(), half());
@@ -99,14 +89,12 @@ impl Default for SelfCheck {
 }
 
 impl SelfCheck {
-    /// What is asked for.
-    #[must_use]
+    /// The request target, secret included.
     pub(crate) fn target(&self) -> &str {
         &self.target
     }
 
-    /// The answer to it, on a worker: that of `/livez`, and who gives it.
-    #[must_use]
+    /// The answer that a worker gives: that of `/livez`, and the worker's name.
     pub(crate) fn answer(health: &Health) -> (u16, Value) {
         let (status, mut json) = health.look(Endpoint::Live);
         json["worker"] = std::thread::current().name().into();
@@ -114,21 +102,17 @@ impl SelfCheck {
     }
 
     /// Whether `response` is the answer of a worker that all is well.
-    #[must_use]
     pub(crate) fn is_sound(response: &str) -> bool {
         response.starts_with("HTTP/1.1 200 ") && response.contains("\"worker\":\"")
     }
 }
 
 impl Health {
-    /// Whether the process is on its way out.
-    #[must_use]
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.has_begun()
     }
 
     /// Status code and body of an endpoint.
-    #[must_use]
     pub(crate) fn look(&self, endpoint: Endpoint) -> (u16, Value) {
         let reason = match endpoint {
             Endpoint::Live => self.stuck_reason(),
@@ -148,9 +132,9 @@ impl Health {
     }
 
     fn unready_reason(&self) -> Option<&'static str> {
-        let (fills, _) = self.lookups.fills.len();
-        let is_saturated = self.lookups.reads.len() >= self.queue_max || fills >= self.queue_max;
-        let is_redis_up = || !self.lookups.cache().status(clock::now()).is_down();
+        let waiting = self.policy.reads.len().max(self.policy.fills.len());
+        let is_saturated = waiting >= self.queue_max;
+        let is_redis_up = || !self.policy.cache().status(clock::now()).is_down();
         if self.is_draining() {
             Some("draining")
         } else if is_saturated {
@@ -162,7 +146,7 @@ impl Health {
         }
     }
 
-    /// What is not well while it serves all the same.
+    /// What is wrong while the service still serves.
     fn degraded_reason(&self, redis: &Status) -> Option<String> {
         let of_redis = match (redis.is_up(), redis.is_down()) {
             (true, _) if redis.refuses_writes() => Some("redis takes no writes".to_owned()),
@@ -170,7 +154,7 @@ impl Health {
             (false, true) => Some("redis is not usable".to_owned()),
             (false, false) => Some("redis is not usable for some of the keys".to_owned()),
         };
-        let sources = self.lookups.sources().iter();
+        let sources = self.policy.sources().iter();
         let of_sources = sources
             .filter(|source| source.breaker.state().0 != State::Closed)
             .map(|source| format!("source {} is not usable", source.name));
@@ -180,7 +164,7 @@ impl Health {
 
     fn everything(&self) -> (u16, Value) {
         let now = clock::now();
-        let redis = self.lookups.cache().status(now);
+        let redis = self.policy.cache().status(now);
         let down = self.stuck_reason();
         let down = down.or_else(|| self.unready_reason().map(str::to_owned));
         let degraded = self.degraded_reason(&redis);
@@ -191,16 +175,17 @@ impl Health {
         };
         let is_down = down.is_some();
         let mut redis = redis_json(&redis);
-        let (fills_waiting, fetching) = self.lookups.fills.len();
-        let sources = self.lookups.sources().iter().zip(&fetching);
+        let fills = &self.policy.fills;
+        let (fills_waiting, fetching) = (fills.len(), fills.under_way());
+        let sources = self.policy.sources().iter().zip(&fetching);
         let sources: Vec<_> = sources
             .map(|(source, fetching)| source_json(source, *fetching, now))
             .collect();
         let fetching: usize = fetching.iter().sum();
-        let (entries, bytes) = self.lookups.recovery.len();
+        let (entries, bytes) = self.policy.recovery.len();
         redis["waiting_to_be_written"] = json!({"entries": entries, "bytes": bytes});
         let (connections, connections_max) = self.room.taken();
-        let memory = self.lookups.memory();
+        let memory = self.policy.memory();
         let counts = Outcome::ALL.map(|o| (o.word().to_owned(), self.metrics.answers(o).into()));
         let body = json!({
             "status": status,
@@ -209,7 +194,7 @@ impl Health {
             "draining": self.is_draining(),
             "redis": redis,
             "queue": {
-                "waiting_for_redis": self.lookups.reads.len(),
+                "waiting_for_redis": self.policy.reads.len(),
                 "waiting_for_source": fills_waiting,
                 "fetching": fetching,
                 "max": self.queue_max,
@@ -233,7 +218,7 @@ impl Health {
     }
 }
 
-/// What is known of Redis: on top what concerns it as a whole or its worst node, then each node.
+/// Redis as a whole and its worst node first, then every node.
 fn redis_json(redis: &Status) -> Value {
     let connections = redis.connections();
     let worst = redis.worst();
@@ -272,13 +257,8 @@ fn redis_json(redis: &Status) -> Value {
         json["sentinels"] = sentinels.collect();
     } else {
         json["slots_covered"] = redis.slots_covered.into();
-        for (json, node) in json["nodes"]
-            .as_array_mut()
-            .into_iter()
-            .flatten()
-            .zip(&redis.nodes)
-        {
-            json["slots"] = node.slots.into();
+        for (index, node) in redis.nodes.iter().enumerate() {
+            json["nodes"][index]["slots"] = node.slots.into();
         }
     }
     json

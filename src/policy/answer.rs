@@ -1,54 +1,29 @@
-//! A lookup, the fetch that is made for it, who wants its answer, and what the answer can be. Plain
-//! data: deciding is the policy's.
+//! What passes through the policy: a lookup, the client that wants its answer, what the answer can be, and
+//! the work that is made of it. Plain data: nothing is decided here.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::base::clock::Deadline;
-use crate::copies::memory::CachedValue;
+use crate::copies::cached_value::CachedValue;
 use crate::observe::metrics::Outcome;
-use crate::policy::flight::{Target, Waiter};
+use crate::policy::flight::{FetchedValue, Target, Waiter};
 
-/// One request for one key, and who wants to know.
+/// One request for one key.
 pub(crate) struct Lookup {
-    /// What is looked up.
     pub target: Target,
     /// When the request was whole.
     pub arrived: Instant,
     /// By when it must be answered, whatever happens.
     pub deadline: Deadline,
-    /// What it can be answered with when nothing better comes: found while it waited for a fetch.
-    pub copy: Option<CachedValue>,
-    /// That copy is its answer, and too large for the front: it waits for a reader, and not for Redis.
-    pub is_at_hand: bool,
-    /// Who gets the answer. Dropped without one, it answers for itself that something broke.
+    /// Dropped without an answer, it answers for itself that something broke.
     pub client: Box<dyn Client>,
 }
 
-/// A fetch that waits for a filler.
-#[derive(Debug)]
-pub(crate) struct Fill {
-    /// What is to be fetched.
-    pub target: Target,
-    /// Since when it waits.
-    pub queued_at: Instant,
-    /// Redis was not asked for it, and may have it.
-    pub is_extra: bool,
-}
-
-/// Who wants an answer.
+/// A client that wants an answer.
 pub(crate) trait Client: Send {
-    /// Gives it, without waiting for anybody.
+    /// Gives it the answer; must not wait for anything.
     fn answer(self: Box<Self>, answer: &Answer<'_>);
-}
-
-impl Waiter for Lookup {
-    fn deadline(&self) -> Deadline {
-        self.deadline
-    }
-
-    fn has_copy(&self) -> bool {
-        self.copy.is_some()
-    }
 }
 
 /// The answer to a lookup.
@@ -60,11 +35,10 @@ pub(crate) enum Answer<'a> {
     Memory(Copied<'a>),
     /// From this process, past its ttl, since nothing better was to be had.
     Stale(Copied<'a>),
-    /// From the primary source, just now; `joined`: fetched for another request.
+    /// From the primary source, just now.
     Primary {
-        /// The value.
         value: &'a str,
-        /// Whether the fetch was another request's.
+        /// It was fetched for another request.
         joined: bool,
     },
     /// The source says that there is no such thing.
@@ -78,17 +52,73 @@ pub(crate) enum Answer<'a> {
 /// A value from memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Copied<'a> {
-    /// The value.
     pub value: &'a str,
     /// Since it was fetched.
     pub age: Duration,
-    /// Its life.
     pub ttl: Duration,
+}
+
+/// What waits for a reader.
+pub(crate) enum Read {
+    /// Redis is to be asked for it.
+    Ask(Lookup),
+    /// Its answer is decided, and takes long to build.
+    Render(Box<Rendering>),
+}
+
+/// A lookup and the copy that was decided to be its answer.
+pub(crate) struct Rendering {
+    pub lookup: Lookup,
+    pub value: Arc<str>,
+    /// When it was decided.
+    pub age: Duration,
+    pub ttl: Duration,
+    pub is_stale: bool,
+}
+
+/// A lookup that waits for a fetch.
+pub(crate) struct Waiting {
+    pub lookup: Lookup,
+    /// What it is answered with when nothing better comes in time.
+    pub copy: Option<CachedValue>,
+}
+
+/// A fetch that waits for a filler.
+#[derive(Debug)]
+pub(crate) struct Fill {
+    pub target: Target,
+    /// Since when it waits.
+    pub queued_at: Instant,
+    /// Redis was not asked for it, and may have it.
+    pub is_extra: bool,
+}
+
+/// A value that waits to be written to Redis.
+#[derive(Debug)]
+pub(crate) struct WriteBack {
+    pub target: Target,
+    pub fetched: FetchedValue,
+}
+
+impl Lookup {
+    /// How long it has been under way.
+    pub(crate) fn waited(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.arrived)
+    }
+}
+
+impl Waiter for Waiting {
+    fn deadline(&self) -> Deadline {
+        self.lookup.deadline
+    }
+
+    fn has_copy(&self) -> bool {
+        self.copy.is_some()
+    }
 }
 
 impl Answer<'_> {
     /// How it is counted.
-    #[must_use]
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
             Self::Redis(_) => Outcome::Redis,

@@ -1,4 +1,4 @@
-//! One fetch per key at a time. Policy that join one that is under way hold no thread: the flight
+//! One fetch for each key at a time. Lookups that join one that is under way hold no thread: the flight
 //! keeps them, and whoever fetches answers them all. It knows nothing of sources, Redis or HTTP.
 
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ pub(crate) struct Target {
     pub key: Arc<str>,
 }
 
-/// Who can be kept waiting by a flight.
+/// What can wait in a flight.
 pub(crate) trait Waiter {
     /// By when it must be answered.
     fn deadline(&self) -> Deadline;
@@ -29,18 +29,16 @@ pub(crate) trait Waiter {
 /// A value that was just fetched.
 #[derive(Debug, Clone)]
 pub(crate) struct FetchedValue {
-    /// The value.
     pub value: Arc<str>,
     /// When the source gave it.
     pub fetched_at: Instant,
-    /// Its life from then on.
+    /// From then on.
     pub ttl: Duration,
 }
 
 impl FetchedValue {
-    /// What is left of its life at `now`.
-    #[must_use]
-    pub(crate) fn life_left(&self, now: Instant) -> Duration {
+    /// What is left of its ttl at `now`.
+    pub(crate) fn ttl_left(&self, now: Instant) -> Duration {
         self.ttl
             .saturating_sub(now.saturating_duration_since(self.fetched_at))
     }
@@ -62,11 +60,11 @@ enum Flight<W> {
         /// When the first came.
         since: Instant,
     },
-    /// Fetched, and on its way to Redis, or written there a moment ago: who missed there before the
-    /// write was done is answered with it, so that an answer from the source is never followed by
+    /// Fetched, and on its way to Redis, or written there a moment ago: lookups that missed before the
+    /// write was done are answered with it, so that an answer from the source is never followed by
     /// another one of the same moment.
-    FetchedValue {
-        landed: FetchedValue,
+    Fetched {
+        value: FetchedValue,
         /// When Redis had it, or it was given up.
         written_at: Option<Instant>,
     },
@@ -118,10 +116,10 @@ impl<W: Waiter> Flights<W> {
                 waiters.push(waiter);
                 Joined::Waits
             }
-            Flight::FetchedValue { landed, written_at } => {
+            Flight::Fetched { value, written_at } => {
                 let is_due_to_the_write = |missed| written_at.is_none_or(|at| missed <= at);
                 if missed.is_some_and(is_due_to_the_write) {
-                    return Joined::Has(waiter, landed.clone());
+                    return Joined::Has(waiter, value.clone());
                 }
                 flight.insert(fetching(waiter));
                 Joined::Leads
@@ -147,7 +145,6 @@ impl<W: Waiter> Flights<W> {
 
     /// By when the last of those who wait for `target` must be answered; `None` when nobody waits
     /// any more.
-    #[must_use]
     pub(crate) fn last_deadline(&self, target: &Target) -> Option<Deadline> {
         match self.lock().get(target) {
             Some(Flight::Fetching { waiters, .. }) => waiters.iter().map(Waiter::deadline).max(),
@@ -155,20 +152,20 @@ impl<W: Waiter> Flights<W> {
         }
     }
 
-    /// The fetch has brought `landed`; returns who waited for it. With `is_being_written`, lookups that
+    /// The fetch has brought `value`; returns what waited for it. With `is_being_written`, lookups that
     /// miss it in Redis until [`Self::written`] get it too.
     #[must_use]
     pub(crate) fn complete(
         &self,
         target: &Target,
-        landed: FetchedValue,
+        value: FetchedValue,
         is_being_written: bool,
     ) -> Vec<W> {
         let mut flights = self.lock();
         let before = match is_being_written {
             true => {
                 let written_at = None;
-                flights.insert(target.clone(), Flight::FetchedValue { landed, written_at })
+                flights.insert(target.clone(), Flight::Fetched { value, written_at })
             }
             false => flights.remove(target),
         };
@@ -176,30 +173,30 @@ impl<W: Waiter> Flights<W> {
         waiters(before)
     }
 
-    /// The fetch brought nothing, or was not made; returns who waited for it.
+    /// The fetch brought nothing, or was not made; returns what waited for it.
     #[must_use]
     pub(crate) fn fail(&self, target: &Target) -> Vec<W> {
         let before = self.lock().remove(target);
         waiters(before)
     }
 
-    /// At `now` the value of `target` was in Redis, or given up. It is kept for those who had missed
+    /// At `now` the value of `target` was in Redis, or given up. It is kept for lookups that missed
     /// it there before, until [`Self::forget_written`].
     pub(crate) fn written(&self, target: &Target, now: Instant) {
-        if let Some(Flight::FetchedValue { written_at, .. }) = self.lock().get_mut(target) {
+        if let Some(Flight::Fetched { written_at, .. }) = self.lock().get_mut(target) {
             *written_at = Some(now);
         }
     }
 
-    /// Forgets the values that were written before `limit`: nobody who missed them is left.
+    /// Forgets the values that were written before `limit`: no lookup that missed them before is left.
     pub(crate) fn forget_written(&self, limit: Instant) {
         self.lock().retain(|_, flight| match flight {
-            Flight::FetchedValue { written_at, .. } => written_at.is_none_or(|at| at >= limit),
+            Flight::Fetched { written_at, .. } => written_at.is_none_or(|at| at >= limit),
             Flight::Fetching { .. } => true,
         });
     }
 
-    /// Takes out everyone whose deadline has passed, and who has a copy and has waited for the
+    /// Takes out every waiter whose deadline has passed, and those with a copy that have waited for the
     /// `soft_timeout` of the flight; the fetches go on for the others, or for nobody.
     #[must_use]
     pub(crate) fn overdue(
@@ -220,7 +217,6 @@ impl<W: Waiter> Flights<W> {
     }
 
     /// How many keys are being fetched or written.
-    #[must_use]
     pub(crate) fn count(&self) -> usize {
         self.lock().len()
     }
@@ -233,7 +229,7 @@ impl<W: Waiter> Flights<W> {
 fn waiters<W>(flight: Option<Flight<W>>) -> Vec<W> {
     match flight {
         Some(Flight::Fetching { waiters, .. }) => waiters,
-        Some(Flight::FetchedValue { .. }) | None => Vec::new(),
+        Some(Flight::Fetched { .. }) | None => Vec::new(),
     }
 }
 
@@ -262,7 +258,7 @@ mod tests {
         }
     }
 
-    fn landed(now: Instant) -> FetchedValue {
+    fn fetched(now: Instant) -> FetchedValue {
         FetchedValue {
             value: "v".into(),
             fetched_at: now,
@@ -292,7 +288,7 @@ mod tests {
         ));
         let last = Deadline::after(now, Duration::from_millis(30));
         assert_eq!(flights.last_deadline(&target("a")), Some(last));
-        let answered = flights.complete(&target("a"), landed(now), false);
+        let answered = flights.complete(&target("a"), fetched(now), false);
         assert_eq!(answered.iter().map(|c| c.0).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(flights.count(), 1, "b is still being fetched");
     }
@@ -304,7 +300,7 @@ mod tests {
         let flights = Flights::default();
         let join = |missed| flights.join(&target("a"), client(1, now, 10), missed, now);
         let _ = join(None);
-        let _ = flights.complete(&target("a"), landed(now), true);
+        let _ = flights.complete(&target("a"), fetched(now), true);
         assert!(
             matches!(join(Some(at(5))), Joined::Has(..)),
             "the write is under way"
@@ -331,7 +327,7 @@ mod tests {
         let flights = Flights::default();
         let join = || flights.join(&target("a"), client(1, now, 10), None, now);
         let _ = join();
-        let _ = flights.complete(&target("a"), landed(now), true);
+        let _ = flights.complete(&target("a"), fetched(now), true);
         assert!(matches!(join(), Joined::Leads));
         flights.written(&target("a"), now);
         flights.forget_written(now + Duration::from_secs(1));
@@ -381,7 +377,7 @@ mod tests {
         assert_eq!(flights.last_deadline(&target("a")), None);
         let joined = flights.join(&target("a"), client(1, now, 10), None, now);
         assert!(matches!(joined, Joined::Waits));
-        assert_eq!(flights.complete(&target("a"), landed(now), true).len(), 1);
-        assert!(!flights.lead(&target("a"), now), "it has just landed");
+        assert_eq!(flights.complete(&target("a"), fetched(now), true).len(), 1);
+        assert!(!flights.lead(&target("a"), now), "it has just been fetched");
     }
 }

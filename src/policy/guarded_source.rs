@@ -1,5 +1,6 @@
 //! A source behind its own breaker: how the policy asks it, how long it usually takes, what is counted
-//! of it, and what is said when it fails. Which fetch is made, and what takes its place, is the policy's to decide.
+//! of it, and what is said when it fails. Which fetch is made, and what takes its place, is not decided
+//! here.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,16 +18,14 @@ use crate::source::{Fetched, Source, SourceError};
 
 /// A source and what guards it.
 pub(crate) struct GuardedSource {
-    /// Name of its section.
     pub name: String,
-    /// Its place in the configuration.
+    /// Its index in the configuration.
     number: usize,
     source: Box<dyn Source>,
     /// The longest that a fetch may take.
     pub timeout: Duration,
-    /// Who has a copy waits no longer than this for a fetch.
+    /// A lookup that has a copy waits no longer than this for a fetch.
     pub soft_timeout: Duration,
-    /// Whether it may be asked.
     pub breaker: Arc<Breaker>,
     /// What a fetch takes, in microseconds; 0: none has succeeded.
     usual_us: Ewma,
@@ -48,7 +47,6 @@ pub(crate) struct Away {
 
 impl GuardedSource {
     /// `source`, the `number`-th of the configuration, with the limits of its section.
-    #[must_use]
     pub(crate) fn new(
         config: &config::Source,
         number: usize,
@@ -76,25 +74,21 @@ impl GuardedSource {
     }
 
     /// Since when it is not asked, and why, if that is so.
-    #[must_use]
     pub(crate) fn away(&self) -> Option<Away> {
         self.lock_away().clone()
     }
 
     /// Whether a fetch would be refused at `now`.
-    #[must_use]
     pub(crate) fn refuses(&self, now: Instant) -> bool {
         self.breaker.refuses(now)
     }
 
     /// Leave to make one fetch.
-    #[must_use]
     pub(crate) fn permit(&self, now: Instant) -> Option<Permit> {
         self.breaker.permit(now)
     }
 
     /// What a fetch usually takes; zero before any has succeeded.
-    #[must_use]
     pub(crate) fn usual(&self) -> Duration {
         Duration::from_micros(self.usual_us.value())
     }

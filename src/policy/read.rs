@@ -1,139 +1,95 @@
-//! The policy's first two steps: a batch of lookups waits for a reader, which asks Redis for it, each
-//! node for its own keys.
+//! The policy's first two steps: lookups wait for a reader, which asks Redis for a batch of them.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::base::clock::{self, Deadline};
-use crate::cache::node::CallOptions;
-use crate::cache::read::read;
-use crate::cache::routing::fan_out::{NodeBatch, Turn, fan_out};
-use crate::cache::routing::redirect::{Redirect, Reply};
+use crate::base::clock;
+use crate::cache::port::{Cache, Question, Told};
+use crate::policy::decide::Refusal;
 use crate::policy::flight::Target;
-use crate::policy::{Answer, FRONT_MAX_BYTES, Lookup, On, Policy, has_waited};
+use crate::policy::{Lookup, Policy, Read, Waiting};
 
-impl Policy {
-    /// Step 1: a batch of lookups from the front. They wait for a reader, each in the lane of its node,
+/// A lookup with the key that Redis is asked for.
+struct Asked<'a, C> {
+    lookup: Lookup,
+    policy: &'a Policy<C>,
+}
+
+impl<C: Cache> Question for Asked<'_, C> {
+    fn key(&self) -> Cow<'_, str> {
+        self.policy.full_key(&self.lookup.target)
+    }
+
+    fn since(&self) -> Instant {
+        self.lookup.arrived
+    }
+}
+
+impl<C: Cache> Policy<C> {
+    /// Step 1: a batch of lookups from the front. Each waits for a reader in the lane of its server,
     /// unless that is not worth asking.
     pub(crate) fn submit(&self, batch: Vec<Lookup>) {
         if batch.is_empty() {
             return;
         }
-        let (now, slot_map) = (clock::now(), self.cache.slot_map());
+        let now = clock::now();
         let (mut asked, mut others) = (Vec::with_capacity(batch.len()), Vec::new());
-        for lookup in batch {
-            let node = slot_map.node(|| self.slot_of(&lookup.target));
-            match node.filter(|node| node.is_usable(now)) {
-                Some(node) => asked.push((node.id(), lookup)),
+        let questions = batch.into_iter().map(|lookup| self.question(lookup));
+        self.cache
+            .choose_lanes(questions, now, |Asked { lookup, .. }, lane| match lane {
+                Some(lane) => asked.push((lane, Read::Ask(lookup))),
                 None => others.push(lookup),
+            });
+        for refused in self.reads.put(asked) {
+            if let Read::Ask(lookup) = refused {
+                let copy = None;
+                self.settle_without_source(Waiting { lookup, copy }, Refusal::Shed, now);
             }
         }
-        let no_room = self.reads.put(asked);
-        self.stale_or(no_room, &Answer::Shed, On::Front);
-        self.fall_back(others, On::Front);
+        for lookup in others {
+            self.settle(lookup, Told::unusable(now));
+        }
     }
 
-    /// Step 2, on a reader: asks Redis for a batch, each node in one call. Whatever goes wrong, no
-    /// request pays for Redis twice.
-    pub(crate) fn read(&self, reader: usize, batch: &mut Vec<Lookup>) {
-        let slot = |lookup: &Lookup| self.slot_of(&lookup.target);
-        fan_out(self.cache.router(), batch.drain(..), slot, |turn| {
-            match turn {
-                Turn::Ask(batch) => return self.ask(reader, batch),
-                Turn::GiveUp(lookups) => self.fall_back(lookups, On::Worker),
+    /// Step 2, on a reader: asks Redis for a batch, and goes on with each lookup as soon as it is known
+    /// what Redis says of it. No request pays for Redis twice.
+    pub(crate) fn read(&self, reader: usize, batch: &mut Vec<Read>) {
+        let questions = batch.drain(..).filter_map(|read| match read {
+            Read::Ask(lookup) => Some(self.question(lookup)),
+            Read::Render(rendering) => {
+                self.render(*rendering, clock::now());
+                None
             }
-            Vec::new()
+        });
+        self.cache.read(reader, questions, |asked, told| {
+            self.settle(asked.lookup, told)
         });
     }
 
-    /// Step 2a: one node is asked for what it serves. Returns what it sends elsewhere; everybody else
-    /// is answered first.
-    fn ask(&self, reader: usize, part: NodeBatch<Lookup>) -> Vec<(Lookup, Redirect)> {
-        let now = clock::now();
-        let asking = part.asking;
-        let (node, mut items) = (part.node, part.items);
-        let mut elsewhere = Vec::new();
-        let Some(permit) = node.permit(now) else {
-            self.fall_back(items, On::Worker);
-            return elsewhere;
-        };
-        // Who has waited for as long as Redis may take has too little left to spend on it.
-        let patience = self.cache.limits().patience();
-        let has_time = |lookup: &Lookup| !lookup.is_at_hand && has_waited(lookup, now) < patience;
-        let others: Vec<_> = items.extract_if(.., |lookup| !has_time(lookup)).collect();
-        self.fall_back(others, On::Worker);
-        if permit.is_trial() && items.len() > 1 {
-            self.fall_back(items.drain(1..), On::Worker);
-        }
-        let Some(oldest) = items.iter().map(|lookup| lookup.arrived).min() else {
-            return elsewhere;
-        };
-        let options = CallOptions {
-            caller: reader,
-            waiting: Some((items.len(), oldest)),
-            deadline: Deadline::after(oldest, self.cache.limits().timeout),
-            asking,
-        };
-        let values = {
-            let (keys, places) = self.distinct_keys(&items);
-            let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
-            let values = read(&node, permit, &keys, options);
-            values.map(|values| (values, places))
-        };
-        let Ok((values, places)) = values else {
-            self.fall_back(items, On::Worker);
-            return elsewhere;
-        };
-        // One look for all: what lies between the first and the last is not seen.
-        let had = clock::now();
-        // Large answers take long to build: they stand in nobody's way.
-        let mut large = Vec::new();
-        for (lookup, place) in items.into_iter().zip(places) {
-            match &values[place] {
-                Reply::Here(Some(value)) if value.len() > FRONT_MAX_BYTES => {
-                    large.push((lookup, value));
-                }
-                Reply::Here(Some(value)) => self.hit(lookup, value, now, had),
-                Reply::Here(None) => {
-                    let copy = self.recall(&lookup.target);
-                    self.fill(lookup, copy, true, On::Worker);
-                }
-                Reply::Elsewhere(redirect) => elsewhere.push((lookup, redirect.clone())),
-                Reply::Nowhere => self.fall_back([lookup], On::Worker),
-            }
-        }
-        for (lookup, value) in large {
-            self.hit(lookup, value, now, clock::now());
-        }
-        elsewhere
-    }
-
-    /// Step 2b: Redis has it. Whether its life there nears its end is looked at later, off this way.
-    /// `asked`: when; `had`: when the reply was there.
-    fn hit(&self, lookup: Lookup, value: &str, asked: Instant, had: Instant) {
-        let Target { route, key } = &lookup.target;
-        let ttl = self.routes[*route].ttl;
-        if self.memory.remember_hit(*route, key, value, ttl, asked) {
+    /// Redis has it: so has memory, from now on. How long Redis will have it is asked later, off this way.
+    pub(super) fn keep_hit(&self, target: &Target, value: &str, asked: Instant) {
+        let ttl = self.routes[target.route].ttl;
+        if self
+            .memory
+            .remember_hit(target.route, &target.key, value, ttl, asked)
+        {
             // Without room for it, it is due again soon.
-            drop(self.lives.put(vec![lookup.target.clone()]));
+            drop(self.ttls.put([(0, target.clone())]));
         }
-        self.answer_at(lookup, &Answer::Redis(value), had);
     }
 
-    /// The distinct keys of a batch, and for each lookup the place of its own among them.
-    pub(crate) fn distinct_keys<'a>(&self, batch: &'a [Lookup]) -> (Vec<Cow<'a, str>>, Vec<usize>) {
-        let mut keys = Vec::with_capacity(batch.len());
-        let mut seen: HashMap<Cow<'_, str>, usize> = HashMap::with_capacity(batch.len());
-        let mut places = Vec::with_capacity(batch.len());
-        for lookup in batch {
-            let key = self.full_key(&lookup.target);
-            let place = *seen.entry(key).or_insert_with_key(|key| {
-                keys.push(key.clone());
-                keys.len() - 1
-            });
-            places.push(place);
+    fn question(&self, lookup: Lookup) -> Asked<'_, C> {
+        let policy = self;
+        Asked { lookup, policy }
+    }
+}
+
+impl Read {
+    /// How long a lookup has been under way for which Redis is still to be asked.
+    pub(super) fn waits_since(&self, now: Instant) -> Option<Duration> {
+        match self {
+            Self::Ask(lookup) => Some(lookup.waited(now)),
+            Self::Render(_) => None,
         }
-        (keys, places)
     }
 }

@@ -1,10 +1,11 @@
 //! What was fetched while Redis could not be written to, kept until it can: the newest value of each
-//! key, bounded in bytes. It keeps and gives back; when to write is the lookup's to decide.
+//! key, bounded in bytes. It keeps and gives back; when to write is not decided here.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::policy::answer::WriteBack;
 use crate::policy::flight::{FetchedValue, Target};
 
 /// What an entry takes beside its key and value, in bytes: two maps' entries, two counters of each
@@ -12,8 +13,8 @@ use crate::policy::flight::{FetchedValue, Target};
 const OVERHEAD_BYTES: u64 = 256;
 /// Values that are looked at in one go for those that are wanted.
 const LOOKED_AT_MAX: usize = 1024;
-/// Redis counts lives in seconds: with less left of it nothing is written.
-const SHORTEST_LIFE: Duration = Duration::from_secs(1);
+/// Redis counts a ttl in seconds: with less left of it nothing is written.
+const SHORTEST_TTL: Duration = Duration::from_secs(1);
 
 /// The values that wait.
 #[derive(Debug)]
@@ -34,7 +35,6 @@ struct Waiting {
 
 impl Recovery {
     /// For at most `max_bytes` of keys, values and overhead; for nothing at all with 0.
-    #[must_use]
     pub(crate) fn new(max_bytes: u64) -> Self {
         Self {
             waiting: Mutex::default(),
@@ -42,16 +42,17 @@ impl Recovery {
         }
     }
 
-    /// Keeps `landed`, unless there is a newer value of the same key. Returns how many values were
-    /// dropped for want of room, oldest first; the new one may be among them.
-    pub(crate) fn put(&self, target: Target, landed: FetchedValue) -> usize {
+    /// Keeps a value, unless there is a newer one of the same key. Returns how many values were dropped
+    /// for want of room, oldest first; the new one may be among them.
+    pub(crate) fn put(&self, write: WriteBack) -> usize {
+        let WriteBack { target, fetched } = write;
         let mut waiting = self.lock();
         let known = waiting.entries.get(&target);
-        if known.is_some_and(|(_, known)| known.fetched_at > landed.fetched_at) {
+        if known.is_some_and(|(_, known)| known.fetched_at > fetched.fetched_at) {
             return 0;
         }
         waiting.remove(&target);
-        waiting.push(target, landed);
+        waiting.push(target, fetched);
         let mut dropped = 0;
         while waiting.bytes > self.max_bytes && waiting.pop().is_some() {
             dropped += 1;
@@ -60,7 +61,7 @@ impl Recovery {
     }
 
     /// Takes the oldest values out of those that are `wanted`, up to `count_max` of them and `bytes_max`
-    /// bytes, but at least one. Those whose life is over by `now` are left out, and their number is
+    /// bytes, but at least one. Those whose ttl is over by `now` are left out, and their number is
     /// returned too. What is not wanted goes to the end; not all of it is looked at in one go.
     #[must_use]
     pub(crate) fn take(
@@ -69,26 +70,26 @@ impl Recovery {
         bytes_max: u64,
         now: Instant,
         wanted: impl Fn(&Target) -> bool,
-    ) -> (Vec<(Target, FetchedValue)>, usize) {
+    ) -> (Vec<WriteBack>, usize) {
         let mut waiting = self.lock();
         let (mut batch, mut expired, mut taken_bytes) = (Vec::new(), 0, 0);
         for _ in 0..waiting.entries.len().min(LOOKED_AT_MAX) {
             if batch.len() >= count_max || (!batch.is_empty() && taken_bytes >= bytes_max) {
                 break;
             }
-            let Some((target, landed)) = waiting.pop() else {
+            let Some((target, fetched)) = waiting.pop() else {
                 break;
             };
-            if landed.life_left(now) < SHORTEST_LIFE {
+            if fetched.ttl_left(now) < SHORTEST_TTL {
                 expired += 1;
                 continue;
             }
             if !wanted(&target) {
-                waiting.push(target, landed);
+                waiting.push(target, fetched);
                 continue;
             }
-            taken_bytes += bytes(&target, &landed);
-            batch.push((target, landed));
+            taken_bytes += bytes(&target, &fetched);
+            batch.push(WriteBack { target, fetched });
         }
         (batch, expired)
     }
@@ -99,14 +100,12 @@ impl Recovery {
     }
 
     /// How many values wait, and their bytes.
-    #[must_use]
     pub(crate) fn len(&self) -> (usize, u64) {
         let waiting = self.lock();
         (waiting.entries.len(), waiting.bytes)
     }
 
     /// Whether nothing waits.
-    #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().entries.is_empty()
     }
@@ -117,31 +116,31 @@ impl Recovery {
 }
 
 impl Waiting {
-    fn push(&mut self, target: Target, landed: FetchedValue) {
-        self.bytes += bytes(&target, &landed);
+    fn push(&mut self, target: Target, fetched: FetchedValue) {
+        self.bytes += bytes(&target, &fetched);
         let number = self.next;
         self.next += 1;
         self.order.insert(number, target.clone());
-        self.entries.insert(target, (number, landed));
+        self.entries.insert(target, (number, fetched));
     }
 
     fn pop(&mut self) -> Option<(Target, FetchedValue)> {
         let (_, target) = self.order.pop_first()?;
-        let (_, landed) = self.entries.remove(&target)?;
-        self.bytes -= bytes(&target, &landed);
-        Some((target, landed))
+        let (_, fetched) = self.entries.remove(&target)?;
+        self.bytes -= bytes(&target, &fetched);
+        Some((target, fetched))
     }
 
     fn remove(&mut self, target: &Target) {
-        if let Some((number, landed)) = self.entries.remove(target) {
+        if let Some((number, fetched)) = self.entries.remove(target) {
             self.order.remove(&number);
-            self.bytes -= bytes(target, &landed);
+            self.bytes -= bytes(target, &fetched);
         }
     }
 }
 
-fn bytes(target: &Target, landed: &FetchedValue) -> u64 {
-    (target.key.len() + landed.value.len()) as u64 + OVERHEAD_BYTES
+fn bytes(target: &Target, fetched: &FetchedValue) -> u64 {
+    (target.key.len() + fetched.value.len()) as u64 + OVERHEAD_BYTES
 }
 
 #[cfg(test)]
@@ -158,11 +157,14 @@ mod tests {
         }
     }
 
-    fn landed(value: &str, fetched_at: Instant) -> FetchedValue {
-        FetchedValue {
-            value: value.into(),
-            fetched_at,
-            ttl: MINUTE,
+    fn write(key: &str, value: &str, fetched_at: Instant) -> WriteBack {
+        WriteBack {
+            target: target(key),
+            fetched: FetchedValue {
+                value: value.into(),
+                fetched_at,
+                ttl: MINUTE,
+            },
         }
     }
 
@@ -170,19 +172,19 @@ mod tests {
         true
     }
 
-    fn values(batch: &(Vec<(Target, FetchedValue)>, usize)) -> Vec<&str> {
-        batch.0.iter().map(|(_, landed)| &*landed.value).collect()
+    fn values(batch: &(Vec<WriteBack>, usize)) -> Vec<&str> {
+        batch.0.iter().map(|write| &*write.fetched.value).collect()
     }
 
     #[test]
     fn the_newest_of_each_key_comes_back_in_the_order_of_coming() {
         let now = clock::now();
         let recovery = Recovery::new(1 << 20);
-        recovery.put(target("a"), landed("a1", now));
-        recovery.put(target("b"), landed("b1", now));
-        recovery.put(target("a"), landed("a2", now + MINUTE / 10));
-        recovery.put(target("a"), landed("older", now));
-        recovery.put(target("c"), landed("c1", now));
+        recovery.put(write("a", "a1", now));
+        recovery.put(write("b", "b1", now));
+        recovery.put(write("a", "a2", now + MINUTE / 10));
+        recovery.put(write("a", "older", now));
+        recovery.put(write("c", "c1", now));
         recovery.forget(&target("c"));
         assert_eq!(recovery.len().0, 2);
         assert_eq!(values(&recovery.take(1, u64::MAX, now, all)), ["b1"]);
@@ -195,23 +197,23 @@ mod tests {
     fn its_bytes_are_bounded_and_the_oldest_go_first() {
         let now = clock::now();
         let recovery = Recovery::new(3 * (OVERHEAD_BYTES + 3));
-        let puts = (0..5).map(|n| recovery.put(target(&n.to_string()), landed("vv", now)));
+        let puts = (0..5).map(|n| recovery.put(write(&n.to_string(), "vv", now)));
         assert_eq!(puts.collect::<Vec<_>>(), [0, 0, 0, 1, 1]);
-        let large = landed(&"v".repeat(5000), now);
-        assert_eq!(recovery.put(target("x"), large), 4, "too large by itself");
+        let large = write("x", &"v".repeat(5000), now);
+        assert_eq!(recovery.put(large), 4, "too large by itself");
         assert!(recovery.is_empty());
-        assert_eq!(Recovery::new(0).put(target("a"), landed("", now)), 1);
+        assert_eq!(Recovery::new(0).put(write("a", "", now)), 1);
     }
 
     #[test]
     fn a_batch_is_bounded_in_bytes_and_leaves_out_what_has_expired() {
         let now = clock::now();
         let recovery = Recovery::new(1 << 20);
-        recovery.put(target("old"), landed("old", now));
+        recovery.put(write("old", "old", now));
         let later = now + MINUTE;
         let large = "v".repeat(1000);
         (0..3).for_each(|n| {
-            recovery.put(target(&n.to_string()), landed(&large, later));
+            recovery.put(write(&n.to_string(), &large, later));
         });
         let batch = recovery.take(9, 1500, later, all);
         assert_eq!((batch.0.len(), batch.1), (2, 1));
@@ -222,7 +224,7 @@ mod tests {
         let now = clock::now();
         let recovery = Recovery::new(1 << 20);
         for key in ["a1", "b1", "a2", "b2"] {
-            recovery.put(target(key), landed(key, now));
+            recovery.put(write(key, key, now));
         }
         let is_b = |target: &Target| target.key.starts_with('b');
         assert_eq!(values(&recovery.take(9, u64::MAX, now, is_b)), ["b1", "b2"]);

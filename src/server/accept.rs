@@ -1,10 +1,11 @@
 //! The accept loop: one thread that takes connections as long as there is room for them and hands
-//! each to a front. No error of accept(2) ends it; running out of descriptors makes it rest and
-//! asks the fronts to give up an idle connection.
+//! each to an event loop. No error of accept(2) ends it; when descriptors run out it pauses and asks the
+//! event loops to give up an idle connection.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -13,36 +14,31 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::base::clock;
+use crate::base::room::Room;
 use crate::observe::logging::LogThrottle;
 use crate::observe::metrics::Metrics;
-use crate::server::connection::{Mailbox, Message};
+use crate::server::mailbox::{Mailbox, Message};
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 4096;
 /// When a silent peer is asked whether it is still there.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 /// Between two looks for room when there is none.
-const REST: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(20);
 
-/// Where the connections come from.
+/// The socket that connections come from.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    listener: TcpListener,
+    socket: TcpListener,
     /// Another process holds the socket too and stays when this one ends.
     is_shared: bool,
 }
 
 impl Listener {
     /// Binds and listens.
-    ///
-    /// # Errors
-    /// What bind(2) or listen(2) says.
     pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
+        let domain = Domain::for_address(address);
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
         // A restart must not wait for the old connections' TIME_WAIT.
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
@@ -50,118 +46,58 @@ impl Listener {
     }
 
     /// Around a socket that systemd listens on and keeps.
-    ///
-    /// # Errors
-    /// What setsockopt(2) or listen(2) says.
-    pub(crate) fn passed(listener: TcpListener) -> io::Result<Self> {
-        Self::prepare(listener, true)
+    pub(crate) fn passed(socket: TcpListener) -> io::Result<Self> {
+        Self::prepare(socket, true)
     }
 
-    fn prepare(listener: TcpListener, is_shared: bool) -> io::Result<Self> {
-        let socket = SockRef::from(&listener);
-        // Accepted sockets inherit these on Linux (FACTS).
+    fn prepare(listening: TcpListener, is_shared: bool) -> io::Result<Self> {
+        let socket = SockRef::from(&listening);
+        // Accepted sockets inherit these on Linux (docs/DEPENDENCIES.md).
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))?;
         // Again for a socket that is listened on: an older systemd gives it 128 places.
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
         Ok(Self {
-            listener,
+            socket: listening,
             is_shared,
         })
     }
 
-    /// Where it is.
-    ///
-    /// # Errors
-    /// What getsockname(2) says.
     pub(crate) fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-/// How many connections there are, and how many there may be.
-#[derive(Debug)]
-pub(crate) struct Room {
-    /// Guards the number of open connections.
-    taken: Mutex<usize>,
-    freed: Condvar,
-    max: usize,
-}
-
-impl Room {
-    /// For `max` connections.
-    #[must_use]
-    pub(crate) fn new(max: usize) -> Self {
-        Self {
-            taken: Mutex::new(0),
-            freed: Condvar::new(),
-            max,
-        }
-    }
-
-    /// A connection has ended.
-    pub(crate) fn free(&self) {
-        let mut taken = self.lock();
-        *taken = taken.saturating_sub(1);
-        drop(taken);
-        self.freed.notify_one();
-    }
-
-    /// Open connections now, and at most.
-    #[must_use]
-    pub(crate) fn taken(&self) -> (usize, usize) {
-        (*self.lock(), self.max)
-    }
-
-    fn take(&self) -> bool {
-        let mut taken = self.lock();
-        let has_room = *taken < self.max;
-        *taken += usize::from(has_room);
-        has_room
-    }
-
-    /// Waits, not for long, until a connection has ended.
-    fn wait(&self) {
-        let taken = self.lock();
-        if *taken >= self.max {
-            let _ = self.freed.wait_timeout(taken, REST);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, usize> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.socket.local_addr()
     }
 }
 
 /// The accept loop's thread.
 pub(crate) struct Acceptor {
-    stop: Arc<std::os::fd::OwnedFd>,
+    stop: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Acceptor {
-    /// Starts a thread of this name that accepts from `door` for `fronts`.
+    /// Starts a thread of this name that accepts from `listener`; its connections go to the event loops
+    /// of `mailboxes` in turn.
     ///
     /// # Errors
     /// When there is no thread or eventfd to be had.
     pub(crate) fn start(
         name: &str,
-        door: Listener,
+        listener: Listener,
         room: Arc<Room>,
-        fronts: Vec<Arc<Mailbox>>,
+        mailboxes: Vec<Arc<Mailbox>>,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         let stop = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?);
         let accepting = Accepting {
             name: name.to_owned(),
-            door,
+            listener,
             room,
-            fronts,
+            mailboxes,
             metrics,
-            next_front: 0,
+            next_mailbox: 0,
             stop: Arc::clone(&stop),
-            said: LogThrottle::default(),
+            throttle: LogThrottle::default(),
         };
         let spawned = thread::Builder::new().name(name.to_owned());
         let thread = spawned.spawn(move || accepting.run())?;
@@ -172,7 +108,7 @@ impl Acceptor {
     }
 
     /// Takes what the kernel has accepted already, and then no more: the port is closed. A shared
-    /// door stays open, and what the kernel has accepted there waits for the next process.
+    /// socket stays open, and what the kernel has accepted there waits for the next process.
     pub(crate) fn stop(&mut self) {
         let _ = rustix::io::write(&self.stop, &1_u64.to_ne_bytes());
         if let Some(thread) = self.thread.take() {
@@ -188,22 +124,22 @@ impl Drop for Acceptor {
 }
 
 struct Accepting {
-    /// Of its thread: which door it is.
+    /// Of its thread: tells the doors apart in the log.
     name: String,
-    door: Listener,
+    listener: Listener,
     room: Arc<Room>,
-    fronts: Vec<Arc<Mailbox>>,
+    mailboxes: Vec<Arc<Mailbox>>,
     metrics: Arc<Metrics>,
-    next_front: usize,
-    stop: Arc<std::os::fd::OwnedFd>,
-    said: LogThrottle,
+    next_mailbox: usize,
+    stop: Arc<OwnedFd>,
+    throttle: LogThrottle,
 }
 
 impl Accepting {
     fn run(mut self) {
         while !self.wait(None) {
             if !self.room.take() {
-                if let Some(more) = self.said.say("room", clock::now()) {
+                if let Some(more) = self.throttle.say("room", clock::now()) {
                     let max = self.room.taken().1;
                     warn!(
                         "{}: all {max} places for connections are taken: idle ones are closed, new ones \
@@ -212,21 +148,20 @@ impl Accepting {
                     );
                 }
                 self.evict();
-                self.room.wait();
+                self.room.wait(PAUSE);
                 continue;
             }
             self.accept();
         }
-        while !self.door.is_shared && self.room.take() && self.accept() {}
+        while !self.listener.is_shared && self.room.take() && self.accept() {}
     }
 
-    /// Accepts one connection into the place that was taken for it; whether there was one.
+    /// Accepts one connection for which a place was taken in the room; whether there was one.
     fn accept(&mut self) -> bool {
-        match self.door.listener.accept() {
+        match self.listener.socket.accept() {
             Ok((socket, _)) => {
                 self.metrics.accepted.inc();
-                self.next_front = (self.next_front + 1) % self.fronts.len();
-                self.fronts[self.next_front].post(Message::Accepted(socket));
+                self.tell_next(Message::Accepted(socket));
                 true
             }
             Err(error) => {
@@ -238,12 +173,12 @@ impl Accepting {
                         | io::ErrorKind::ConnectionAborted
                         | io::ErrorKind::Interrupted
                 ) {
-                    if let Some(more) = self.said.say("accept", clock::now()) {
+                    if let Some(more) = self.throttle.say("accept", clock::now()) {
                         warn!("{}: cannot accept connections: {error}{more}", self.name);
                     }
-                    // Out of descriptors or memory: make some room and rest.
+                    // Out of descriptors or memory: make some room and pause.
                     self.evict();
-                    self.wait(Some(REST));
+                    self.wait(Some(PAUSE));
                 }
                 false
             }
@@ -252,23 +187,26 @@ impl Accepting {
 
     fn evict(&mut self) {
         self.metrics.short_of_room.inc();
-        self.next_front = (self.next_front + 1) % self.fronts.len();
-        self.fronts[self.next_front].post(Message::Evict);
+        self.tell_next(Message::Evict);
+    }
+
+    fn tell_next(&mut self, message: Message) {
+        self.next_mailbox = (self.next_mailbox + 1) % self.mailboxes.len();
+        self.mailboxes[self.next_mailbox].post(message);
     }
 
     /// Waits for a connection, or with a limit just for that long; whether to stop.
     fn wait(&self, limit: Option<Duration>) -> bool {
-        let stop = PollFd::new(&self.stop, PollFlags::IN);
-        let incoming = PollFd::new(&self.door.listener, PollFlags::IN);
-        let timeout = limit.map(|limit| Timespec {
+        let limit = limit.map(|limit| Timespec {
             tv_sec: 0,
             tv_nsec: i64::from(limit.subsec_nanos()),
         });
-        let mut both = [stop, incoming];
-        let polled = match limit {
-            None => rustix::event::poll(&mut both, None),
-            Some(_) => rustix::event::poll(&mut both[..1], timeout.as_ref()),
-        };
+        let mut both = [
+            PollFd::new(&self.stop, PollFlags::IN),
+            PollFd::new(&self.listener.socket, PollFlags::IN),
+        ];
+        let watched = if limit.is_none() { 2 } else { 1 };
+        let polled = rustix::event::poll(&mut both[..watched], limit.as_ref());
         // Interrupted: the caller comes back.
         polled.is_ok() && both[0].revents().contains(PollFlags::IN)
     }

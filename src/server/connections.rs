@@ -1,11 +1,11 @@
-//! The connections of one front, found by token. A token names a place and how often it has been
-//! used, so that an event for a connection that has ended never meets the one that came after it.
+//! The connections of one event loop, found by token. A token holds an index and how often that index
+//! has been used, so that an event for a connection that has ended never meets the one that came after it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::server::connection::{Connection, Mailbox};
-use crate::server::event_loop::Limits;
+use crate::server::connection::Connection;
+use crate::server::mailbox::Mailbox;
 
 /// How long a connection lingers after its last answer.
 const LINGER: Duration = Duration::from_secs(3);
@@ -15,21 +15,32 @@ const DRAIN_IDLE: Duration = Duration::from_millis(250);
 /// The slowest a client may take a long answer, beyond the write time-out: a modem's rate.
 const WRITE_MIN_BYTES_PER_S: usize = 8 * 1024;
 
+/// Limits of every connection; see [`crate::config::Server`].
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    pub head_max_bytes: usize,
+    pub head_timeout: Duration,
+    /// Between requests.
+    pub idle_timeout: Duration,
+    /// For a client to take some of an answer.
+    pub write_timeout: Duration,
+}
+
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// In use.
     Open,
-    /// Part of an answer waits for the client to accept it.
+    /// Part of an answer waits for the client to take it.
     Writing,
     /// Its last answer has been sent; it ends when the client does, or soon.
     Lingering,
 }
 
-/// A connection as its front sees it.
+/// A connection as its event loop sees it.
 #[derive(Debug)]
-pub(crate) struct Slot {
-    /// What others share.
+pub(crate) struct ConnectionState {
+    /// What is shared with whoever answers.
     pub connection: Arc<Connection>,
     /// Received and not taken: the beginning of a head, or pipelined requests.
     pub buffer: Vec<u8>,
@@ -37,22 +48,19 @@ pub(crate) struct Slot {
     pub is_readable: bool,
     /// The client has closed its side, or the connection has failed.
     pub has_ended: bool,
-    /// Where it stands.
     pub phase: Phase,
     /// More may come in after its last request that nobody reads: a body, or what was refused.
     pub has_unread: bool,
-    /// When what it is at began: a head, a request, the lingering; for a rest, when the client last
-    /// took some of it.
+    /// When the head, the request or the lingering began; of a pending write, when the client last took
+    /// some of it.
     pub since: Instant,
-    /// When the rest began.
-    pub rest_since: Instant,
-    /// Bytes of memory that its rest takes.
-    pub rest_bytes: usize,
+    /// When the pending write began.
+    pub pending_since: Instant,
+    /// Bytes of memory that the pending write takes.
+    pub pending_bytes: usize,
 }
 
-impl Slot {
-    /// For a new connection.
-    #[must_use]
+impl ConnectionState {
     pub(crate) fn new(connection: Arc<Connection>, now: Instant) -> Self {
         Self {
             connection,
@@ -62,31 +70,28 @@ impl Slot {
             phase: Phase::Open,
             has_unread: false,
             since: now,
-            rest_since: now,
-            rest_bytes: 0,
+            pending_since: now,
+            pending_bytes: 0,
         }
     }
 
     /// Whether nothing would be lost with it: no request in flight, no answer to be sent.
-    #[must_use]
     pub(crate) fn is_idle(&self) -> bool {
         self.phase == Phase::Lingering || self.connection.is_idle()
     }
 
     /// How long it has been idle or in its head.
-    #[must_use]
     pub(crate) fn idle_for(&self, mailbox: &Mailbox, now: Instant) -> Duration {
         let since = now.saturating_duration_since(self.since);
         if !self.buffer.is_empty() {
             return since;
         }
-        let elapsed_ms = mailbox.elapsed_ms(now);
-        let answered = elapsed_ms.saturating_sub(self.connection.answered_at_ms());
-        since.min(Duration::from_millis(answered))
+        let answered_at_ms = self.connection.answered_at_ms();
+        let answered_ms = mailbox.elapsed_ms(now).saturating_sub(answered_at_ms);
+        since.min(Duration::from_millis(answered_ms))
     }
 
     /// Whether its time is up.
-    #[must_use]
     pub(crate) fn is_over(
         &self,
         limits: &Limits,
@@ -98,91 +103,85 @@ impl Slot {
         match self.phase {
             Phase::Lingering => since >= LINGER,
             Phase::Writing => {
-                let slowest = Duration::from_secs((self.rest_bytes / WRITE_MIN_BYTES_PER_S) as u64);
-                let all = now.saturating_duration_since(self.rest_since);
-                since >= limits.write_timeout || all >= limits.write_timeout + slowest
+                let slowest_s = (self.pending_bytes / WRITE_MIN_BYTES_PER_S) as u64;
+                let all = now.saturating_duration_since(self.pending_since);
+                since >= limits.write_timeout
+                    || all >= limits.write_timeout + Duration::from_secs(slowest_s)
             }
             _ if !self.connection.is_idle() => false,
             _ if !self.buffer.is_empty() => since >= limits.head_timeout,
-            _ => {
-                let limit = if drains {
-                    DRAIN_IDLE
-                } else {
-                    limits.idle_timeout
-                };
-                self.idle_for(mailbox, now) >= limit
-            }
+            _ if drains => self.idle_for(mailbox, now) >= DRAIN_IDLE,
+            _ => self.idle_for(mailbox, now) >= limits.idle_timeout,
         }
     }
 }
 
-/// The slots of one front.
+/// All connections of one event loop.
 #[derive(Debug, Default)]
-pub(crate) struct Slots {
-    places: Vec<(u32, Option<Slot>)>,
+pub(crate) struct Connections {
+    /// By index: how often the index has been used, and the connection that has it now.
+    states: Vec<(u32, Option<ConnectionState>)>,
+    /// Indices without a connection.
     free: Vec<u32>,
     count: usize,
 }
 
-impl Slots {
+impl Connections {
     /// The token that the next connection gets.
     pub(crate) fn next_token(&mut self) -> u64 {
-        let place = match self.free.last() {
-            Some(&place) => place,
+        let index = match self.free.last() {
+            Some(&index) => index,
             None => {
-                let place = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
-                self.places.push((0, None));
-                self.free.push(place);
-                place
+                let index = u32::try_from(self.states.len()).unwrap_or(u32::MAX);
+                self.states.push((0, None));
+                self.free.push(index);
+                index
             }
         };
-        let (uses, _) = self.places[place as usize];
-        u64::from(uses) << 32 | u64::from(place)
+        let (uses, _) = self.states[index as usize];
+        u64::from(uses) << 32 | u64::from(index)
     }
 
     /// Puts a connection in; `token` from [`Self::next_token`].
-    pub(crate) fn fill(&mut self, token: u64, slot: Slot) {
-        let place = token as u32;
-        if self.free.last() == Some(&place) {
+    pub(crate) fn insert(&mut self, token: u64, state: ConnectionState) {
+        let index = token as u32;
+        if self.free.last() == Some(&index) {
             self.free.pop();
         }
-        if let Some((_, empty)) = self.places.get_mut(place as usize) {
-            *empty = Some(slot);
+        if let Some((_, empty)) = self.states.get_mut(index as usize) {
+            *empty = Some(state);
             self.count += 1;
         }
     }
 
     /// The connection of a token, if it has not ended.
-    pub(crate) fn find(&mut self, token: u64) -> Option<&mut Slot> {
-        match self.places.get_mut(token as u32 as usize) {
-            Some((uses, slot)) if u64::from(*uses) == token >> 32 => slot.as_mut(),
+    pub(crate) fn find(&mut self, token: u64) -> Option<&mut ConnectionState> {
+        match self.states.get_mut(token as u32 as usize) {
+            Some((uses, state)) if u64::from(*uses) == token >> 32 => state.as_mut(),
             _ => None,
         }
     }
 
     /// Takes a connection out.
-    pub(crate) fn empty(&mut self, token: u64) -> Option<Slot> {
+    pub(crate) fn remove(&mut self, token: u64) -> Option<ConnectionState> {
         self.find(token)?;
-        let place = token as u32;
-        let (uses, slot) = self.places.get_mut(place as usize)?;
+        let index = token as u32;
+        let (uses, state) = self.states.get_mut(index as usize)?;
         *uses = uses.wrapping_add(1) % (u32::MAX - 1);
-        self.free.push(place);
+        self.free.push(index);
         self.count -= 1;
-        slot.take()
+        state.take()
     }
 
-    /// All connections.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Slot> {
-        self.places.iter().filter_map(|(_, slot)| slot.as_ref())
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ConnectionState> {
+        self.states.iter().filter_map(|(_, state)| state.as_ref())
     }
 
-    /// All connections, to be changed.
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
-        self.places.iter_mut().filter_map(|(_, slot)| slot.as_mut())
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut ConnectionState> {
+        let states = self.states.iter_mut();
+        states.filter_map(|(_, state)| state.as_mut())
     }
 
-    /// Whether there is none.
-    #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.count == 0
     }

@@ -1,8 +1,9 @@
-//! The front: one thread that waits for many connections at once. It looks at every head before the
-//! library does, answers what needs no lookup, hands batches of lookups to the pipeline, and keeps
-//! all deadlines of clients. It never waits for Redis, for a source or for a client.
+//! The event loop: one thread that waits for many connections at once (`[server] fronts` is how many
+//! loops there are). It looks at every head before tiny_http does, answers what needs no lookup, hands
+//! batches of lookups to the policy, and keeps all deadlines of clients. It never waits for Redis, for a
+//! source or for a client.
 
-pub(crate) mod teardown;
+mod teardown;
 
 use std::io;
 use std::net::TcpStream;
@@ -15,13 +16,15 @@ use log::error;
 use rustix::event::epoll;
 
 use crate::base::clock;
+use crate::base::room::Room;
 use crate::policy::{Lookup, Policy};
-use crate::server::accept::Room;
-use crate::server::connection::{Connection, Mailbox, Message};
-use crate::server::connections::{Phase, Slot, Slots};
-use crate::server::head::{self, Refusal, Verdict};
-use crate::server::service::{Exchange, Reaction, Service};
-use crate::server::tiny::{Library, NotTaken};
+use crate::server::connection::Connection;
+use crate::server::connections::{ConnectionState, Connections, Limits, Phase};
+use crate::server::head::{self, Head, Refusal, Verdict};
+use crate::server::mailbox::{Mailbox, Message};
+use crate::server::response::Framing;
+use crate::server::service::{Exchange, Service, Work};
+use crate::server::tiny::{NotTaken, TinyHttp};
 use crate::workers::probe_job;
 
 /// Between two looks at what time does, while lookups are under way.
@@ -30,29 +33,16 @@ const TICK: Duration = Duration::from_millis(10);
 const SWEEP: Duration = Duration::from_millis(250);
 /// Events taken at once.
 const EVENTS_MAX: usize = 512;
-/// Bytes of heads given to the library at once, well below what its stream holds.
+/// Bytes of heads given to tiny_http at once, well below what its stream holds.
 const GIVEN_MAX_BYTES: usize = 32 * 1024;
 /// Bytes received at once.
 const RECEIVE_BYTES: usize = 16 * 1024;
 /// Bytes of buffer that a connection keeps between requests.
 const BUFFER_KEPT_BYTES: usize = 1024;
-/// Token of the mailbox's bell; connections never have it.
-const BELL: u64 = u64::MAX;
+/// Token of the mailbox; connections never have it.
+const MAILBOX: u64 = u64::MAX;
 
-/// Limits of a front.
-#[derive(Debug, Clone)]
-pub(crate) struct Limits {
-    /// Bytes of a head.
-    pub head_max_bytes: usize,
-    /// See [`crate::config::Server`], as the others.
-    pub head_timeout: Duration,
-    /// Between requests.
-    pub idle_timeout: Duration,
-    /// For a client to accept an answer.
-    pub write_timeout: Duration,
-}
-
-/// A front's thread.
+/// The thread of an event loop, which ends when this is dropped.
 pub(crate) struct EventLoop {
     mailbox: Arc<Mailbox>,
     thread: Option<JoinHandle<()>>,
@@ -67,50 +57,44 @@ impl EventLoop {
         name: String,
         limits: Limits,
         service: Arc<Service>,
-        lookups: Arc<Policy>,
+        policy: Arc<Policy>,
         room: Arc<Room>,
     ) -> io::Result<Self> {
         let mailbox = Arc::new(Mailbox::new()?);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let data = epoll::EventData::new_u64(BELL);
+        let data = epoll::EventData::new_u64(MAILBOX);
         let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(&epoll, mailbox.bell(), data, edge)?;
+        epoll::add(&epoll, mailbox.wakeup(), data, edge)?;
         let now = clock::now();
-        let running = Loop {
+        let state = LoopState {
             epoll,
             mailbox: Arc::clone(&mailbox),
-            library: Library::open()?,
+            tiny_http: TinyHttp::open()?,
             limits,
             service,
-            lookups,
+            policy,
             room,
-            slots: Slots::default(),
-            rest_bytes: 0,
+            connections: Connections::default(),
+            pending_bytes: 0,
             received: vec![0; RECEIVE_BYTES],
-            given: Vec::new(),
-            batch: Vec::new(),
+            exchanges: Vec::new(),
+            lookups: Vec::new(),
             watched_at: now,
             swept_at: now,
             is_busy: false,
             drains: false,
         };
-        let thread = thread::Builder::new()
-            .name(name)
-            .spawn(move || running.run())?;
+        let thread = thread::Builder::new().name(name);
         Ok(Self {
             mailbox,
-            thread: Some(thread),
+            thread: Some(thread.spawn(move || state.run())?),
         })
     }
 
-    /// Where to leave messages for it.
-    #[must_use]
     pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
         &self.mailbox
     }
 
-    /// Whether it has ended.
-    #[must_use]
     pub(crate) fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
@@ -125,22 +109,23 @@ impl Drop for EventLoop {
     }
 }
 
-struct Loop {
+/// What the thread of an event loop owns.
+struct LoopState {
     epoll: rustix::fd::OwnedFd,
     mailbox: Arc<Mailbox>,
-    library: Library,
+    tiny_http: TinyHttp,
     limits: Limits,
     service: Arc<Service>,
-    lookups: Arc<Policy>,
+    policy: Arc<Policy>,
     room: Arc<Room>,
-    slots: Slots,
-    /// Of all connections together.
-    rest_bytes: usize,
+    connections: Connections,
+    /// Bytes of memory that the pending writes of all connections take.
+    pending_bytes: usize,
     received: Vec<u8>,
-    /// The exchanges whose heads have been given to the library, in their order.
-    given: Vec<Exchange>,
-    /// Policy for the pipeline, collected over one turn of the loop.
-    batch: Vec<Lookup>,
+    /// The exchanges whose heads have been given to tiny_http, in their order.
+    exchanges: Vec<Exchange>,
+    /// For the policy, collected over one turn of the loop.
+    lookups: Vec<Lookup>,
     watched_at: Instant,
     swept_at: Instant,
     /// Whether lookups were under way when time was last looked at, or have been handed over since.
@@ -148,7 +133,7 @@ struct Loop {
     drains: bool,
 }
 
-impl Loop {
+impl LoopState {
     fn run(mut self) {
         let mut events = Vec::with_capacity(EVENTS_MAX);
         loop {
@@ -156,25 +141,24 @@ impl Loop {
             match catch_unwind(turn) {
                 Ok(true) => {}
                 Ok(false) => return,
-                // Who was being served gets 503 by being dropped; the heads that the library still
-                // has go with its stream.
+                // Whoever was being served gets 503 because the exchange is dropped; the heads that
+                // tiny_http still has go with its stream.
                 Err(_) => {
                     self.service.metrics().panics.inc();
-                    self.given.clear();
-                    self.library = Library::default();
-                    self.look_at_all();
+                    self.exchanges.clear();
+                    self.tiny_http = TinyHttp::default();
+                    self.revisit_all();
                 }
             }
         }
     }
 
-    /// One turn of the main loop; false: the front has ended.
+    /// One turn of the main loop; false: the loop has ended.
     fn turn(&mut self, events: &mut Vec<epoll::Event>) -> bool {
         events.clear();
-        let limit = if self.is_busy || self.drains {
-            TICK
-        } else {
-            SWEEP
+        let limit = match self.is_busy || self.drains {
+            true => TICK,
+            false => SWEEP,
         };
         let limit = rustix::event::Timespec {
             tv_sec: limit.as_secs() as i64,
@@ -190,37 +174,37 @@ impl Loop {
         }
         let now = clock::now();
         for event in events.iter() {
-            if event.data.u64() != BELL {
+            if event.data.u64() != MAILBOX {
                 self.on_event(event.data.u64(), event.flags, now);
             }
         }
         if !self.read_mail(now) {
             return false;
         }
-        self.take_given(now);
+        self.take_requests(now);
         self.submit();
-        self.look_at_the_time(now);
-        !(self.drains && self.slots.is_empty())
+        self.watch_time(now);
+        !(self.drains && self.connections.is_empty())
     }
 
     /// After a turn that broke off: events come once, so every connection is looked at for what the
     /// turn did not come to.
-    fn look_at_all(&mut self) {
-        for slot in self.slots.iter_mut() {
-            slot.is_readable = true;
-            let token = slot.connection.token();
+    fn revisit_all(&mut self) {
+        for state in self.connections.iter_mut() {
+            state.is_readable = true;
+            let token = state.connection.token();
             self.mailbox.post(Message::Answered(token));
         }
     }
 
     fn on_event(&mut self, token: u64, flags: epoll::EventFlags, now: Instant) {
-        let Some(slot) = self.slots.find(token) else {
+        let Some(state) = self.connections.find(token) else {
             return;
         };
         let ended = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
-        slot.has_ended |= flags.intersects(ended);
-        slot.is_readable |= slot.has_ended || flags.contains(epoll::EventFlags::IN);
-        if flags.contains(epoll::EventFlags::OUT) && slot.connection.has_rest() {
+        state.has_ended |= flags.intersects(ended);
+        state.is_readable |= state.has_ended || flags.contains(epoll::EventFlags::IN);
+        if flags.contains(epoll::EventFlags::OUT) && state.connection.has_pending() {
             self.finish(token, now);
         } else {
             self.serve(token, now);
@@ -230,132 +214,110 @@ impl Loop {
     /// Takes the next request of a connection, if it is free and one is there.
     fn serve(&mut self, token: u64, now: Instant) {
         loop {
-            let Some(slot) = self.slots.find(token) else {
+            let Some(state) = self.connections.find(token) else {
                 return;
             };
-            if slot.phase == Phase::Lingering {
+            if state.phase == Phase::Lingering {
                 return self.linger(token);
             }
-            if !slot.connection.is_free_or_will_tell() {
+            if !state.connection.claim_or_await() {
                 return;
             }
-            if !slot.buffer.is_empty() {
-                let buffer = std::mem::take(&mut slot.buffer);
+            if !state.buffer.is_empty() {
+                let buffer = std::mem::take(&mut state.buffer);
                 if self.take_head(token, buffer, now) {
                     return;
                 }
             }
-            let Some(slot) = self.slots.find(token) else {
+            let Some(state) = self.connections.find(token) else {
                 return;
             };
-            if !slot.is_readable {
+            if !state.is_readable {
                 return;
             }
-            match slot.connection.receive(&mut self.received) {
+            match state.connection.receive(&mut self.received) {
                 Ok(None) => {
-                    slot.is_readable = false;
+                    state.is_readable = false;
                     return;
                 }
                 Ok(Some(0)) | Err(_) => return self.close(token),
                 Ok(Some(count)) => {
                     // Edge-triggered: less than asked for means that nothing is left. The end of
                     // the stream shows only in one more call.
-                    slot.is_readable = count == self.received.len() || slot.has_ended;
-                    if slot.buffer.is_empty() {
-                        slot.since = now;
+                    state.is_readable = count == self.received.len() || state.has_ended;
+                    if state.buffer.is_empty() {
+                        state.since = now;
                     }
-                    slot.buffer.extend_from_slice(&self.received[..count]);
+                    state.buffer.extend_from_slice(&self.received[..count]);
                 }
             }
         }
     }
 
-    /// Looks at the bytes of a free connection. Gives a whole head to the library, answers one that
-    /// is refused, and keeps the beginning of one; whether the connection is busy now.
+    /// Looks at the bytes of a free connection. Gives a whole head to tiny_http, answers one that is
+    /// refused, and keeps the beginning of one; whether the connection is busy now.
     fn take_head(&mut self, token: u64, mut buffer: Vec<u8>, now: Instant) -> bool {
-        let Some(slot) = self.slots.find(token) else {
+        let Some(state) = self.connections.find(token) else {
             return true;
         };
         match head::inspect(&buffer, self.limits.head_max_bytes) {
             Verdict::Partial => {
-                slot.buffer = buffer;
-                false
+                state.buffer = buffer;
+                return false;
             }
             Verdict::Refused(refusal) => {
-                slot.has_unread = true;
-                let connection = Arc::clone(&slot.connection);
-                self.refuse(&connection, refusal);
-                true
+                state.has_unread = true;
+                state.connection.begin_request(true);
+                let framing = Framing::default();
+                Exchange::begin(&state.connection, &self.service, framing).refuse(refusal);
             }
             Verdict::Whole(head) => {
-                // Whoever sends a body gets an answer and then the end: it is never read.
-                let closes = !head.keeps_alive || head.has_body;
-                slot.has_unread |= head.has_body;
-                let exchange = Exchange::begin(
-                    &slot.connection,
-                    &self.service,
-                    head.method == "HEAD",
-                    closes,
-                    head.is_http_1_0,
-                );
-                self.library.give(&head);
-                self.given.push(exchange);
+                state.has_unread |= head.has_body;
+                let framing = framing(&head);
+                let exchange = Exchange::begin(&state.connection, &self.service, framing);
+                self.tiny_http.give(&head);
+                self.exchanges.push(exchange);
                 let taken = head.bytes;
                 buffer.drain(..taken);
-                slot.connection
-                    .take_off(!buffer.is_empty() || slot.is_readable);
+                let has_more = !buffer.is_empty() || state.is_readable;
+                state.connection.begin_request(has_more);
                 // An idle connection keeps no more than a usual head takes.
                 buffer.shrink_to(BUFFER_KEPT_BYTES);
-                slot.buffer = buffer;
-                slot.since = now;
-                if self.library.given_bytes() >= GIVEN_MAX_BYTES {
-                    self.take_given(now);
+                state.buffer = buffer;
+                state.since = now;
+                if self.tiny_http.given_bytes() >= GIVEN_MAX_BYTES {
+                    self.take_requests(now);
                 }
-                true
             }
         }
+        true
     }
 
-    /// Takes the requests of all heads that were given to the library; answers them or collects
-    /// their lookups.
-    fn take_given(&mut self, now: Instant) {
-        for exchange in self.given.drain(..) {
-            let request = match self.library.take() {
-                Ok(request) => request,
-                Err(NotTaken::Refused) => {
-                    exchange.refuse(Refusal::Malformed);
-                    continue;
-                }
+    /// Takes the requests of all heads that were given to tiny_http; answers them or collects their
+    /// lookups.
+    fn take_requests(&mut self, now: Instant) {
+        for exchange in self.exchanges.drain(..) {
+            match self.tiny_http.take() {
+                Ok(request) => match exchange.handle(&request, now) {
+                    Some(Work::LookUp(lookup)) => self.lookups.push(lookup),
+                    Some(Work::SelfCheck(job)) => probe_job::send(&self.policy, job),
+                    None => {}
+                },
+                Err(NotTaken::Refused) => exchange.refuse(Refusal::Malformed),
                 // Dropped without an answer, it answers 503.
-                Err(NotTaken::Unavailable) => continue,
-            };
-            match self.service.react(&request, &exchange) {
-                Reaction::Answer(response) => exchange.respond(&request, &response),
-                Reaction::LookUp(target) => {
-                    let lookup = self.service.lookup(exchange, request, target, now);
-                    self.batch.push(lookup);
-                }
-                Reaction::SelfCheck => {
-                    let job = self.service.self_check(exchange, request);
-                    probe_job::send(&self.lookups, job);
-                }
+                Err(NotTaken::Unavailable) => {}
             }
         }
     }
 
     fn submit(&mut self) {
-        if !self.batch.is_empty() {
+        if !self.lookups.is_empty() {
             self.is_busy = true;
-            self.lookups.submit(std::mem::take(&mut self.batch));
+            self.policy.submit(std::mem::take(&mut self.lookups));
         }
     }
 
-    fn refuse(&self, connection: &Arc<Connection>, refusal: Refusal) {
-        connection.take_off(true);
-        Exchange::begin(connection, &self.service, false, true, false).refuse(refusal);
-    }
-
-    /// Reads the mail; false: the front is to end now.
+    /// Reads the mail; false: the loop is to end now.
     fn read_mail(&mut self, now: Instant) -> bool {
         for message in self.mailbox.empty() {
             match message {
@@ -370,7 +332,7 @@ impl Loop {
     }
 
     fn open(&mut self, socket: TcpStream, now: Instant) {
-        let token = self.slots.next_token();
+        let token = self.connections.next_token();
         let flags = epoll::EventFlags::IN
             | epoll::EventFlags::OUT
             | epoll::EventFlags::RDHUP
@@ -380,15 +342,16 @@ impl Loop {
             return self.room.free();
         }
         let connection = Connection::new(socket, token, Arc::clone(&self.mailbox));
-        self.slots.fill(token, Slot::new(Arc::new(connection), now));
+        let state = ConnectionState::new(Arc::new(connection), now);
+        self.connections.insert(token, state);
         self.serve(token, now);
     }
 
-    fn look_at_the_time(&mut self, now: Instant) {
+    fn watch_time(&mut self, now: Instant) {
         if now.saturating_duration_since(self.watched_at) >= TICK {
             self.watched_at = now;
-            self.lookups.watch(now);
-            self.is_busy = self.lookups.is_under_way();
+            self.policy.watch(now);
+            self.is_busy = self.policy.is_under_way();
         }
         let shortest = self.limits.head_timeout.min(self.limits.idle_timeout);
         let pause = SWEEP.min(shortest / 4);
@@ -396,5 +359,15 @@ impl Loop {
             self.swept_at = now;
             self.sweep(now);
         }
+    }
+}
+
+/// How the answer to a head stands on its connection. Whoever sends a body gets an answer and then the
+/// end: the body is never read.
+fn framing(head: &Head<'_>) -> Framing {
+    Framing {
+        is_head: head.method == "HEAD",
+        closes: !head.keeps_alive || head.has_body,
+        is_http_1_0: head.is_http_1_0,
     }
 }

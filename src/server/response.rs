@@ -24,44 +24,40 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-/// What a response says of the connection and the request.
-#[derive(Debug, Clone, Copy)]
-pub struct Envelope<'a> {
+/// How a response stands on its connection.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Framing {
     /// The request was a HEAD: no body.
     pub is_head: bool,
     /// The connection ends with this response.
     pub closes: bool,
     /// The client speaks HTTP/1.0 and is told when the connection is kept.
     pub is_http_1_0: bool,
-    /// Value of X-Request-Id.
-    pub request_id: &'a str,
 }
 
 impl Response {
     /// With a body of a media type.
-    #[must_use]
-    pub fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {
+    pub(crate) fn new(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
         Self {
-            status,
             content_type: Some(content_type),
-            fields: Default::default(),
-            body,
+            body: body.into(),
+            ..Self::bare(status)
         }
     }
 
     /// Without a body and a media type.
-    #[must_use]
-    pub fn bare(status: u16) -> Self {
+    pub(crate) fn bare(status: u16) -> Self {
         Self {
+            status,
             content_type: None,
-            ..Self::new(status, "", Vec::new())
+            fields: [const { None }; FIELDS_MAX],
+            body: Vec::new(),
         }
     }
 
     /// With one more field. Whatever in `value` could end the field is left out: nothing from a
     /// request may begin a new one.
-    #[must_use]
-    pub fn field(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn field(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         let mut value = value.into();
         if let Cow::Owned(value) = &mut value {
             value.retain(|c| c != '\r' && c != '\n' && c != '\0');
@@ -74,21 +70,16 @@ impl Response {
         self
     }
 
-    /// The whole response.
-    #[must_use]
-    pub fn render(&self, envelope: Envelope<'_>) -> Vec<u8> {
+    /// The whole response, with `request_id` as X-Request-Id.
+    pub fn render(&self, framing: Framing, request_id: &str) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEAD_USUAL_BYTES + self.body.len());
         let mut push = |parts: &[&str]| {
             for part in parts {
                 bytes.extend_from_slice(part.as_bytes());
             }
         };
-        push(&[
-            "HTTP/1.1 ",
-            Decimal::new(self.status.into()).text(),
-            " ",
-            reason(self.status),
-        ]);
+        let status = Decimal::new(self.status.into());
+        push(&["HTTP/1.1 ", status.text(), " ", reason(self.status)]);
         push(&["\r\nServer: evenkeel\r\nDate: "]);
         with_date(|date| push(&[date]));
         if let Some(content_type) = self.content_type {
@@ -98,14 +89,14 @@ impl Response {
         for (name, value) in self.fields.iter().flatten() {
             push(&["\r\n", name, ": ", value]);
         }
-        push(&["\r\nX-Request-Id: ", envelope.request_id, "\r\n"]);
-        if envelope.closes {
+        push(&["\r\nX-Request-Id: ", request_id, "\r\n"]);
+        if framing.closes {
             push(&["Connection: close\r\n"]);
-        } else if envelope.is_http_1_0 {
+        } else if framing.is_http_1_0 {
             push(&["Connection: keep-alive\r\n"]);
         }
         push(&["\r\n"]);
-        if !envelope.is_head {
+        if !framing.is_head {
             bytes.extend_from_slice(&self.body);
         }
         bytes
@@ -178,23 +169,22 @@ fn reason(status: u16) -> &'static str {
 mod tests {
     use super::*;
 
-    fn envelope(is_head: bool, closes: bool, is_http_1_0: bool) -> Envelope<'static> {
-        Envelope {
-            is_head,
-            closes,
-            is_http_1_0,
-            request_id: "id",
-        }
-    }
-
     #[test]
     fn a_head_request_is_told_the_length_and_gets_no_body() {
-        let response = Response::new(200, "text/plain", b"four".to_vec());
-        let text = String::from_utf8(response.render(envelope(true, false, false))).expect("text");
-        assert!(text.contains("\r\nContent-Length: 4\r\n") && text.ends_with("\r\n\r\n"));
-        assert!(!text.contains("Connection:"));
-        let text = String::from_utf8(response.render(envelope(false, true, true))).expect("text");
-        assert!(text.contains("\r\nConnection: close\r\n") && text.ends_with("\r\n\r\nfour"));
+        let text = |is_head, closes, is_http_1_0| {
+            let framing = Framing {
+                is_head,
+                closes,
+                is_http_1_0,
+            };
+            let response = Response::new(200, "text/plain", "four");
+            String::from_utf8(response.render(framing, "id")).expect("text")
+        };
+        let head = text(true, false, false);
+        assert!(head.contains("\r\nContent-Length: 4\r\n") && head.ends_with("\r\n\r\n"));
+        assert!(!head.contains("Connection:"));
+        let whole = text(false, true, true);
+        assert!(whole.contains("\r\nConnection: close\r\n") && whole.ends_with("\r\n\r\nfour"));
     }
 
     #[test]
@@ -206,8 +196,7 @@ mod tests {
 
     #[test]
     fn a_value_cannot_begin_a_new_field() {
-        let response = Response::new(200, "text/plain", Vec::new())
-            .field("Location", "/a\r\nSet-Cookie: b\0".to_owned());
+        let response = Response::bare(200).field("Location", "/a\r\nSet-Cookie: b\0".to_owned());
         let (_, value) = response.fields[0].as_ref().expect("a field");
         assert_eq!(value, "/aSet-Cookie: b");
     }

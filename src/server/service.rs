@@ -1,7 +1,6 @@
 //! From a request to what is done for it, and from a lookup's answer to a response: where HTTP and
 //! the policy meet. An [`Exchange`] is the duty to answer one request, whatever happens.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +14,7 @@ use crate::policy::{Answer, Client, Copied, Lookup};
 use crate::server::connection::Connection;
 use crate::server::contract::{Asked, Contract, Origin, Provenance};
 use crate::server::head::{Field, Refusal};
-use crate::server::response::{Envelope, Response};
+use crate::server::response::{Framing, Response};
 use crate::server::tiny::Request;
 use crate::workers::probe_job::ProbeJob;
 
@@ -23,8 +22,9 @@ use crate::workers::probe_job::ProbeJob;
 const RETRY_AFTER_SHED_S: &str = "1";
 /// Seconds after which a client may try again when the source has failed.
 const RETRY_AFTER_FAILURE_S: &str = "5";
-/// Methods of the health endpoints.
-const HEALTH_ALLOW: &str = "GET, HEAD, OPTIONS";
+/// Methods of the health endpoints and of the admin door's pages.
+const PAGE_ALLOW: &str = "GET, HEAD, OPTIONS";
+const JSON: &str = "application/json";
 
 /// What every exchange needs to know.
 pub(crate) struct Service {
@@ -37,19 +37,21 @@ pub(crate) struct Service {
     request_timeout: Duration,
 }
 
-/// What is done for a request.
-pub(crate) enum Reaction {
-    /// It is answered at once.
-    Answer(Response),
+/// What is to be done before a request can be answered.
+pub(crate) enum Work {
     /// A key is looked up.
-    LookUp(Target),
+    LookUp(Lookup),
     /// The process asks itself: a worker is to answer.
+    SelfCheck(ProbeJob),
+}
+
+enum Reaction {
+    Answer(Response),
+    LookUp(Target),
     SelfCheck,
 }
 
 impl Service {
-    /// From its parts and limits.
-    #[must_use]
     pub(crate) fn new(
         contract: Contract,
         health: Arc<Health>,
@@ -68,7 +70,6 @@ impl Service {
     }
 
     /// The same with the pages of `admin`.
-    #[must_use]
     pub(crate) fn with(self, admin: Admin) -> Self {
         Self {
             admin: Some(admin),
@@ -76,107 +77,44 @@ impl Service {
         }
     }
 
-    /// What is done for `request`, which came in over the connection of `exchange`.
-    #[must_use]
-    pub(crate) fn react(&self, request: &Request, exchange: &Exchange) -> Reaction {
-        let path = request.target.split(['?', '#']).next().unwrap_or_default();
-        if let Some(endpoint) = Endpoint::find(path) {
-            if request.target == self.health.self_check.target() {
-                return Reaction::SelfCheck;
-            }
-            return Reaction::Answer(self.health(endpoint, &request.method));
-        }
-        if let (Some(admin), Some(page)) = (&self.admin, Page::find(path)) {
-            return Reaction::Answer(self.page(admin, page, &request.method));
-        }
-        match self.contract.read(request, exchange) {
-            Asked::Answer(response) => Reaction::Answer(response),
-            Asked::Lookup { key, .. } if key.len() > self.key_max_bytes => {
-                Reaction::Answer(self.contract.key_too_long())
-            }
-            Asked::Lookup { route, key } => Reaction::LookUp(Target {
-                route,
-                key: key.into(),
-            }),
-        }
-    }
-
-    /// The lookup of a request that was whole at `now`.
-    #[must_use]
-    pub(crate) fn lookup(
-        &self,
-        mut exchange: Exchange,
-        request: Request,
-        target: Target,
-        now: Instant,
-    ) -> Lookup {
-        exchange.request_id = request_id(&request);
-        Lookup {
-            target,
-            arrived: now,
-            deadline: Deadline::after(now, self.request_timeout),
-            copy: None,
-            is_at_hand: false,
-            client: Box::new(exchange),
-        }
-    }
-
-    /// The probe job that answers a self-check.
-    #[must_use]
-    pub(crate) fn self_check(&self, exchange: Exchange, request: Request) -> ProbeJob {
-        ProbeJob::new(move || {
-            let (status, json) = SelfCheck::answer(&exchange.service.health);
-            let response = Response::new(status, "application/json", json.to_string().into_bytes());
-            exchange.respond(&request, &response);
-        })
-    }
-
-    /// The counters.
-    #[must_use]
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    fn health(&self, endpoint: Endpoint, method: &str) -> Response {
-        match method {
-            "GET" | "HEAD" => {
+    fn react(&self, request: &Request<'_>, origin: &dyn Origin) -> Reaction {
+        let target = request.target();
+        let path = target.split(['?', '#']).next().unwrap_or_default();
+        if let Some(endpoint) = Endpoint::find(path) {
+            if target == self.health.self_check.target() {
+                return Reaction::SelfCheck;
+            }
+            return Reaction::Answer(self.page(request.method(), || {
                 let (status, json) = self.health.look(endpoint);
-                Response::new(status, "application/json", format!("{json}\n").into_bytes())
-                    .field("Cache-Control", "no-store")
+                Response::new(status, JSON, format!("{json}\n"))
+            }));
+        }
+        if let (Some(admin), Some(page)) = (&self.admin, Page::find(path)) {
+            return Reaction::Answer(self.page(request.method(), || admin_page(admin, page)));
+        }
+        match self.contract.read(request, origin) {
+            Asked::Answer(response) => Reaction::Answer(response),
+            Asked::Lookup { key, .. } if key.len() > self.key_max_bytes => {
+                Reaction::Answer(self.contract.key_too_long())
             }
-            "OPTIONS" => {
-                Response::new(200, "application/json", Vec::new()).field("Allow", HEALTH_ALLOW)
-            }
-            _ => self.contract.method_not_allowed(HEALTH_ALLOW),
+            Asked::Lookup { route, key } => Reaction::LookUp(Target { route, key }),
         }
     }
 
-    fn page(&self, admin: &Admin, page: Page, method: &str) -> Response {
+    /// A page that is made by `look`, for the methods that may see it.
+    fn page(&self, method: &str, look: impl FnOnce() -> Response) -> Response {
         match method {
-            "GET" | "HEAD" => {
-                let response = match page {
-                    Page::Outages => {
-                        let json = format!("{}\n", admin.outages());
-                        Response::new(200, "application/json", json.into_bytes())
-                    }
-                    Page::Metrics => match admin.metrics() {
-                        Ok(text) => Response::new(200, metrics::MEDIA_TYPE, text),
-                        Err(error) => {
-                            let text = format!("{error}\n").into_bytes();
-                            Response::new(500, "text/plain; charset=utf-8", text)
-                        }
-                    },
-                };
-                response.field("Cache-Control", "no-store")
-            }
-            "OPTIONS" => {
-                Response::new(200, "application/json", Vec::new()).field("Allow", HEALTH_ALLOW)
-            }
-            _ => self.contract.method_not_allowed(HEALTH_ALLOW),
+            "GET" | "HEAD" => look().field("Cache-Control", "no-store"),
+            "OPTIONS" => Response::new(200, JSON, Vec::new()).field("Allow", PAGE_ALLOW),
+            _ => self.contract.method_not_allowed(PAGE_ALLOW),
         }
     }
 
-    /// The response to a lookup that was answered so.
+    /// The response to a lookup with this answer.
     fn response(&self, answer: &Answer<'_>) -> Response {
         let contract = &self.contract;
         match answer {
@@ -224,67 +162,88 @@ impl Service {
     }
 }
 
+fn admin_page(admin: &Admin, page: Page) -> Response {
+    match page {
+        Page::Outages => Response::new(200, JSON, format!("{}\n", admin.outages())),
+        Page::Metrics => match admin.metrics() {
+            Ok(text) => Response::new(200, metrics::MEDIA_TYPE, text),
+            Err(error) => Response::new(500, "text/plain; charset=utf-8", format!("{error}\n")),
+        },
+    }
+}
+
 /// The duty to answer one request. Dropped without an answer, by a panic or for want of anything
 /// better, it answers 503.
 pub(crate) struct Exchange {
     connection: Arc<Connection>,
     service: Arc<Service>,
-    is_head: bool,
-    closes: bool,
-    is_http_1_0: bool,
-    request_id: Cow<'static, str>,
+    framing: Framing,
+    /// The client's own, where it is sound.
+    request_id: Option<Box<str>>,
     is_answered: bool,
 }
 
 impl Exchange {
     /// For the request whose head has just been taken off `connection`.
-    #[must_use]
     pub(crate) fn begin(
         connection: &Arc<Connection>,
         service: &Arc<Service>,
-        is_head: bool,
-        closes: bool,
-        is_http_1_0: bool,
+        framing: Framing,
     ) -> Self {
         Self {
             connection: Arc::clone(connection),
             service: Arc::clone(service),
-            is_head,
-            closes,
-            is_http_1_0,
-            request_id: Cow::Borrowed(""),
+            framing,
+            request_id: None,
             is_answered: false,
         }
     }
 
-    /// Answers `request`.
-    pub(crate) fn respond(mut self, request: &Request, response: &Response) {
-        self.request_id = request_id(request);
-        self.service.metrics.responded(response.status);
-        self.send(response);
+    /// Answers `request`, which was whole at `now`, or hands over what has to be done first.
+    pub(crate) fn handle(mut self, request: &Request<'_>, now: Instant) -> Option<Work> {
+        self.request_id = request_id(request).map(Box::from);
+        match self.service.react(request, &self) {
+            Reaction::Answer(response) => {
+                self.respond(&response);
+                None
+            }
+            Reaction::LookUp(target) => Some(Work::LookUp(Lookup {
+                target,
+                arrived: now,
+                deadline: Deadline::after(now, self.service.request_timeout),
+                client: Box::new(self),
+            })),
+            Reaction::SelfCheck => Some(Work::SelfCheck(ProbeJob::new(move || {
+                let (status, json) = SelfCheck::answer(&self.service.health);
+                self.respond(&Response::new(status, JSON, json.to_string()));
+            }))),
+        }
     }
 
     /// Answers a head that is refused; the connection ends with it.
     pub(crate) fn refuse(mut self, refusal: Refusal) {
-        self.closes = true;
+        self.framing.closes = true;
         let response = self.service.contract.refused(refusal);
+        self.respond(&response);
+    }
+
+    /// Answers without a lookup.
+    fn respond(&mut self, response: &Response) {
         self.service.metrics.responded(response.status);
-        self.send(&response);
+        self.send(response);
     }
 
     fn send(&mut self, response: &Response) {
         self.is_answered = true;
-        if self.request_id.is_empty() {
-            self.request_id = new_request_id();
-        }
-        let closes = self.closes || self.service.health.is_draining();
-        let bytes = response.render(Envelope {
-            is_head: self.is_head,
-            closes,
-            is_http_1_0: self.is_http_1_0,
-            request_id: &self.request_id,
-        });
-        self.connection.answer(bytes, closes);
+        let framing = Framing {
+            closes: self.framing.closes || self.service.health.is_draining(),
+            ..self.framing
+        };
+        let new_id = new_request_id();
+        let new_id = || str::from_utf8(&new_id).unwrap_or_default();
+        let request_id = self.request_id.as_deref().unwrap_or_else(new_id);
+        let bytes = response.render(framing, request_id);
+        self.connection.answer(bytes, framing.closes);
     }
 }
 
@@ -299,8 +258,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if !self.is_answered {
             let response = self.service.response(&Answer::Shed);
-            self.service.metrics.responded(response.status);
-            self.send(&response);
+            self.respond(&response);
         }
     }
 }
@@ -315,18 +273,15 @@ impl Origin for Exchange {
     }
 }
 
-/// The client's own id where it is 1 to 128 of `[A-Za-z0-9._-]`, else a new one.
-fn request_id(request: &Request) -> Cow<'static, str> {
+/// The client's own id where it is 1 to 128 of `[A-Za-z0-9._-]`.
+fn request_id<'r>(request: &'r Request<'_>) -> Option<&'r str> {
     let is_char = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-    let is_sound = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(is_char);
-    match request.field(Field::RequestId).filter(is_sound) {
-        Some(id) => Cow::Owned(id.to_owned()),
-        None => new_request_id(),
-    }
+    let id = request.field(Field::RequestId)?;
+    ((1..=128).contains(&id.len()) && id.bytes().all(is_char)).then_some(id)
 }
 
-fn new_request_id() -> Cow<'static, str> {
+/// 16 hexadecimal digits.
+fn new_request_id() -> [u8; 16] {
     let number = fastrand::u64(..);
-    let digit = |place: u32| char::from_digit((number >> (place * 4) & 15) as u32, 16);
-    Cow::Owned((0..16).filter_map(digit).collect())
+    std::array::from_fn(|at| b"0123456789abcdef"[(number >> (at * 4) & 15) as usize])
 }

@@ -1,11 +1,13 @@
 //! tiny_http at work, where it can do no harm. The library parses heads; the clients' sockets are
-//! ours. Each front keeps one connection to it inside the process, a private Unix stream, and sends
+//! ours. Each event loop keeps one connection to it inside the process, a private Unix stream, and sends
 //! it whole, sound heads only, reduced to the fields the service reads. So the library's parse never
 //! blocks, never reads beyond a head, and never meets a body (docs/ARCHITECTURE.md says what this
 //! saves over letting it read the clients' sockets).
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 
@@ -14,26 +16,46 @@ use tiny_http::{Listener, Server, SslContextWrap};
 
 use crate::server::head::{Field, Head};
 
-/// A request, as far as the service reads it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
-    /// As sent.
-    pub method: String,
-    /// As sent: visible ASCII.
-    pub target: String,
-    /// Values of [`Field::ALL`], where there are any; sound or not.
-    fields: [Option<String>; Field::ALL.len()],
+/// A request as the library has read it. It borrows the library, because it holds the turn to write
+/// to the stream: while it lives, the library could not answer a head that it refuses, and would wait.
+pub struct Request<'t> {
+    /// `None` only while it is dropped.
+    read: Option<tiny_http::Request>,
+    tiny_http: PhantomData<&'t mut TinyHttp>,
 }
 
-impl Request {
-    /// Value of a field, where there is one.
-    #[must_use]
+impl Request<'_> {
+    /// As sent.
+    pub fn method(&self) -> &str {
+        self.read.as_ref().map_or("", |read| read.method().as_str())
+    }
+
+    /// As sent: visible ASCII.
+    pub fn target(&self) -> &str {
+        self.read.as_ref().map_or("", tiny_http::Request::url)
+    }
+
+    /// Value of a field, where there is one; sound or not.
     pub fn field(&self, field: Field) -> Option<&str> {
-        self.fields[field as usize].as_deref()
+        let value = self.read.as_ref()?.headers().get(field.name());
+        value.map(|value| value.as_str())
     }
 }
 
-type Heads = Box<dyn Iterator<Item = Option<tiny_http::Request>> + Send>;
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method(), self.target())
+    }
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        // Dropping the writer unused answers nothing, and lets the library go on.
+        drop(self.read.take().map(tiny_http::Request::into_writer));
+    }
+}
+
+type Requests = Box<dyn Iterator<Item = Option<tiny_http::Request>> + Send>;
 
 /// Why a head did not come back as a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,18 +68,18 @@ pub enum NotTaken {
 
 /// The library, and our end of the stream to it; by default without one, until it is needed.
 #[derive(Default)]
-pub struct Library {
-    stream: Option<(OwnedFd, Heads)>,
-    /// The heads that were given and not yet asked for, one after the other.
+pub struct TinyHttp {
+    stream: Option<(OwnedFd, Requests)>,
+    /// The heads that were given, one after the other, until the last of them has been taken.
     outgoing: Vec<u8>,
-    /// Where each of them ends, the next one first.
+    /// Where each head that was not taken yet ends, the next one first.
     ends: VecDeque<usize>,
     /// Where the next one begins.
     next_begins: usize,
     is_flushed: bool,
 }
 
-impl Library {
+impl TinyHttp {
     /// Opens the stream.
     ///
     /// # Errors
@@ -71,27 +93,26 @@ impl Library {
 
     /// Adds a head to those that [`Self::take`] returns as requests.
     pub fn give(&mut self, head: &Head<'_>) {
-        let outgoing = &mut self.outgoing;
-        // The version and what belongs to the connection are the front's business, as they are a
-        // proxy's (RFC 9110 7.6): the library sees HTTP/1.1 and neither Connection nor a body.
-        for part in [head.method, " ", head.target, " HTTP/1.1\r\n"] {
-            outgoing.extend_from_slice(part.as_bytes());
-        }
+        let mut push = |parts: [&str; 4]| {
+            for part in parts {
+                self.outgoing.extend_from_slice(part.as_bytes());
+            }
+        };
+        // The version and what belongs to the connection are our business, as they are a proxy's
+        // (RFC 9110 7.6): the library sees HTTP/1.1 and neither Connection nor a body.
+        push([head.method, " ", head.target, " HTTP/1.1\r\n"]);
         for (field, value) in Field::ALL.into_iter().zip(head.fields) {
             if let Some(value) = value {
-                for part in [field.name(), ": ", value, "\r\n"] {
-                    outgoing.extend_from_slice(part.as_bytes());
-                }
+                push([field.name(), ": ", value, "\r\n"]);
             }
         }
-        outgoing.extend_from_slice(b"\r\n");
-        self.ends.push_back(outgoing.len());
+        self.outgoing.extend_from_slice(b"\r\n");
+        self.ends.push_back(self.outgoing.len());
         self.is_flushed = false;
     }
 
     /// How many bytes have been given since the last request was taken out.
-    #[must_use]
-    pub fn given_bytes(&self) -> usize {
+    pub(crate) fn given_bytes(&self) -> usize {
         self.outgoing.len()
     }
 
@@ -99,12 +120,12 @@ impl Library {
     ///
     /// # Errors
     /// [`NotTaken`]; the heads after it come back all the same.
-    pub fn take(&mut self) -> Result<Request, NotTaken> {
+    pub fn take(&mut self) -> Result<Request<'_>, NotTaken> {
         if !self.is_flushed {
             self.flush();
         }
         let taken = match &mut self.stream {
-            Some((_, heads)) => heads.next().flatten().ok_or(NotTaken::Refused),
+            Some((_, requests)) => requests.next().flatten().ok_or(NotTaken::Refused),
             None => Err(NotTaken::Unavailable),
         };
         self.next_begins = self.ends.pop_front().unwrap_or(self.next_begins);
@@ -117,11 +138,14 @@ impl Library {
             self.outgoing.clear();
             self.next_begins = 0;
         }
-        taken.map(read)
+        taken.map(|read| Request {
+            read: Some(read),
+            tiny_http: PhantomData,
+        })
     }
 
-    /// Sends what was given. Never waits: the stream's buffer holds more than the front gives at
-    /// once, and a stream that does not take it all is given up.
+    /// Sends what was given. Never waits: the stream's buffer holds more than is given at once, and a
+    /// stream that does not take it all is given up.
     fn flush(&mut self) {
         if self.stream.is_none() {
             self.stream = connect().ok();
@@ -137,24 +161,9 @@ impl Library {
     }
 }
 
-fn read(request: tiny_http::Request) -> Request {
-    let value = |field: Field| {
-        let value = request.headers().get(field.name());
-        value.map(|value| value.as_str().to_owned())
-    };
-    let taken = Request {
-        method: request.method().as_str().to_owned(),
-        target: request.url().to_owned(),
-        fields: Field::ALL.map(value),
-    };
-    // Dropping the writer unused answers nothing, and lets the library go on.
-    drop(request.into_writer());
-    taken
-}
-
 /// A stream between us and the library. Its listener exists for this one connection: a backlog of
 /// zero holds exactly one, so that ours being taken shows that nobody else's is in front of it.
-fn connect() -> io::Result<(OwnedFd, Heads)> {
+fn connect() -> io::Result<(OwnedFd, Requests)> {
     let new_socket =
         |flags| rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
     let plain = SslContextWrap::build_ssl_capabilities(None).map_err(io::Error::other)?;
@@ -184,26 +193,26 @@ mod tests {
     use super::*;
     use crate::server::head::{Verdict, inspect};
 
-    fn give(library: &mut Library, text: &str) {
+    fn give(tiny_http: &mut TinyHttp, text: &str) {
         match inspect(text.as_bytes(), 60_000) {
-            Verdict::Whole(head) => library.give(&head),
+            Verdict::Whole(head) => tiny_http.give(&head),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn heads_come_back_as_requests_in_their_order() {
-        let mut library = Library::open().expect("a stream");
+        let mut tiny_http = TinyHttp::open().expect("a stream");
         for round in 0..3 {
             for number in 0..50 {
                 let head = format!(
                     "GET /{round}/{number} HTTP/1.0\r\nHost: h\r\nConnection: close\r\nContent-Length: 9\r\n\r\n"
                 );
-                give(&mut library, &head);
+                give(&mut tiny_http, &head);
             }
             for number in 0..50 {
-                let request = library.take().expect("a request");
-                assert_eq!(request.target, format!("/{round}/{number}"));
+                let request = tiny_http.take().expect("a request");
+                assert_eq!(request.target(), format!("/{round}/{number}"));
                 assert_eq!(request.field(Field::Host), Some("h"));
             }
         }
@@ -211,41 +220,31 @@ mod tests {
 
     #[test]
     fn a_head_as_large_as_may_be_needs_no_waiting() {
-        let mut library = Library::open().expect("a stream");
+        let mut tiny_http = TinyHttp::open().expect("a stream");
         let target = format!("/{}", "a".repeat(59_000));
         give(
-            &mut library,
+            &mut tiny_http,
             &format!("BREW {target} HTTP/1.1\r\nX-Request-Id: 7\r\n\r\n"),
         );
-        let request = library.take().expect("a request");
-        assert_eq!(
-            (request.method.as_str(), request.target.len()),
-            ("BREW", 59_001)
-        );
+        let request = tiny_http.take().expect("a request");
+        assert_eq!((request.method(), request.target().len()), ("BREW", 59_001));
         assert_eq!(request.field(Field::RequestId), Some("7"));
     }
 
     #[test]
     fn a_head_that_is_refused_does_not_take_the_others_with_it() {
-        let mut library = Library::open().expect("a stream");
-        give(&mut library, "GET /1 HTTP/1.1\r\n\r\n");
+        let mut tiny_http = TinyHttp::open().expect("a stream");
+        give(&mut tiny_http, "GET /1 HTTP/1.1\r\n\r\n");
         // What the front never gives: the library answers for itself and ends the stream.
-        library.outgoing.extend_from_slice(b"GET /2\r\n\r\n");
-        library.ends.push_back(library.outgoing.len());
-        give(&mut library, "GET /3 HTTP/1.1\r\n\r\n");
-        assert_eq!(
-            library.take().map(|request| request.target),
-            Ok("/1".to_owned())
-        );
-        assert_eq!(library.take(), Err(NotTaken::Refused));
-        assert_eq!(
-            library.take().map(|request| request.target),
-            Ok("/3".to_owned())
-        );
-        give(&mut library, "GET /4 HTTP/1.1\r\n\r\n");
-        assert_eq!(
-            library.take().map(|request| request.target),
-            Ok("/4".to_owned())
-        );
+        tiny_http.outgoing.extend_from_slice(b"GET /2\r\n\r\n");
+        tiny_http.ends.push_back(tiny_http.outgoing.len());
+        give(&mut tiny_http, "GET /3 HTTP/1.1\r\n\r\n");
+        let mut target = || tiny_http.take().map(|request| request.target().to_owned());
+        assert_eq!(target(), Ok("/1".to_owned()));
+        assert_eq!(target(), Err(NotTaken::Refused));
+        assert_eq!(target(), Ok("/3".to_owned()));
+        give(&mut tiny_http, "GET /4 HTTP/1.1\r\n\r\n");
+        let target = tiny_http.take().map(|request| request.target().to_owned());
+        assert_eq!(target, Ok("/4".to_owned()));
     }
 }

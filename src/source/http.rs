@@ -1,10 +1,11 @@
 //! A source that is an HTTP service: `GET` of a URL made from the key, the value is the body of a
-//! 200. The whole of an exchange, from the name lookup to the last byte, is bounded by one
-//! time-out. It must follow no redirect, use no proxy and repeat nothing but a request that a
-//! kept-alive connection swallowed.
+//! 200. One time-out bounds the whole exchange, from the name lookup to the last byte. The source must
+//! follow no redirect, use no proxy and repeat nothing but a request that a kept-alive connection
+//! swallowed.
 
-#[cfg(test)]
-mod origin;
+mod address;
+mod connection;
+mod resolver;
 #[cfg(test)]
 mod request_tests;
 #[cfg(test)]
@@ -20,18 +21,18 @@ use ureq::{Agent, Body, Error};
 use crate::base::clock::{self, Deadline};
 use crate::config;
 
-use super::address::{Address, MAX_URL};
-use super::connection::{ClosedWhileIdle, Watch};
-use super::resolver::SourceResolver;
-use super::{Fetched, Source, SourceError};
+use crate::source::http::address::{Address, MAX_URL};
+use crate::source::http::connection::{ClosedWhileIdle, Watch};
+use crate::source::http::resolver::SourceResolver;
+use crate::source::{Fetched, Source, SourceError};
 
 /// ureq keeps an input and an output buffer for every open connection, 128 KiB each by default.
 /// The output has to hold the request line and each header; with these, 32 idle connections hold
 /// 2 MiB.
 const BUFFER: usize = MAX_URL + 8 * 1024;
-/// A body that is of no use is read up to this many bytes, so that its connection can be kept.
+/// A useless body is read up to this many bytes, so that its connection can be kept.
 const MAX_DRAIN: u64 = 16 * 1024;
-/// The first allocation for a body; more only as the bytes come, whatever the server announces.
+/// The first allocation for a body. It grows only as bytes come, whatever length the server announces.
 const FIRST_ALLOCATION: u64 = 64 * 1024;
 
 /// `kind = http`
@@ -44,8 +45,7 @@ pub struct HttpSource {
 
 impl HttpSource {
     /// The source with the settings of its section. Nothing is resolved or connected yet.
-    #[must_use]
-    pub fn new(config: &config::HttpSource) -> Self {
+    pub(crate) fn new(config: &config::HttpSource) -> Self {
         let address = Address::new(&config.url);
         Self {
             agent: agent(config, address.host_and_port.clone()),
@@ -84,7 +84,7 @@ impl HttpSource {
         request.call()
     }
 
-    /// The body of a 200. Neither a byte order mark nor a charset is looked at: JSON is UTF-8.
+    /// The body of a 200. Byte order mark and charset are ignored: JSON is UTF-8.
     fn value(&self, response: Response<Body>) -> Result<Fetched, SourceError> {
         if response
             .headers()
@@ -134,7 +134,7 @@ impl HttpSource {
 
 impl Source for HttpSource {
     /// Takes up to the source's time-out or to `deadline`, and while connecting up to 10 ms more for
-    /// each address of the host. Keys that can not be one path segment (`.`, `..` and the empty one)
+    /// each address of the host. Keys that cannot be one path segment (`.`, `..` and the empty one)
     /// are answered without asking.
     ///
     /// # Errors
@@ -162,8 +162,8 @@ impl Source for HttpSource {
     }
 }
 
-/// A client for one host. What it leaves out is as much a promise as what it does: no redirects (a
-/// 3xx is a failure: it would be another path), no proxy from the environment, no content coding.
+/// A client for one host. What it leaves out is promised too: no redirects (a 3xx is a failure, since it
+/// would be another path), no proxy from the environment, no content coding.
 fn agent(config: &config::HttpSource, host_and_port: String) -> Agent {
     let settings = Agent::config_builder()
         .http_status_as_error(false)
@@ -181,8 +181,8 @@ fn agent(config: &config::HttpSource, host_and_port: String) -> Agent {
     Agent::with_parts(settings, connector, SourceResolver::new(host_and_port))
 }
 
-/// Reads what came with a status that carries no value, so that the connection can be used again.
-/// Whatever goes wrong here costs no more than the connection.
+/// Reads the body of a status that brings no value, so that the connection can be used again. A failure
+/// here costs no more than the connection.
 fn drain(response: Response<Body>) {
     let length = response.body().content_length();
     let chunked = response.headers().contains_key(header::TRANSFER_ENCODING);
@@ -199,7 +199,7 @@ fn drain(response: Response<Body>) {
 }
 
 /// Connecting and resolving fail with these; an exchange under way never does (see
-/// [`super::connection`]).
+/// [`connection`]).
 fn is_no_connection(kind: std::io::ErrorKind) -> bool {
     use std::io::ErrorKind;
     matches!(

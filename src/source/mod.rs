@@ -1,28 +1,22 @@
-//! The primary sources: where a value comes from when Redis does not have it. One trait, one file
-//! for each kind. Nothing here knows routes, Redis or memory, and nothing queues or counts: how
-//! many fetches run at once is the caller's to bound.
+//! The primary sources: where a value comes from when Redis does not have it. There is one trait, and a
+//! file for each kind. Nothing here knows routes, Redis or memory, and nothing queues or counts: the caller
+//! bounds how many fetches run at once.
 
-mod address;
-mod connection;
-pub(crate) mod http;
-mod resolver;
-pub(crate) mod simulated;
+mod http;
+mod simulated;
+pub(crate) mod kinds;
 
 use std::fmt;
 
 use crate::base::clock::Deadline;
-use crate::config;
-
-use http::HttpSource;
-use simulated::SimulatedSource;
 
 /// A primary source. Called from many threads at once; each call blocks its thread.
 pub(crate) trait Source: Send + Sync {
     /// Fetches the value of `key`, any text. Returns by `deadline` or the source's own time-out,
-    /// whichever is earlier; how late it can be is said by each kind.
+    /// whichever is earlier; each kind says how late it can be.
     ///
     /// # Errors
-    /// [`SourceError`], when the source could not say what the value is.
+    /// The source could not say what the value is.
     fn fetch(&self, key: &str, deadline: Deadline) -> Result<Fetched, SourceError>;
 }
 
@@ -44,26 +38,22 @@ pub(crate) enum SourceError {
     Unreachable(String),
     /// The connection ended, or what it carried was not HTTP, before the value was whole.
     BrokenOff(String),
-    /// An HTTP status that neither carries a value nor says that there is none.
+    /// An HTTP status that neither brings a value nor says that there is none.
     Status(u16),
-    /// The body is larger than the source's `max_body`.
-    TooLarge {
-        /// `max_body`, in bytes.
-        limit: u64,
-    },
+    /// The body is larger than `limit` bytes, the source's `max_body`.
+    TooLarge { limit: u64 },
     /// The body is not UTF-8, or in a content coding nobody asked for.
     NotUtf8,
-    /// The source can not be asked for this key, or not at all as it is configured.
+    /// The source cannot be asked for this key, or not at all as it is configured.
     NotAskable(String),
     /// The simulated source was told to fail for this key.
     Simulated,
-    /// The source's own code broke off.
+    /// Our own code of the source panicked.
     Panicked,
 }
 
 impl SourceError {
-    /// The word for its kind: failures of one kind are said once and then counted.
-    #[must_use]
+    /// The word for its kind, in metrics and for the throttle of the log.
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::TimedOut => "timed-out",
@@ -78,10 +68,9 @@ impl SourceError {
         }
     }
 
-    /// Whether this says that the source itself is in trouble, and not only this one key: what a
-    /// breaker before the source counts. 408 and 429 mean "not now" (RFC 9110 section 15.5.9, RFC
+    /// Whether the source itself is in trouble, and not only this one key: the source's breaker counts
+    /// these. 408 and 429 mean "not now" (RFC 9110 section 15.5.9, RFC
     /// 6585 section 4); any other 4xx is about the request.
-    #[must_use]
     pub(crate) fn counts_as_failure(&self) -> bool {
         match self {
             Self::TimedOut | Self::Unreachable(_) | Self::BrokenOff(_) | Self::Panicked => true,
@@ -109,15 +98,6 @@ impl fmt::Display for SourceError {
 }
 
 impl std::error::Error for SourceError {}
-
-/// Makes the source that `config` describes. Touches no network and starts no thread.
-#[must_use]
-pub(crate) fn build(config: &config::Source) -> Box<dyn Source> {
-    match &config.kind {
-        config::SourceKind::Simulated(simulated) => Box::new(SimulatedSource::new(simulated)),
-        config::SourceKind::Http(http) => Box::new(HttpSource::new(http)),
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! The stand-in source of the original article: a wait, then `Data for {key} fetched at {now}`.
-//! It exists so that the binary shows what it does on a bare machine; it must never fail but where
-//! it was told to.
+//! It exists so that the binary shows what it does on a bare machine; it fails only for the keys that
+//! the configuration names.
 
 use std::thread;
 use std::time::Duration;
@@ -28,7 +28,6 @@ pub(crate) struct SimulatedSource {
 impl SimulatedSource {
     /// The source with the settings of its section, in the machine's time zone: `TZ`, else
     /// `/etc/localtime`, else UTC. A zone changed later takes a restart; summer time does not.
-    #[must_use]
     pub(crate) fn new(config: &config::Simulated) -> Self {
         Self {
             latency: config.latency,
@@ -69,7 +68,7 @@ impl Source for SimulatedSource {
     }
 }
 
-/// Blocks this thread until `end`. Somebody may unpark it for reasons of his own, hence the loop.
+/// Blocks this thread until `end`, also where other code unparks it meanwhile.
 fn wait_until(end: Deadline) {
     loop {
         let left = end.left(clock::now());

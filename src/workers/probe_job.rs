@@ -1,45 +1,36 @@
-//! A probe job: a few microseconds of work that any worker does between two items, before whatever
+//! The probe job: a few microseconds of work that any worker does between two batches, before whatever
 //! waits. It shows that the workers work, and waits behind nothing that is only slow.
 
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use crate::base::queue::Job;
 use crate::policy::Policy;
 
-/// Work for the next worker that comes by. Dropped without having been run by a queue that takes no
-/// more.
-pub(crate) struct ProbeJob(Box<dyn FnOnce() + Send>);
+/// Work for the next worker that comes by. It is dropped without having been run by a queue that takes
+/// no more.
+pub(crate) struct ProbeJob(Job);
 
 impl ProbeJob {
-    /// That runs `work`, which must not wait for anything.
-    #[must_use]
+    /// `work` must not wait for anything.
     pub(crate) fn new(work: impl FnOnce() + Send + 'static) -> Self {
-        Self(Box::new(work))
-    }
-
-    /// Runs it. A panic in it costs the worker nothing; the hook has logged it.
-    pub(crate) fn run(self) {
-        let _ = catch_unwind(AssertUnwindSafe(self.0));
+        // A panic in it costs the worker nothing; the hook has logged it.
+        Self(Box::new(|| {
+            let _ = catch_unwind(AssertUnwindSafe(work));
+        }))
     }
 }
 
-impl fmt::Debug for ProbeJob {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ProbeJob")
-    }
-}
-
-/// Sends `probe job` through the workers: a reader takes it, and hands it to a filler if one is at rest.
+/// Sends a probe job through the workers: a reader takes it, and hands it to a filler if one is at rest.
 /// Readers are held by nothing longer than `[redis] timeout`; fillers may all be held by a source
 /// that hangs, which is no fault of theirs, and then `Progress` tells whether they are stuck.
-pub(crate) fn send(lookups: &Arc<Policy>, job: ProbeJob) {
-    let on = Arc::clone(lookups);
+pub(crate) fn send(policy: &Arc<Policy>, job: ProbeJob) {
+    let on = Arc::clone(policy);
     let through_reader = ProbeJob::new(move || {
-        if let Err(job) = on.fills.send(job) {
-            job.run();
+        if let Err(job) = on.fills.send_to_idle(job.0) {
+            job();
         }
     });
     // Refused is dropped: whoever waits for it hears of that.
-    drop(lookups.reads.send(through_reader));
+    drop(policy.reads.send(through_reader.0));
 }

@@ -114,12 +114,6 @@ impl SlotMap {
         &self.nodes
     }
 
-    /// Those that are worth asking.
-    pub(crate) fn usable(&self, now: Instant) -> impl Iterator<Item = &Node> {
-        let nodes = self.nodes.iter().map(AsRef::as_ref);
-        nodes.filter(move |node: &&Node| node.is_usable(now))
-    }
-
     /// Whether `node` serves anything.
     pub(crate) fn owns(&self, node: &Arc<Node>) -> bool {
         let nodes = self.nodes.iter().zip(self.slots());

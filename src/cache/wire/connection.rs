@@ -1,6 +1,6 @@
 //! One connection to a Redis server, every step of it within a deadline.
 //! The redis crate packs the commands and parses the replies; the socket is ours, since the crate's
-//! own time-outs hold per read and per reply of the handshake, not for the whole (FACTS).
+//! own time-outs hold per read and per reply of the handshake, not for the whole (docs/DEPENDENCIES.md).
 
 use std::io::{self, Read};
 use std::ops::Range;

@@ -200,7 +200,7 @@ impl Fault {
         })
     }
 
-    /// The class of an error reply. By its code, the first word (FACTS: the crate knows only some).
+    /// The class of an error reply. By its code, the first word (the crate knows only some: docs/DEPENDENCIES.md).
     pub(crate) fn from_reply(error: &ServerError) -> Self {
         let text = Self::words(error);
         match error.code() {

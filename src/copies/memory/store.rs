@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Lifecycle, OptionsBuilder, Weighter};
 
-use crate::copies::memory::Kept;
+use crate::copies::cached_value::Kept;
 
 /// Each part of the cache has its own lock and its own share of the bytes, and refuses what is
 /// heavier than 97 % of its share: with four, a value of an eighth always fits.

@@ -6,6 +6,7 @@ use crate::copies::memory::store::SLOT;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 const TTL: Duration = Duration::from_secs(60);
 
@@ -23,8 +24,15 @@ fn keep(memory: &Memory, route: usize, key: &str, value: Arc<str>, ttl: Duration
     memory.remember(route, key, copy);
 }
 
+fn copy(memory: &Memory, route: usize, key: &str) -> Option<CachedValue> {
+    match memory.recall(route, key)? {
+        Kept::Value(copy) => Some(copy),
+        Kept::Negative { .. } => None,
+    }
+}
+
 fn recalled(memory: &Memory, route: usize, key: &str) -> Option<String> {
-    memory.recall(route, key).map(|copy| copy.value.to_string())
+    copy(memory, route, key).map(|copy| copy.value.to_string())
 }
 
 #[test]
@@ -52,7 +60,7 @@ fn a_copy_is_fresh_for_its_ttl_and_servable_for_max_stale_after_it() {
     let memory = memory(1 << 20);
     let start = clock::now();
     keep(&memory, 0, "k", "v".into(), TTL, start);
-    let copy = memory.recall(0, "k").unwrap();
+    let copy = copy(&memory, 0, "k").unwrap();
     let last = start + TTL - Duration::from_nanos(1);
     assert!(copy.is_fresh(start) && copy.is_fresh(last));
     assert!(!copy.is_fresh(start + TTL));
@@ -70,14 +78,14 @@ fn a_hit_leaves_an_equal_fresh_copy_alone_and_replaces_any_other() {
     let memory = memory(1 << 20);
     let start = clock::now();
     memory.remember_hit(0, "k", "v", TTL, start);
-    let first = memory.recall(0, "k").unwrap();
+    let first = copy(&memory, 0, "k").unwrap();
     memory.remember_hit(0, "k", "v", TTL, start + TTL / 2);
-    let same = memory.recall(0, "k").unwrap();
+    let same = copy(&memory, 0, "k").unwrap();
     assert!(Arc::ptr_eq(&first.value, &same.value));
     assert_eq!(same.fetched_at, start);
 
     memory.remember_hit(0, "k", "v", TTL, start + TTL);
-    let renewed = memory.recall(0, "k").unwrap();
+    let renewed = copy(&memory, 0, "k").unwrap();
     assert_eq!(renewed.fetched_at, start + TTL);
     memory.remember_hit(0, "k", "w", TTL, start + TTL);
     assert_eq!(recalled(&memory, 0, "k").as_deref(), Some("w"));
@@ -89,7 +97,7 @@ fn a_value_first_seen_in_redis_is_to_be_looked_at_once() {
     let start = clock::now();
     assert!(memory.remember_hit(0, "k", "v", TTL, start));
     assert!(!memory.remember_hit(0, "k", "v", TTL, start));
-    assert!(!memory.recall(0, "k").unwrap().is_life_known);
+    assert!(!copy(&memory, 0, "k").unwrap().is_ttl_known);
     let due = start + TTL / LOOK_PART;
     assert!(memory.remember_hit(0, "k", "v", TTL, due), "nobody looked");
     assert!(!memory.remember_hit(0, "k", "v", TTL, due));
@@ -117,18 +125,18 @@ fn a_fetched_value_is_due_once_when_its_life_nears_its_end() {
 }
 
 #[test]
-fn an_absence_is_known_for_its_time_and_is_no_copy() {
+fn a_negative_entry_is_no_copy_and_gives_way_to_one() {
     let memory = memory(1 << 20);
     let now = clock::now();
     keep(&memory, 0, "k", "v".into(), TTL, now);
     memory.remember_negative(0, "k", now + TTL);
-    assert!(memory.recall(0, "k").is_none());
-    assert!(memory.has_negative(0, "k", now) && !memory.has_negative(1, "k", now));
-    assert!(!memory.has_negative(0, "k", now + TTL));
+    assert!(recalled(&memory, 0, "k").is_none());
+    let kept = memory.recall(0, "k");
+    assert!(matches!(kept, Some(Kept::Negative { until }) if until == now + TTL));
+    assert!(memory.recall(1, "k").is_none());
     assert_eq!(memory.change(0, "k", |_| ()), None);
     memory.remember_hit(0, "k", "w", TTL, now);
     assert_eq!(recalled(&memory, 0, "k").as_deref(), Some("w"));
-    assert!(!memory.has_negative(0, "k", now));
 }
 
 #[test]
@@ -146,7 +154,7 @@ fn a_fetched_value_replaces_an_equal_fresh_copy() {
     let start = clock::now();
     keep(&memory, 0, "k", "v".into(), TTL, start);
     keep(&memory, 0, "k", "v".into(), TTL, start + TTL / 2);
-    assert_eq!(memory.recall(0, "k").unwrap().fetched_at, start + TTL / 2);
+    assert_eq!(copy(&memory, 0, "k").unwrap().fetched_at, start + TTL / 2);
 }
 
 #[test]
@@ -176,7 +184,7 @@ fn switched_off_it_keeps_nothing() {
     keep(&memory, 0, "k", "v".into(), TTL, now);
     memory.remember_hit(0, "k", "v", TTL, now);
     memory.forget(0, "k");
-    assert!(memory.recall(0, "k").is_none());
+    assert!(recalled(&memory, 0, "k").is_none());
     assert_eq!(
         (memory.bytes(), memory.entries(), memory.limit()),
         (0, 0, 0)

@@ -1,70 +1,11 @@
-//! How families of metrics are made: each with the prefix of all, and known to the registry. Those of
-//! the routes are here too, since there is a set of them for each.
+//! Makes families of metrics: each gets the prefix of all and is known to the registry.
 
 use prometheus::core::Collector;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
-use crate::observe::metrics::{Counter, OfRoute, Outcome};
+pub(crate) use prometheus::IntCounter as Counter;
 
-/// Upper bounds in seconds of what a request takes: from a hit to `request_timeout`.
-const REQUEST_BUCKETS: [f64; 13] = [
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
-];
-
-/// The families of each route.
-pub(crate) struct PerRoute {
-    requests: IntCounterVec,
-    seconds: HistogramVec,
-    joined: IntCounterVec,
-    refreshes: IntCounterVec,
-    negative_hits: IntCounterVec,
-}
-
-impl PerRoute {
-    pub(crate) fn new(new: &Family<'_>) -> prometheus::Result<Self> {
-        Ok(Self {
-            requests: new.counters(
-                "requests_total",
-                "Lookups, by how they were answered.",
-                &["route", "outcome"],
-            )?,
-            seconds: new.histograms(
-                "request_seconds",
-                "Time from a request's whole head to its answer.",
-                &["route", "outcome"],
-                &REQUEST_BUCKETS,
-            )?,
-            joined: new.counters(
-                "flights_joined_total",
-                "Lookups that joined a fetch under way.",
-                &["route"],
-            )?,
-            refreshes: new.counters(
-                "refreshes_total",
-                "Fetches made before the end of a key's life.",
-                &["route"],
-            )?,
-            negative_hits: new.counters(
-                "negative_hits_total",
-                "Lookups answered by the memory that there is no such thing.",
-                &["route"],
-            )?,
-        })
-    }
-
-    pub(crate) fn of(&self, route: &str) -> OfRoute {
-        let labels = |outcome: Outcome| [route, outcome.word()];
-        OfRoute {
-            requests: Outcome::ALL.map(|o| self.requests.with_label_values(&labels(o))),
-            seconds: Outcome::ALL.map(|o| self.seconds.with_label_values(&labels(o))),
-            joined: self.joined.with_label_values(&[route]),
-            refreshes: self.refreshes.with_label_values(&[route]),
-            negative_hits: self.negative_hits.with_label_values(&[route]),
-        }
-    }
-}
-
-/// Makes families of metrics, each with the prefix of all and known to the registry.
+/// Makes families for one registry.
 pub(crate) struct Family<'a>(pub(crate) &'a Registry);
 
 impl Family<'_> {
@@ -80,8 +21,18 @@ impl Family<'_> {
         Ok(family)
     }
 
-    pub(crate) fn counter(&self, name: &str, help: &str) -> prometheus::Result<Counter> {
-        self.register(Counter::with_opts(Self::opts(name, help))?)
+    /// The one series of a family, or that of one label's value.
+    pub(crate) fn counter(
+        &self,
+        name: &str,
+        label: Option<(&str, &str)>,
+        help: &str,
+    ) -> prometheus::Result<Counter> {
+        let mut opts = Self::opts(name, help);
+        if let Some((label, value)) = label {
+            opts = opts.const_label(label, value);
+        }
+        self.register(Counter::with_opts(opts)?)
     }
 
     pub(crate) fn counters(
@@ -104,3 +55,35 @@ impl Family<'_> {
         self.register(HistogramVec::new(opts, by)?)
     }
 }
+
+/// Declares a struct of counters, beside one other family, and how they are made. The help of a counter is
+/// its documentation too.
+macro_rules! counters {
+    (
+        $(#[$of_struct:meta])*
+        $Name:ident beside $other:ident: $Other:ty = $make_other:path {
+            $($field:ident: $family:literal $($label:ident = $value:literal)?, $help:literal;)*
+        }
+    ) => {
+        $(#[$of_struct])*
+        pub(crate) struct $Name {
+            $other: $Other,
+            $(#[doc = $help] pub(crate) $field: $crate::observe::metrics::families::Counter,)*
+        }
+
+        impl $Name {
+            pub(crate) fn new(
+                new: &$crate::observe::metrics::families::Family<'_>,
+            ) -> prometheus::Result<Self> {
+                Ok(Self {
+                    $other: $make_other(new)?,
+                    $($field: {
+                        let label = [$((stringify!($label), $value))?];
+                        new.counter($family, label.first().copied(), $help)?
+                    },)*
+                })
+            }
+        }
+    };
+}
+pub(crate) use counters;

@@ -1,14 +1,13 @@
 //! What this process counts and measures, for `/metrics`, `/healthz`, `/outages` and the log. Atomics
 //! behind handles that are looked up once: counting an answer costs some tens of nanoseconds and never
 //! waits. Names follow Prometheus' conventions; keys and addresses of clients never become labels.
-//!
-//! Nothing else knows the metrics crate. What other parts know anyway (states, lengths, bytes) is not
-//! kept here a second time: [`Metrics::page`] is told when somebody asks.
+//! Nothing else knows the metrics crate.
 
 mod families;
 mod page;
 mod process;
-mod of_redis;
+mod redis_counters;
+mod route_counters;
 
 use std::io;
 use std::time::Duration;
@@ -20,11 +19,13 @@ use crate::config::Config;
 use crate::observe::outage::{Moment, Outages, Tally};
 
 pub(crate) use crate::observe::outcome::{Outcome, RedisOp};
-pub(crate) use of_redis::OfRedis;
-pub(crate) use page::{MEDIA_TYPE, Seen, SeenBreaker};
-pub(crate) use prometheus::IntCounter as Counter;
+pub(crate) use families::Counter;
+pub(crate) use page::{MEDIA_TYPE, Page};
 
-use families::{Family, PerRoute};
+use families::Family;
+use process::Process;
+use redis_counters::RedisCounters;
+use route_counters::RouteCounters;
 
 /// Upper bounds in seconds of what a fetch from a source takes.
 const SOURCE_BUCKETS: [f64; 11] = [
@@ -32,46 +33,31 @@ const SOURCE_BUCKETS: [f64; 11] = [
 ];
 
 /// The counters. Routes and sources are known by their places in the configuration.
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
-    gauges: page::Gauges,
-    process: process::Process,
-    routes: Box<[OfRoute]>,
-    sources: Box<[OfSource]>,
+    process: Process,
+    routes: Box<[RouteCounters]>,
+    sources: Box<[SourceCounters]>,
     source_calls: IntCounterVec,
     other_responses: IntCounterVec,
-    /// What is counted of Redis.
-    pub redis: OfRedis,
-    /// Fetches that were begun: those that are over are counted with what came of them.
+    pub(crate) redis: RedisCounters,
+    /// Fetches that were begun; `source_calls` counts those that are over.
     calls_begun: Counter,
+    /// Those of them for keys that Redis was not asked for.
     extra_calls: Counter,
     /// Panics that were caught.
-    pub panics: Counter,
+    pub(crate) panics: Counter,
     /// Connections that were accepted.
-    pub accepted: Counter,
+    pub(crate) accepted: Counter,
     /// Times that there was no place or no descriptor for a connection.
-    pub short_of_room: Counter,
+    pub(crate) short_of_room: Counter,
     /// Idle connections closed to make room for new ones.
-    pub evicted: Counter,
+    pub(crate) evicted: Counter,
     /// The outages there were, and what clients saw of them.
-    pub outages: Outages,
+    pub(crate) outages: Outages,
 }
 
-/// What is counted of one route.
-pub struct OfRoute {
-    /// Brought up to what `seconds` has counted when somebody asks.
-    requests: [Counter; Outcome::ALL.len()],
-    seconds: [Histogram; Outcome::ALL.len()],
-    /// Lookups that joined a fetch under way.
-    pub joined: Counter,
-    /// Fetches made before the end of a key's life, for nobody in particular.
-    pub refreshes: Counter,
-    /// Lookups answered by the memory that there is no such thing.
-    pub negative_hits: Counter,
-}
-
-/// What is counted of one source.
-struct OfSource {
+struct SourceCounters {
     name: String,
     seconds: Histogram,
 }
@@ -81,29 +67,27 @@ impl Metrics {
     ///
     /// # Errors
     /// When the metrics crate takes a name for malformed or for one that it has already.
-    pub fn new(config: &Config) -> io::Result<Self> {
+    pub(crate) fn new(config: &Config) -> io::Result<Self> {
         Self::build(config).map_err(io::Error::other)
     }
 
     fn build(config: &Config) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let new = Family(&registry);
-        let per_route = PerRoute::new(&new)?;
-        let routes = config.routes.iter().map(|route| per_route.of(&route.name));
+        let counter = |name, help| new.counter(name, None, help);
         let source_seconds = new.histograms(
             "source_seconds",
             "Time that fetches from a source took.",
             &["source"],
             &SOURCE_BUCKETS,
         )?;
-        let sources = config.sources.iter().map(|source| OfSource {
+        let sources = config.sources.iter().map(|source| SourceCounters {
             name: source.name.clone(),
             seconds: source_seconds.with_label_values(&[&source.name]),
         });
         Ok(Self {
-            gauges: page::Gauges::new(&new)?,
-            process: process::Process::new(&new, clock::wall())?,
-            routes: routes.collect(),
+            process: Process::new(&new, clock::wall())?,
+            routes: RouteCounters::of_each(&config.routes, &new)?,
             sources: sources.collect(),
             source_calls: new.counters(
                 "source_calls_total",
@@ -115,22 +99,22 @@ impl Metrics {
                 "Responses that were no answer to a lookup: health, 404, 405, refused heads, pages for operators.",
                 &["code"],
             )?,
-            redis: OfRedis::new(&new)?,
+            redis: RedisCounters::new(&new)?,
             calls_begun: Counter::new("source_calls_begun", "not shown")?,
-            extra_calls: new.counter(
+            extra_calls: counter(
                 "source_calls_without_redis_total",
                 "Fetches of keys that Redis was not asked for; it may have had them.",
             )?,
-            panics: new.counter("panics_total", "Panics that were caught.")?,
-            accepted: new.counter(
+            panics: counter("panics_total", "Panics that were caught.")?,
+            accepted: counter(
                 "connections_accepted_total",
                 "Connections that were accepted, of clients and operators.",
             )?,
-            short_of_room: new.counter(
+            short_of_room: counter(
                 "connections_short_of_room_total",
                 "Times that there was no place or no descriptor for a connection.",
             )?,
-            evicted: new.counter(
+            evicted: counter(
                 "connections_evicted_total",
                 "Idle connections of clients that were closed to make room.",
             )?,
@@ -140,41 +124,37 @@ impl Metrics {
     }
 
     /// One lookup of a route was answered so, `took` after its request was whole.
-    pub fn answered(&self, route: usize, outcome: Outcome, took: Duration) {
-        self.routes[route].seconds[outcome as usize].observe(took.as_secs_f64());
-        self.outages.saw(took);
+    pub(crate) fn answered(&self, route: usize, outcome: Outcome, took: Duration) {
+        self.routes[route].answered(outcome, took);
+        self.outages.answered(took);
     }
 
     /// How many lookups were answered so.
-    #[must_use]
-    pub fn answers(&self, outcome: Outcome) -> u64 {
+    pub(crate) fn answers(&self, outcome: Outcome) -> u64 {
         let routes = self.routes.iter();
-        routes
-            .map(|route| route.seconds[outcome as usize].get_sample_count())
-            .sum()
+        routes.map(|route| route.answers(outcome)).sum()
     }
 
     /// The counters of a route.
-    #[must_use]
-    pub fn route(&self, route: usize) -> &OfRoute {
+    pub(crate) fn route(&self, route: usize) -> &RouteCounters {
         &self.routes[route]
     }
 
     /// A request that was no lookup was answered with this status code.
-    pub fn responded(&self, code: u16) {
+    pub(crate) fn responded(&self, code: u16) {
         let responses = &self.other_responses;
         responses.with_label_values(&[&code.to_string()]).inc();
     }
 
     /// A fetch from a source begins; `is_extra`: of a key that Redis was not asked for.
-    pub fn fetches(&self, is_extra: bool) {
+    pub(crate) fn fetches(&self, is_extra: bool) {
         self.calls_begun.inc();
         self.extra_calls.inc_by(is_extra.into());
     }
 
     /// A fetch from a source took so long and came to this: `value`, `no-such-thing`, or the word
     /// for what went wrong.
-    pub fn fetched(&self, source: usize, result: &str, took: Duration) {
+    pub(crate) fn fetched(&self, source: usize, result: &str, took: Duration) {
         let source = &self.sources[source];
         source.seconds.observe(took.as_secs_f64());
         let labels = [source.name.as_str(), result];
@@ -182,15 +162,13 @@ impl Metrics {
     }
 
     /// Fetches from all sources that were begun.
-    #[must_use]
-    pub fn source_calls(&self) -> u64 {
+    pub(crate) fn source_calls(&self) -> u64 {
         self.calls_begun.get()
     }
 
     /// Those that brought neither a value nor the word that there is none.
-    #[must_use]
-    pub fn source_failures(&self) -> u64 {
-        let failed = |source: &OfSource| {
+    pub(crate) fn source_failures(&self) -> u64 {
+        let failed = |source: &SourceCounters| {
             let of = |result| {
                 let labels = [source.name.as_str(), result];
                 self.source_calls.with_label_values(&labels).get()
@@ -202,24 +180,22 @@ impl Metrics {
     }
 
     /// Lookups that joined a fetch under way.
-    #[must_use]
-    pub fn joined(&self) -> u64 {
+    pub(crate) fn joined(&self) -> u64 {
         self.routes.iter().map(|route| route.joined.get()).sum()
     }
 
     /// `of` is not used any more, because of `cause`.
-    pub fn outage_began(&self, of: &str, cause: &str) {
+    pub(crate) fn outage_began(&self, of: &str, cause: &str) {
         self.outages.begin(of, cause, Moment::now(), self.tally());
     }
 
     /// `of` is used again.
-    pub fn outage_ended(&self, of: &str) {
+    pub(crate) fn outage_ended(&self, of: &str) {
         self.outages.end(of, Moment::now(), self.tally());
     }
 
     /// What an outage is measured by.
-    #[must_use]
-    pub fn tally(&self) -> Tally {
+    pub(crate) fn tally(&self) -> Tally {
         // The part before the whole: it is never more.
         let extra_source_calls = self.extra_calls.get();
         Tally {
@@ -230,19 +206,26 @@ impl Metrics {
         }
     }
 
-    /// Everything in Prometheus' text format, with what was `seen` just now.
-    ///
-    /// # Errors
-    /// What the metrics crate says; it has no reason to.
-    pub fn page(&self, seen: &Seen) -> io::Result<Vec<u8>> {
-        for route in &self.routes {
-            for (requests, seconds) in route.requests.iter().zip(&route.seconds) {
-                page::raise(requests, seconds.get_sample_count());
-            }
-        }
-        self.gauges.set(seen);
-        self.process.look();
-        page::render(&self.registry)
+    /// The page of this moment, to which other parts may add what they know.
+    pub(crate) fn page(&self) -> Page {
+        self.process.update();
+        let mut page = Page::new(&self.registry);
+        let version = env!("CARGO_PKG_VERSION");
+        page.gauges(
+            "build_info",
+            "1, with the version as a label.",
+            ["version"],
+            [([version], 1.0)],
+        );
+        page.counters(
+            "requests_total",
+            "Lookups, by how they were answered.",
+            ["route", "outcome"],
+            self.routes.iter().flat_map(|route| {
+                Outcome::ALL.map(|o| ([route.name.as_str(), o.word()], route.answers(o)))
+            }),
+        );
+        page
     }
 }
 
@@ -263,7 +246,7 @@ mod tests {
         metrics.answered(0, Outcome::Redis, Duration::from_millis(2));
         metrics.answered(0, Outcome::Shed, Duration::ZERO);
         assert_eq!(metrics.answers(Outcome::Redis), 1);
-        let page = metrics.page(&Seen::default()).expect("a page");
+        let page = metrics.page().render().expect("a page");
         let page = String::from_utf8(page).expect("text");
         for line in [
             r#"evenkeel_requests_total{outcome="redis",route="data"} 1"#,

@@ -1,18 +1,16 @@
 //! What every process shows of itself, under the names that all Prometheus clients use: CPU, memory,
-//! threads, descriptors, and when it started. Read from `/proc` when somebody asks; what cannot be
-//! read stays as it was.
+//! threads, descriptors, and when it started. They are read from `/proc` for every page; a figure that
+//! cannot be read stays as it was.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use prometheus::core::Collector;
-use prometheus::{Counter, Gauge, IntGauge, Opts};
+use prometheus::{Counter, Gauge, IntGauge};
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 
 use crate::observe::metrics::families::Family;
 
-/// The families.
 pub(crate) struct Process {
     cpu_seconds: Counter,
     resident_bytes: IntGauge,
@@ -22,26 +20,20 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Of a process that started at `start`.
+    /// For a process that started at `start`.
     pub(crate) fn new(new: &Family<'_>, start: SystemTime) -> prometheus::Result<Self> {
         let since_1970 = start.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let start_seconds = own(
-            new,
-            Gauge::with_opts(Opts::new(
-                "process_start_time_seconds",
-                "When the process started, in seconds since 1970.",
-            )),
-        )?;
-        start_seconds.set(since_1970.as_secs_f64());
-        let gauge = |name, help| own(new, IntGauge::with_opts(Opts::new(name, help)));
+        new.register(Gauge::new(
+            "process_start_time_seconds",
+            "When the process started, in seconds since 1970.",
+        )?)?
+        .set(since_1970.as_secs_f64());
+        let gauge = |name, help| new.register(IntGauge::new(name, help)?);
         Ok(Self {
-            cpu_seconds: own(
-                new,
-                Counter::with_opts(Opts::new(
-                    "process_cpu_seconds_total",
-                    "CPU time used, by the program and by the kernel for it.",
-                )),
-            )?,
+            cpu_seconds: new.register(Counter::new(
+                "process_cpu_seconds_total",
+                "CPU time used, by the program and by the kernel for it.",
+            )?)?,
             resident_bytes: gauge("process_resident_memory_bytes", "Resident memory.")?,
             threads: gauge("process_threads", "Threads.")?,
             open_descriptors: gauge("process_open_fds", "Open file descriptors.")?,
@@ -49,23 +41,21 @@ impl Process {
         })
     }
 
-    pub(crate) fn look(&self) {
-        if let Some(stat) = fs::read_to_string("/proc/self/stat")
-            .ok()
-            .as_deref()
-            .and_then(parse)
-        {
+    /// Reads the figures.
+    pub(crate) fn update(&self) {
+        let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        if let Some(stat) = parse(&stat) {
             let cpu_seconds = stat.cpu_ticks as f64 / clock_ticks_per_second() as f64;
-            self.cpu_seconds
-                .inc_by((cpu_seconds - self.cpu_seconds.get()).max(0.0));
-            self.resident_bytes
-                .set(stat.resident_pages.saturating_mul(page_size() as i64));
+            let more = cpu_seconds - self.cpu_seconds.get();
+            self.cpu_seconds.inc_by(more.max(0.0));
+            let bytes = stat.resident_pages.saturating_mul(page_size() as i64);
+            self.resident_bytes.set(bytes);
             self.threads.set(stat.threads);
         }
         if let Ok(open) = fs::read_dir("/proc/self/fd") {
-            // One of them is that of the look itself.
-            self.open_descriptors
-                .set(open.count().saturating_sub(1) as i64);
+            // One of them is that of this very reading.
+            let open = open.count().saturating_sub(1);
+            self.open_descriptors.set(open as i64);
         }
         let max = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         self.max_descriptors
@@ -73,15 +63,7 @@ impl Process {
     }
 }
 
-/// Makes the family known without the prefix of ours.
-fn own<C: Collector + Clone + 'static>(
-    new: &Family<'_>,
-    family: prometheus::Result<C>,
-) -> prometheus::Result<C> {
-    new.register(family?)
-}
-
-/// What is taken of `/proc/self/stat`, proc_pid_stat(5).
+/// The figures of `/proc/self/stat`, proc_pid_stat(5).
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     /// User and kernel together.
@@ -91,7 +73,7 @@ struct Stat {
 }
 
 fn parse(stat: &str) -> Option<Stat> {
-    // The name before it may hold anything, but no ") " follows its own.
+    // The process's name may hold anything, but after the last ") " there are only figures.
     let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
     let field = |number: usize| fields.get(number - 3)?.parse::<i64>().ok();
     Some(Stat {

@@ -12,7 +12,7 @@ use socket2::{Domain, SockRef};
 /// Number of the first descriptor that is passed (sd_listen_fds(3)).
 const FIRST: usize = 3;
 
-/// What was passed cannot be served.
+/// Why a passed socket cannot be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotServable {
     /// `LISTEN_PID` or `LISTEN_FDS` is no number.
@@ -40,7 +40,7 @@ impl std::error::Error for NotServable {}
 /// is owned by what is returned.
 ///
 /// # Errors
-/// [`NotServable`]: whoever connects to a socket that nobody serves waits for ever.
+/// [`NotServable`]: clients that connect to a socket without a server would wait for ever.
 pub(crate) fn passed_listener() -> Result<Option<TcpListener>, NotServable> {
     let passed = sd_listen_fds::get().map_err(|_| NotServable::Malformed)?;
     let numbered = (FIRST..).zip(passed);
@@ -62,7 +62,7 @@ pub(crate) fn passed_listener() -> Result<Option<TcpListener>, NotServable> {
 fn is_tcp_listener(descriptor: &OwnedFd) -> bool {
     let socket = SockRef::from(descriptor);
     let is_ip = |domain| domain == Domain::IPV4 || domain == Domain::IPV6;
-    // A child of ours, should there ever be one, must not keep the port.
+    // CLOEXEC: a child process, should there ever be one, must not keep the port.
     socket.domain().is_ok_and(is_ip)
         && socket.is_listener().unwrap_or(false)
         && fcntl_setfd(descriptor, FdFlags::CLOEXEC).is_ok()

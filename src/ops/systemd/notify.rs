@@ -1,5 +1,5 @@
-//! Tells systemd how the service fares (sd_notify(3)): datagrams to the socket that it names. Nothing
-//! of the service ever depends on whether they arrive.
+//! Tells systemd how the service fares (sd_notify(3)): by datagrams to the socket that systemd names. No
+//! part of the service depends on whether they arrive.
 
 use std::ffi::OsStr;
 use std::io;
@@ -13,7 +13,6 @@ use log::warn;
 use crate::base::clock;
 use crate::observe::logging::LogThrottle;
 
-/// Who wants to know.
 #[derive(Debug)]
 pub(crate) struct Notifier {
     socket: UnixDatagram,
@@ -22,9 +21,8 @@ pub(crate) struct Notifier {
 }
 
 impl Notifier {
-    /// As the environment says; `None` where nobody wants to know. A name that cannot be used is
-    /// logged and no reason not to start.
-    #[must_use]
+    /// The socket that the environment names; `None` where it names none. A name that cannot be used is
+    /// logged, and the service starts all the same.
     pub(crate) fn from_environment() -> Option<Self> {
         let name = std::env::var_os("NOTIFY_SOCKET")?;
         let notifier = Self::to(&name);
@@ -51,7 +49,7 @@ impl Notifier {
 
     /// Sends assignments, one a line, as in `READY=1`.
     pub(crate) fn tell(&self, state: &str) {
-        // By name each time, not connected: systemd makes the socket anew when it is itself restarted.
+        // By name each time, not connected: a systemd that is restarted makes a new socket.
         let sent = self.socket.send_to_addr(state.as_bytes(), &self.address);
         if let Err(error) = sent
             && let Some(more) = self.said.say("notify", clock::now())
@@ -61,9 +59,8 @@ impl Notifier {
     }
 }
 
-/// The longest that systemd waits to be told that the service is well; `None`: it does not watch this
-/// process.
-#[must_use]
+/// The longest that systemd waits to be told that the service is well; `None` where systemd does not watch
+/// this process.
 pub(crate) fn watchdog_limit() -> Option<Duration> {
     let variable = |name| std::env::var(name).ok();
     parse_limit(
@@ -73,7 +70,7 @@ pub(crate) fn watchdog_limit() -> Option<Duration> {
     )
 }
 
-/// sd_watchdog_enabled(3): without `WATCHDOG_PID` it is meant for whoever reads it.
+/// By sd_watchdog_enabled(3): without `WATCHDOG_PID` the limit is meant for every process that reads it.
 fn parse_limit(usec: Option<&str>, pid: Option<&str>, own_pid: u32) -> Option<Duration> {
     if pid.is_some_and(|pid| pid.parse() != Ok(own_pid)) {
         return None;

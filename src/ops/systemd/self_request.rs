@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::base::clock::{self, Deadline};
 
-/// Between two looks at whether the answer is still wanted.
+/// How often the request checks whether its answer is still wanted.
 const SLICE: Duration = Duration::from_millis(100);
 /// Bytes of an answer, at most.
 const ANSWER_MAX_BYTES: usize = 4096;
@@ -71,7 +71,7 @@ fn is_slice_over(error: &io::Error) -> bool {
     )
 }
 
-/// Where to connect to, to reach who listens on `address`.
+/// The address to connect to, where a service listens on `address`.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),

@@ -1,6 +1,6 @@
 //! The thread that feeds systemd's watchdog and keeps the status line true. It feeds only while the
-//! service serves: a request to ourselves through the real port is answered by a worker. What is only
-//! slow or full must not end the process, for a restart makes neither better.
+//! service serves: while a worker answers a request to ourselves through the real port. A service that is
+//! only slow or full must not be ended, for a restart makes neither better.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -14,32 +14,26 @@ use log::warn;
 use crate::base::breaker::State;
 use crate::base::clock::{self, Deadline};
 use crate::observe::logging::LogThrottle;
-use crate::observe::metrics::{Metrics, Outcome};
-use crate::ops::health::{Draining, Health, SelfCheck};
+use crate::observe::metrics::Outcome;
+use crate::ops::health::{Health, SelfCheck};
 use crate::ops::systemd::notify::{Notifier, watchdog_limit};
 use crate::ops::systemd::self_request;
-use crate::policy::Policy;
-use crate::workers::Progress;
 
-/// Self-requests within the limit of the watchdog: three have to fail in a row before it bites. Each
-/// may take until the next one is due.
+/// Self-requests within the limit of the watchdog: three have to fail in a row before systemd ends the
+/// process. Each may take until the next one is due.
 const ASKED_PER_LIMIT: u32 = 4;
-/// Between two looks at what the status line says.
+/// How often the status line is brought up to date.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What is watched.
+/// The service that is watched.
 pub(crate) struct Watched {
-    address: SocketAddr,
-    self_check: Arc<SelfCheck>,
-    progress: Arc<Progress>,
-    metrics: Arc<Metrics>,
-    /// For the status line.
-    lookups: Arc<Policy>,
-    draining: Arc<Draining>,
-    request_timeout: Duration,
+    pub(crate) health: Arc<Health>,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    pub(crate) request_timeout: Duration,
 }
 
-/// The thread, where there is a systemd.
+/// The running thread.
 pub(crate) struct Watchdog {
     notifier: Arc<Notifier>,
     stop: Option<Sender<()>>,
@@ -47,11 +41,11 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Tells systemd that the service is ready, and goes on telling it that it is well. `None`
-    /// where nobody wants to know.
+    /// Tells systemd that the service is ready, and goes on telling it that it is well. `None` without
+    /// systemd.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// There is no thread left.
     pub(crate) fn start(watched: Watched) -> io::Result<Option<Self>> {
         let Some(notifier) = Notifier::from_environment().map(Arc::new) else {
             return Ok(None);
@@ -83,7 +77,7 @@ impl Watchdog {
         }))
     }
 
-    /// Tells systemd that the service is on its way out.
+    /// Tells systemd that the service is draining.
     pub(crate) fn tell_stopping(&self, status: &str) {
         self.notifier.tell(&format!("STOPPING=1\nSTATUS={status}"));
     }
@@ -101,9 +95,9 @@ impl Drop for Watchdog {
 struct Feeding {
     watched: Watched,
     notifier: Arc<Notifier>,
-    /// Between two self-requests; none: there is no watchdog.
+    /// Between two self-requests; none without a watchdog.
     interval: Option<Duration>,
-    /// After the last self-request.
+    /// As they were after the last self-request.
     seen: Signs,
     status: String,
     said: LogThrottle,
@@ -131,19 +125,17 @@ impl Feeding {
         }
     }
 
-    /// One self-request; feeds the watchdog if it shows that the service serves. A service on its way
-    /// out has closed its door: its time is bounded by `drain_timeout` and `TimeoutStopSec=`.
+    /// One self-request; feeds the watchdog if it shows that the service serves. A draining service has
+    /// closed its port, so it is fed anyway: `drain_timeout` and `TimeoutStopSec=` bound its time.
     fn feed(&mut self, deadline: Deadline) {
         let Watched {
-            address,
-            self_check,
-            draining,
-            ..
+            health, address, ..
         } = &self.watched;
-        let is_wanted = || !draining.has_begun();
-        let answer = self_request::ask(*address, self_check.target(), deadline, &is_wanted);
+        let is_wanted = || !health.is_draining();
+        let target = health.self_check.target();
+        let answer = self_request::ask(*address, target, deadline, &is_wanted);
         let before = std::mem::replace(&mut self.seen, self.watched.signs());
-        if draining.has_begun() || is_well(&answer, before, self.seen) {
+        if health.is_draining() || is_well(&answer, before, self.seen) {
             self.notifier.tell("WATCHDOG=1");
         } else if let Some(more) = self.said.say("self-request", clock::now()) {
             let said = match &answer {
@@ -163,30 +155,30 @@ impl Feeding {
 
     fn tell_status(&mut self) {
         let status = self.watched.status();
-        if status != self.status && !self.watched.draining.has_begun() {
+        if status != self.status && !self.watched.health.is_draining() {
             self.notifier.tell(&format!("STATUS={status}"));
             self.status = status;
         }
     }
 }
 
-/// What can be seen of the service's threads without asking them.
+/// Counts that show without a request whether the service's threads work.
 #[derive(Debug, Clone, Copy)]
 struct Signs {
     /// How often the accept loop had no room.
     short_of_room: u64,
-    /// What workers have finished, and values that were given: the front gives them from memory while
-    /// Redis is down, and the workers are at rest.
+    /// Pieces of work that workers have finished, and values that were served: while Redis is down the
+    /// event loop serves them from memory, and the workers have nothing to do.
     served: u64,
 }
 
-/// Whether the service serves. A request that gets no answer is excused in one case: the accept loop
-/// lives and has no room for it, and other people's requests are served meanwhile. That is
-/// overload, and what is served then would be lost with the process.
+/// Whether the service serves. A request without an answer is excused in one case: the accept loop
+/// lives and has no room for it, and other requests are served meanwhile. That is overload, and a restart
+/// would lose what is served.
 fn is_well(answer: &io::Result<String>, before: Signs, after: Signs) -> bool {
     let has_no_room = match answer {
         Ok(answer) if !answer.is_empty() => return SelfCheck::is_sound(answer),
-        // Evicted before it was read.
+        // Our connection was evicted before its request was read.
         Ok(_) => false,
         Err(error) => is_shortage(error),
     };
@@ -194,9 +186,9 @@ fn is_well(answer: &io::Result<String>, before: Signs, after: Signs) -> bool {
     has_no_room && after.served > before.served
 }
 
-/// Whether we ourselves have no descriptor or port for the request.
+/// Whether this side has no descriptor or port left for the request.
 fn is_shortage(error: &io::Error) -> bool {
-    let says_something_of_the_service = matches!(
+    let is_about_the_service = matches!(
         error.kind(),
         ErrorKind::TimedOut
             | ErrorKind::ConnectionRefused
@@ -204,38 +196,28 @@ fn is_shortage(error: &io::Error) -> bool {
             | ErrorKind::BrokenPipe
             | ErrorKind::InvalidData
     );
-    !says_something_of_the_service
+    !is_about_the_service
 }
 
 impl Watched {
-    /// The service that listens on `address`.
-    #[must_use]
-    pub(crate) fn of(health: &Health, address: SocketAddr, request_timeout: Duration) -> Self {
-        Self {
-            address,
-            self_check: Arc::clone(&health.self_check),
-            progress: Arc::clone(&health.progress),
-            metrics: Arc::clone(&health.metrics),
-            lookups: Arc::clone(&health.lookups),
-            draining: Arc::clone(&health.draining),
-            request_timeout,
-        }
-    }
-
     fn signs(&self) -> Signs {
         use Outcome::{MemoryFresh, MemoryStale, NoSuchThing, Redis, Source};
         let values = [Redis, MemoryFresh, MemoryStale, Source, NoSuchThing];
-        let values = values.iter().map(|&o| self.metrics.answers(o)).sum::<u64>();
+        let Health {
+            metrics, progress, ..
+        } = &*self.health;
+        let values = values.iter().map(|&o| metrics.answers(o)).sum::<u64>();
         Signs {
-            short_of_room: self.metrics.short_of_room.get(),
-            served: self.progress.finished() + values,
+            short_of_room: metrics.short_of_room.get(),
+            served: progress.finished() + values,
         }
     }
 
     /// One line for `systemctl status`.
     fn status(&self) -> String {
-        let redis = self.lookups.cache().status(clock::now());
-        let sources = self.lookups.sources().iter();
+        let policy = &self.health.policy;
+        let redis = policy.cache().status(clock::now());
+        let sources = policy.sources().iter();
         let away = sources.filter(|source| source.breaker.state().0 != State::Closed);
         let away: String = away
             .map(|source| format!("; source {} is not usable", source.name))
@@ -246,7 +228,7 @@ impl Watched {
         let worst = redis.worst();
         let fault = worst.and_then(|node| node.last_fault.as_ref());
         let fault = fault.or(redis.fault.as_ref()).cloned().unwrap_or_default();
-        // Some of it is what Redis said: it must not begin a line of its own.
+        // Part of the text comes from Redis: it must not begin a line of its own.
         let fault = fault.replace(|c: char| c.is_control(), " ");
         let state = worst.map_or(State::Open, |node| node.state).word();
         let without = match redis.is_down() {

@@ -3,10 +3,13 @@
 
 use std::net::Ipv6Addr;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 
 use crate::config::Route;
-use crate::server::contract::{Asked, Origin, Provenance, Target, find_route, json};
+use crate::server::contract::{
+    Asked, Origin, Provenance, RequestTarget, all_but, find_route, has_trusted_proxy, is_authority,
+    json, own_authority, says,
+};
 use crate::server::head::Field;
 use crate::server::response::Response;
 use crate::server::tiny::Request;
@@ -19,49 +22,26 @@ const METHODS: &str = "GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE COPY LOCK 
     SUBSCRIBE UNSUBSCRIBE PATCH PURGE MKCALENDAR LINK UNLINK SOURCE QUERY";
 
 /// What a redirect's path keeps as it is: `%` too, as Starlette does.
-const PATH: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'-')
-    .remove(b'~')
-    .remove(b':')
-    .remove(b'/')
-    .remove(b'%')
-    .remove(b'#')
-    .remove(b'?')
-    .remove(b'=')
-    .remove(b'@')
-    .remove(b'[')
-    .remove(b']')
-    .remove(b'!')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'\'')
-    .remove(b'(')
-    .remove(b')')
-    .remove(b'*')
-    .remove(b'+')
-    .remove(b',')
-    .remove(b';');
+const PATH: &AsciiSet = &all_but(b"_.~:/%#?=@[]!$&'()*+,;");
 
 /// See [`crate::server::contract::Contract::read`].
 pub(super) fn read(routes: &[Route], request: &Request, origin: &dyn Origin) -> Asked {
-    let method = request.method.as_str();
+    let method = request.method();
     if !METHODS.split(' ').any(|known| known == method) {
         return Asked::Answer(refused(400));
     }
-    let target = match Target::read(&request.target) {
+    let target = match RequestTarget::read(request.target()) {
         // The absolute form needs a path here.
         Some(target) if target.raw_path.is_empty() => return Asked::Answer(refused(400)),
         Some(target) => target,
-        None if request.target == "*" => return Asked::Answer(detail(404)),
+        None if request.target() == "*" => return Asked::Answer(detail(404)),
         None => return Asked::Answer(refused(400)),
     };
     if let Some((route, key)) = find_route(routes, &target.path) {
         return match method {
             "GET" => Asked::Lookup {
                 route,
-                key: key.to_owned(),
+                key: key.into(),
             },
             _ => Asked::Answer(detail(405).field("Allow", "GET")),
         };
@@ -76,14 +56,10 @@ pub(super) fn read(routes: &[Route], request: &Request, origin: &dyn Origin) -> 
 
 /// 307 to the path without its trailing slashes.
 fn redirect(request: &Request, origin: &dyn Origin, path: &str, query: &str) -> Response {
-    let is_https = crate::server::contract::says(request, Field::ForwardedProto, "https")
-        && crate::server::contract::has_trusted_proxy(origin);
+    let is_https = says(request, Field::ForwardedProto, "https") && has_trusted_proxy(origin);
     let scheme = if is_https { "https" } else { "http" };
-    let host = request.field(Field::Host).filter(|host| is_authority(host));
-    let host = host.map_or_else(
-        || crate::server::contract::own_authority(origin),
-        str::to_owned,
-    );
+    let host = request.field(Field::Host).filter(|host| is_sound(host));
+    let host = host.map_or_else(|| own_authority(origin), str::to_owned);
     let path = path
         .replace('?', "%3F")
         .replace('#', "%23")
@@ -97,22 +73,10 @@ fn redirect(request: &Request, origin: &dyn Origin, path: &str, query: &str) -> 
 }
 
 /// Whether a Host can stand in a URL (RFC 3986 3.2, without userinfo).
-fn is_authority(host: &str) -> bool {
-    let (is_name, port) = match host.strip_prefix('[') {
-        Some(after) => match after.split_once(']') {
-            Some((address, port)) => (address.parse::<Ipv6Addr>().is_ok(), port),
-            None => return false,
-        },
-        None => {
-            let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
-            let is_char = |b: u8| b.is_ascii_alphanumeric() || b"._~%!$&'()*+,;=-".contains(&b);
-            (!name.is_empty() && name.bytes().all(is_char), port)
-        }
-    };
-    let is_port = port.strip_prefix(':').is_some_and(|port| {
-        port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()
-    });
-    is_name && (port.is_empty() || is_port)
+fn is_sound(host: &str) -> bool {
+    let is_address = |address: &str| address.parse::<Ipv6Addr>().is_ok();
+    let is_name_byte = |b: u8| b.is_ascii_alphanumeric() || b"._~%!$&'()*+,;=-".contains(&b);
+    is_authority(host, is_address, is_name_byte, |_| true)
 }
 
 /// Starlette's answer to what is wrong: `{"detail":"..."}`.
@@ -123,18 +87,14 @@ pub(super) fn detail(status: u16) -> Response {
         414 => "URI Too Long",
         _ => "Service unavailable",
     };
-    Response::new(
-        status,
-        JSON,
-        format!("{{\"detail\":\"{detail}\"}}").into_bytes(),
-    )
+    Response::new(status, JSON, format!("{{\"detail\":\"{detail}\"}}"))
 }
 
 /// uvicorn's answer to what is not a request.
 pub(super) fn refused(status: u16) -> Response {
     // It knows no transfer codings to be refused with 501.
     let status = if status == 501 { 400 } else { status };
-    let body = b"Invalid HTTP request received.".to_vec();
+    let body = "Invalid HTTP request received.";
     Response::new(status, "text/plain; charset=utf-8", body)
 }
 

@@ -1,10 +1,15 @@
 //! What the Flask original answers: Werkzeug's routing with merged slashes, its error pages, and
 //! `jsonify`. Its route for static files, which Flask adds by itself, is part of what clients see.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 
 use crate::config::Route;
-use crate::server::contract::{Asked, Origin, Provenance, Target, find_route, json};
+use crate::server::contract::{
+    Asked, Origin, Provenance, RequestTarget, all_but, find_route, has_trusted_proxy, is_authority,
+    json, own_authority, says,
+};
 use crate::server::head::Field;
 use crate::server::response::Response;
 use crate::server::tiny::Request;
@@ -13,39 +18,10 @@ const ALLOW: &str = "GET, HEAD, OPTIONS";
 const HTML: &str = "text/html; charset=utf-8";
 
 /// What a redirect's path keeps as it is.
-const PATH: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'-')
-    .remove(b'~')
-    .remove(b'/')
-    .remove(b'!')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'\'')
-    .remove(b'(')
-    .remove(b')')
-    .remove(b'*')
-    .remove(b'+')
-    .remove(b',')
-    .remove(b':')
-    .remove(b';')
-    .remove(b'=')
-    .remove(b'@');
+const PATH: &AsciiSet = &all_but(b"_.~/!$&'()*+,:;=@");
 
-/// What a redirect's query does not keep; it holds visible ASCII only.
-const QUERY: &AsciiSet = &percent_encoding::CONTROLS
-    .add(b'"')
-    .add(b'<')
-    .add(b'>')
-    .add(b'[')
-    .add(b'\\')
-    .add(b']')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
+/// What a redirect's query keeps; it holds visible ASCII only.
+const QUERY: &AsciiSet = &all_but(b"!#$%&'()*+,./:;=?@_~");
 
 /// What a path leads to.
 enum Match<'p> {
@@ -55,7 +31,7 @@ enum Match<'p> {
 
 /// See [`crate::server::contract::Contract::read`].
 pub(super) fn read(routes: &[Route], request: &Request, origin: &dyn Origin) -> Asked {
-    let method = request.method.as_str();
+    let method = request.method();
     if !is_method(method) {
         return Asked::Answer(page(400));
     }
@@ -63,11 +39,11 @@ pub(super) fn read(routes: &[Route], request: &Request, origin: &dyn Origin) -> 
     if !has_sound_labels(&host) {
         return Asked::Answer(page(400));
     }
-    let Some(target) = Target::read(&request.target) else {
-        let is_known = (method == "OPTIONS" && request.target == "*") || method == "CONNECT";
+    let Some(target) = RequestTarget::read(request.target()) else {
+        let is_known = (method == "OPTIONS" && request.target() == "*") || method == "CONNECT";
         return Asked::Answer(page(if is_known { 404 } else { 400 }));
     };
-    let path = format!("/{}", target.path.trim_start_matches('/'));
+    let path = with_one_slash(&target.path);
     let is_allowed = matches!(method, "GET" | "HEAD" | "OPTIONS");
     let found = find(routes, &path);
     match (&found, is_allowed) {
@@ -78,7 +54,7 @@ pub(super) fn read(routes: &[Route], request: &Request, origin: &dyn Origin) -> 
         (Some(Match::Route(route, key)), true) => {
             return Asked::Lookup {
                 route: *route,
-                key: (*key).to_owned(),
+                key: (*key).into(),
             };
         }
         (Some(Match::Static), true) => return Asked::Answer(page(404)),
@@ -107,6 +83,14 @@ fn find<'p>(routes: &[Route], path: &'p str) -> Option<Match<'p>> {
     (first != '/' && !file.as_str().contains('\n')).then_some(Match::Static)
 }
 
+/// The path with one slash at its beginning.
+fn with_one_slash(path: &str) -> Cow<'_, str> {
+    match path.len() - path.trim_start_matches('/').len() {
+        0 => Cow::Owned(format!("/{path}")),
+        slashes => Cow::Borrowed(&path[slashes - 1..]),
+    }
+}
+
 /// The path with every run of slashes made one.
 fn merge_slashes(path: &str) -> String {
     let mut last = '\0';
@@ -123,11 +107,8 @@ fn redirect(
     path: &str,
     query: &str,
 ) -> Response {
-    let scheme = if is_https(request, origin) {
-        "https"
-    } else {
-        "http"
-    };
+    let is_https = is_https(request, origin);
+    let scheme = if is_https { "https" } else { "http" };
     let path = utf8_percent_encode(path, PATH);
     let (shown, location) = match query {
         "" => (String::new(), String::new()),
@@ -143,67 +124,49 @@ fn redirect(
          <p>You should be redirected automatically to the target URL: \
          <a href=\"{shown}\">{shown}</a>. If not, click the link.\n"
     );
-    Response::new(308, HTML, body.into_bytes()).field("Location", format!("{url}{location}"))
+    Response::new(308, HTML, body).field("Location", format!("{url}{location}"))
 }
 
 fn is_https(request: &Request, origin: &dyn Origin) -> bool {
-    let is_said = crate::server::contract::says(request, Field::ForwardedProto, "https")
-        || crate::server::contract::says(request, Field::ForwardedProtocol, "ssl")
-        || crate::server::contract::says(request, Field::ForwardedSsl, "on");
-    is_said && crate::server::contract::has_trusted_proxy(origin)
+    let is_said = says(request, Field::ForwardedProto, "https")
+        || says(request, Field::ForwardedProtocol, "ssl")
+        || says(request, Field::ForwardedSsl, "on");
+    is_said && has_trusted_proxy(origin)
 }
 
 /// The host as Werkzeug understands it: lower-case, without the port of the scheme; empty when it
 /// is not a host.
-fn host(request: &Request, origin: &dyn Origin) -> String {
+fn host<'r>(request: &'r Request, origin: &dyn Origin) -> Cow<'r, str> {
     let Some(host) = request.field(Field::Host) else {
-        return crate::server::contract::own_authority(origin);
+        return Cow::Owned(own_authority(origin));
     };
-    let usual_port = if is_https(request, origin) {
-        ":443"
-    } else {
-        ":80"
+    let usual_port = match is_https(request, origin) {
+        true => ":443",
+        false => ":80",
     };
-    let host = host
-        .strip_suffix(usual_port)
-        .unwrap_or(host)
-        .to_ascii_lowercase();
-    if is_authority(&host) {
-        host
-    } else {
-        String::new()
+    let host = host.strip_suffix(usual_port).unwrap_or(host);
+    match is_sound(host) {
+        true if host.bytes().any(|b| b.is_ascii_uppercase()) => {
+            Cow::Owned(host.to_ascii_lowercase())
+        }
+        true => Cow::Borrowed(host),
+        false => Cow::Borrowed(""),
     }
 }
 
-fn is_authority(host: &str) -> bool {
-    let (name, port) = match host.strip_prefix('[') {
-        Some(after) => {
-            let Some((address, after)) = after.split_once(']') else {
-                return false;
-            };
-            let Some((hex, more)) = address.split_once(':') else {
-                return false;
-            };
-            let is_address = hex.bytes().all(|b| b.is_ascii_hexdigit())
+fn is_sound(host: &str) -> bool {
+    let is_address = |address: &str| {
+        address.split_once(':').is_some_and(|(first, more)| {
+            let is_more = |b: u8| b.is_ascii_hexdigit() || b == b'.' || b == b':';
+            first.bytes().all(|b| b.is_ascii_hexdigit())
                 && !more.is_empty()
-                && more
-                    .bytes()
-                    .all(|b| b.is_ascii_hexdigit() || b == b'.' || b == b':');
-            (is_address, after)
-        }
-        None => {
-            let at = host.find(':').unwrap_or(host.len());
-            let (name, after) = host.split_at(at);
-            let is_char = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'-';
-            (!name.is_empty() && name.bytes().all(is_char), after)
-        }
+                && more.bytes().all(is_more)
+        })
     };
-    let is_port = port.strip_prefix(':').is_some_and(|port| {
+    let is_name_byte = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'-';
+    is_authority(host, is_address, is_name_byte, |port| {
         !port.starts_with('0')
-            && port.bytes().all(|b| b.is_ascii_digit())
-            && port.parse::<u16>().is_ok()
-    });
-    name && (port.is_empty() || is_port)
+    })
 }
 
 /// Whether the labels of a host name have a length that a name may have: all but the last 1 to 63
@@ -251,7 +214,7 @@ pub(super) fn page(status: u16) -> Response {
     let body = format!(
         "<!doctype html>\n<html lang=en>\n<title>{status} {name}</title>\n<h1>{name}</h1>\n<p>{text}</p>\n"
     );
-    Response::new(status, HTML, body.into_bytes())
+    Response::new(status, HTML, body)
 }
 
 /// See [`crate::server::contract::Contract::value`]. `jsonify` sorts the keys.
@@ -269,7 +232,7 @@ pub(super) fn value(value: &str, provenance: Provenance) -> Response {
 pub(super) fn unavailable() -> Response {
     let body = "{\"details\":\"Could not retrieve data from primary source.\",\
                 \"error\":\"Service unavailable\"}\n";
-    Response::new(503, "application/json", body.as_bytes().to_vec())
+    Response::new(503, "application/json", body)
 }
 
 /// MarkupSafe's escapes.

@@ -6,9 +6,11 @@ mod fastapi;
 mod flask;
 mod json;
 
-use std::net::SocketAddr;
+use std::borrow::Cow;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str};
 
 use crate::config::{self, Route};
 use crate::server::head::{Field, Refusal};
@@ -28,22 +30,22 @@ pub struct Contract {
 /// What a request asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// The value of a key; `route` is the place of its route.
+    /// The value of a key.
     Lookup {
         /// Index into the configured routes.
         route: usize,
         /// Decoded.
-        key: String,
+        key: Arc<str>,
     },
     /// Nothing that has to be looked up.
     Answer(Response),
 }
 
-/// Where a request came in, for redirects.
+/// Both ends of the connection that a request came over, for redirects.
 pub trait Origin {
-    /// Our end of the connection.
+    /// Ours.
     fn local(&self) -> Option<SocketAddr>;
-    /// The client's end.
+    /// The client's.
     fn peer(&self) -> Option<SocketAddr>;
 }
 
@@ -67,13 +69,11 @@ impl Provenance {
 
 impl Contract {
     /// Of the configured kind, for the configured routes.
-    #[must_use]
     pub fn new(kind: config::Contract, routes: Vec<Route>) -> Self {
         Self { kind, routes }
     }
 
     /// What `request` asks for.
-    #[must_use]
     pub fn read(&self, request: &Request, origin: &dyn Origin) -> Asked {
         match self.kind {
             config::Contract::Flask => flask::read(&self.routes, request, origin),
@@ -82,7 +82,6 @@ impl Contract {
     }
 
     /// 200 with a value.
-    #[must_use]
     pub fn value(&self, value: &str, provenance: Provenance) -> Response {
         match self.kind {
             config::Contract::Flask => flask::value(value, provenance),
@@ -91,68 +90,59 @@ impl Contract {
     }
 
     /// 404: no such route, or no such thing.
-    #[must_use]
-    pub fn not_found(&self) -> Response {
-        match self.kind {
-            config::Contract::Flask => flask::page(404),
-            config::Contract::Fastapi => fastapi::detail(404),
-        }
+    pub(crate) fn not_found(&self) -> Response {
+        self.error(404)
+    }
+
+    /// 405, with the methods that are allowed.
+    pub(crate) fn method_not_allowed(&self, allow: &'static str) -> Response {
+        self.error(405).field("Allow", allow)
+    }
+
+    /// 414: the key is over its limit.
+    pub(crate) fn key_too_long(&self) -> Response {
+        self.error(414)
     }
 
     /// 503: nothing to be had.
-    #[must_use]
-    pub fn unavailable(&self) -> Response {
+    pub(crate) fn unavailable(&self) -> Response {
         match self.kind {
             config::Contract::Flask => flask::unavailable(),
             config::Contract::Fastapi => fastapi::detail(503),
         }
     }
 
-    /// 414: the key is over its limit.
-    #[must_use]
-    pub fn key_too_long(&self) -> Response {
-        match self.kind {
-            config::Contract::Flask => flask::page(414),
-            config::Contract::Fastapi => fastapi::detail(414),
-        }
-    }
-
-    /// 405, with the methods that are allowed.
-    #[must_use]
-    pub fn method_not_allowed(&self, allow: &str) -> Response {
-        let response = match self.kind {
-            config::Contract::Flask => flask::page(405),
-            config::Contract::Fastapi => fastapi::detail(405),
-        };
-        response.field("Allow", allow.to_owned())
-    }
-
-    /// What a head that is refused is answered with.
-    #[must_use]
-    pub fn refused(&self, refusal: Refusal) -> Response {
+    /// The answer to a head that is refused.
+    pub(crate) fn refused(&self, refusal: Refusal) -> Response {
         match self.kind {
             config::Contract::Flask => flask::page(refusal.status()),
             config::Contract::Fastapi => fastapi::refused(refusal.status()),
         }
     }
+
+    fn error(&self, status: u16) -> Response {
+        match self.kind {
+            config::Contract::Flask => flask::page(status),
+            config::Contract::Fastapi => fastapi::detail(status),
+        }
+    }
 }
 
-/// A request target, taken apart as both originals do it.
+/// A request target (RFC 9112 section 3.2), taken apart as both originals do it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Target<'a> {
+struct RequestTarget<'a> {
     /// Decoded once; malformed escapes stand for themselves, bytes that are not UTF-8 for U+FFFD.
-    pub path: String,
+    path: Cow<'a, str>,
     /// As sent, without the question mark; empty where there is none.
-    pub query: &'a str,
-    /// The path in the target, before decoding.
-    pub raw_path: &'a str,
+    query: &'a str,
+    /// The path before decoding.
+    raw_path: &'a str,
 }
 
-impl<'a> Target<'a> {
+impl<'a> RequestTarget<'a> {
     /// From the origin form or the absolute form, whose authority says nothing: Host does.
     /// `None` when it is neither.
-    #[must_use]
-    pub fn read(target: &'a str) -> Option<Self> {
+    fn read(target: &'a str) -> Option<Self> {
         let target = if target.starts_with('/') {
             target
         } else {
@@ -161,11 +151,8 @@ impl<'a> Target<'a> {
         };
         let target = target.split('#').next().unwrap_or_default();
         let (raw_path, query) = target.split_once('?').unwrap_or((target, ""));
-        let path = percent_decode_str(raw_path)
-            .decode_utf8_lossy()
-            .into_owned();
         Some(Self {
-            path,
+            path: percent_decode_str(raw_path).decode_utf8_lossy(),
             query,
             raw_path,
         })
@@ -174,32 +161,64 @@ impl<'a> Target<'a> {
 
 /// The route that a decoded path matches, and the key in it.
 fn find_route<'p>(routes: &[Route], path: &'p str) -> Option<(usize, &'p str)> {
-    let mut places = routes.iter().enumerate();
-    places.find_map(|(place, route)| {
+    let mut numbered = routes.iter().enumerate();
+    numbered.find_map(|(number, route)| {
         let key = path
             .strip_prefix(route.prefix.as_str())?
             .strip_suffix(route.suffix.as_str())?;
-        (!key.is_empty() && !key.contains('/')).then_some((place, key))
+        (!key.is_empty() && !key.contains('/')).then_some((number, key))
     })
+}
+
+/// What a redirect encodes: everything but letters, digits, `-` and what is `kept`.
+const fn all_but(kept: &[u8]) -> AsciiSet {
+    let mut encoded = NON_ALPHANUMERIC.remove(b'-');
+    let mut at = 0;
+    while at < kept.len() {
+        encoded = encoded.remove(kept[at]);
+        at += 1;
+    }
+    encoded
 }
 
 /// Whether a proxy on this machine says that the client came over TLS; from elsewhere nobody is
 /// believed, as in both originals.
 fn has_trusted_proxy(origin: &dyn Origin) -> bool {
     let peer = origin.peer().map(|peer| peer.ip().to_canonical());
-    peer.is_some_and(|ip| ip.to_string() == "127.0.0.1" || ip.to_string() == "::1")
+    peer.is_some_and(|ip| ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST)
 }
 
 /// `host:port` of our own end, for requests that do not say whom they are for; port 80 is left out.
 fn own_authority(origin: &dyn Origin) -> String {
     match origin.local() {
-        Some(local) if local.port() == 80 => match local {
-            SocketAddr::V4(v4) => v4.ip().to_string(),
-            SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
-        },
+        Some(SocketAddr::V4(local)) if local.port() == 80 => local.ip().to_string(),
+        Some(SocketAddr::V6(local)) if local.port() == 80 => format!("[{}]", local.ip()),
         Some(local) => local.to_string(),
         None => String::new(),
     }
+}
+
+/// Whether `host` is a name or an address in brackets, each by its rule, and a port, if any, that is
+/// a number.
+fn is_authority(
+    host: &str,
+    is_address: impl Fn(&str) -> bool,
+    is_name_byte: impl Fn(u8) -> bool,
+    is_port: impl Fn(&str) -> bool,
+) -> bool {
+    let (is_host, port) = match host.strip_prefix('[') {
+        Some(after) => match after.split_once(']') {
+            Some((address, port)) => (is_address(address), port),
+            None => return false,
+        },
+        None => {
+            let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
+            (!name.is_empty() && name.bytes().all(is_name_byte), port)
+        }
+    };
+    let is_number = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
+    let is_sound = |port: &str| is_port(port) && is_number(port) && port.parse::<u16>().is_ok();
+    is_host && (port.is_empty() || port.strip_prefix(':').is_some_and(is_sound))
 }
 
 /// Whether a forwarded field has exactly this value.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::{NO_ENVIRONMENT, parse};
 use crate::server::head::{Verdict, inspect};
-use crate::server::tiny::Library;
+use crate::server::tiny::TinyHttp;
 
 struct Here;
 
@@ -34,9 +34,9 @@ fn ask(contract: &Contract, head: &str) -> Option<Asked> {
     let Verdict::Whole(head) = inspect(head.as_bytes(), 60_000) else {
         return None;
     };
-    let mut library = Library::open().expect("a stream");
-    library.give(&head);
-    let request = library.take().expect("the library takes what is whole");
+    let mut tiny_http = TinyHttp::open().expect("a stream");
+    tiny_http.give(&head);
+    let request = tiny_http.take().expect("the library takes what is whole");
     Some(contract.read(&request, &Here))
 }
 
@@ -61,10 +61,10 @@ fn every_route_has_its_own_path() {
             Some(Asked::Lookup { route, key }) => Some((route, key)),
             _ => None,
         };
-        assert_eq!(key_of("/api/data/a?b=/more/c/x"), Some((0, "a".to_owned())));
+        assert_eq!(key_of("/api/data/a?b=/more/c/x"), Some((0, "a".into())));
         assert_eq!(
             key_of("http://other/more/%61%20b/x"),
-            Some((1, "a b".to_owned()))
+            Some((1, "a b".into()))
         );
         assert_eq!(key_of("/more//x"), None);
         assert_eq!(key_of("/more/a/b/x"), None);

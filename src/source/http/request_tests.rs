@@ -4,7 +4,7 @@ use percent_encoding::percent_decode_str;
 use proptest::prelude::*;
 
 use super::*;
-use crate::source::http::origin::{Answer, Origin};
+use crate::source::http::tests::origin::{Answer, Origin};
 use crate::source::http::tests::{TIMEOUT, far, source, source_of, value};
 
 #[test]

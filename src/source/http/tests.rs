@@ -1,10 +1,12 @@
 //! The http source against a real server that does everything wrong there is to do.
 
+pub(super) mod origin;
+
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::source::http::origin::{Answer, Origin};
+use crate::source::http::tests::origin::{Answer, Origin};
 
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(150);

@@ -1,5 +1,5 @@
 //! The Sentinels of one master, each asked for it within a few hundred milliseconds and all
-//! within a bound (the redis crate's discovery has no time-outs: FACTS). They are asked again and again
+//! within a bound (the redis crate's discovery has no time-outs: docs/DEPENDENCIES.md). They are asked again and again
 //! rather than listened to: the Sentinel that leads a failover knows the new master seconds before
 //! the others publish it.
 

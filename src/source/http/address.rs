@@ -45,8 +45,7 @@ impl Address {
     /// The URL for `key`; none for a key that can not be one path segment. `.` and `..` are dot
     /// segments however they are written (RFC 3986 sections 6.2.2.2 and 6.2.2.3, and the WHATWG
     /// URL standard take `%2E` for a dot), and an empty key would be the path of the folder.
-    #[must_use]
-    pub fn url(&self, key: &str) -> Option<String> {
+    pub(super) fn url(&self, key: &str) -> Option<String> {
         if matches!(key, "" | "." | "..") {
             return None;
         }

@@ -1,6 +1,6 @@
-//! A layer over ureq's TCP connection that tells apart what ureq does not: a kept-alive connection
-//! that the server had closed meanwhile, and a reset in the middle of a body. It reads and writes
-//! nothing of its own.
+//! A layer over ureq's TCP connection that tells two ends apart which ureq takes for one: the server had
+//! closed a kept-alive connection meanwhile, or it resets one in the middle of a body. The layer reads and
+//! writes nothing of its own.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -15,7 +15,6 @@ use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTi
 pub(super) struct ClosedWhileIdle;
 
 impl ClosedWhileIdle {
-    /// Whether that is what `error` says.
     pub(super) fn is(error: &Error) -> bool {
         matches!(error, Error::Other(cause) if cause.is::<Self>())
     }
@@ -29,7 +28,7 @@ impl fmt::Display for ClosedWhileIdle {
 
 impl std::error::Error for ClosedWhileIdle {}
 
-/// Puts a [`Watched`] round every connection made.
+/// Wraps every new connection in a [`Watched`].
 #[derive(Debug)]
 pub(super) struct Watch;
 
@@ -53,22 +52,22 @@ impl<In: Transport> Connector<In> for Watch {
 #[derive(Debug)]
 pub(super) struct Watched<T> {
     inner: T,
-    /// Requests begun on it.
+    /// Requests begun on this connection.
     requests: u64,
-    /// Whether anything came since the last of them was begun.
+    /// Whether any byte came since the last request was begun.
     heard: bool,
 }
 
 impl<T> Watched<T> {
-    /// The error that says which of the two ends of a connection `error` is.
-    fn told_apart(&self, error: Error) -> Error {
+    /// Says which of the two ends of a connection `error` is.
+    fn tell_apart(&self, error: Error) -> Error {
         match error {
-            Error::Io(cause) if ended(cause.kind()) => {
+            Error::Io(cause) if is_end(cause.kind()) => {
                 if self.requests > 1 && !self.heard {
                     Error::Other(Box::new(ClosedWhileIdle))
                 } else {
-                    // ureq takes a reset for the end of a body that has no length, and would give
-                    // out half a value as a whole one. An end is only what is shut down in order.
+                    // ureq takes a reset for the end of a body that has no length, and would pass
+                    // half a value on as a whole one. Only an orderly shutdown ends a body.
                     Error::Io(std::io::Error::other(cause.to_string()))
                 }
             }
@@ -77,8 +76,8 @@ impl<T> Watched<T> {
     }
 }
 
-/// The ways in which the system says that the other side has gone.
-fn ended(kind: ErrorKind) -> bool {
+/// Whether the system says so that the other side has gone.
+fn is_end(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::BrokenPipe
@@ -101,7 +100,7 @@ impl<T: Transport> Transport for Watched<T> {
             self.heard = false;
         }
         let sent = self.inner.transmit_output(amount, timeout);
-        sent.map_err(|error| self.told_apart(error))
+        sent.map_err(|error| self.tell_apart(error))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
@@ -110,12 +109,12 @@ impl<T: Transport> Transport for Watched<T> {
                 self.heard = true;
                 Ok(true)
             }
-            // The other side shut down in order, which is how most idle connections end.
+            // An orderly shutdown of the other side, which is how most idle connections end.
             Ok(false) if self.requests > 1 && !self.heard => {
                 Err(Error::Other(Box::new(ClosedWhileIdle)))
             }
             Ok(false) => Ok(false),
-            Err(error) => Err(self.told_apart(error)),
+            Err(error) => Err(self.tell_apart(error)),
         }
     }
 
