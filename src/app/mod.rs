@@ -137,7 +137,7 @@ impl App {
             self_check: Arc::default(),
         });
         let watched = Watched::of(&health, local, config.server.request_timeout);
-        let service = Arc::new(service(config, config.routes.clone(), &health));
+        let service = Arc::new(service(config, config.routes.clone(), &health, None));
         let fronts = start_fronts(config, &service, &lookups, &room)?;
         let admin = admin_door.map(|door| open_admin(config, door, &health, &lookups));
         let admin = admin.transpose()?;
@@ -230,14 +230,20 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn service(config: &Config, routes: Vec<Route>, health: &Arc<Health>) -> Service {
-    Service::new(
-        Contract::new(config.server.contract, routes),
-        Arc::clone(health),
-        Arc::clone(&health.metrics),
-        config.server.max_key,
-        config.server.request_timeout,
-    )
+fn service(
+    config: &Config,
+    routes: Vec<Route>,
+    health: &Arc<Health>,
+    admin: Option<Admin>,
+) -> Service {
+    Service {
+        contract: Contract::new(config.server.contract, routes),
+        health: Arc::clone(health),
+        admin,
+        metrics: Arc::clone(&health.metrics),
+        key_max_bytes: config.server.max_key,
+        request_timeout: config.server.request_timeout,
+    }
 }
 
 fn bind_admin(address: SocketAddr) -> Result<Listener, StartError> {
@@ -251,7 +257,8 @@ fn open_admin(
     health: &Arc<Health>,
     lookups: &Arc<Policy>,
 ) -> io::Result<AdminDoor> {
-    let service = service(config, Vec::new(), health).with(Admin::new(Arc::clone(health)));
+    let admin = Admin::new(Arc::clone(health));
+    let service = service(config, Vec::new(), health, Some(admin));
     let room = Arc::new(Room::new(ADMIN_CONNECTIONS_MAX));
     let address = door.address()?;
     let front = EventLoop::start(
