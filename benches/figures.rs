@@ -1,6 +1,8 @@
 //! The figures of docs/PERFORMANCE.md: hits through a real Redis beside `redis-benchmark`, in turn in the
 //! same run, with the server's CPU per request; hits while every filler hangs; what running it costs.
-//! `cargo bench --bench figures` prints them as tables. Needs `redis-server`, `redis-benchmark`, `wrk`.
+//! `cargo bench --bench figures` prints them as tables. With `EVENKEEL_BENCH_BASELINE=/path/to/evenkeel` it
+//! compares this build with that one instead: both in turn, in pairs, with the same Redis. Needs
+//! `redis-server`, `redis-benchmark`, `wrk`.
 
 #![allow(
     clippy::print_stdout,
@@ -17,6 +19,7 @@
 #[path = "../tests/harness/mod.rs"]
 mod harness;
 
+use std::ffi::OsStr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -26,10 +29,17 @@ use harness::{App, Client, Origin, Redis, SourceFault};
 const ROUNDS: usize = 3;
 /// How long wrk asks in each of them.
 const SECONDS: &str = "4";
+/// Pairs of runs, one of each binary, when two are compared.
+const PAIRS: usize = 10;
 /// The kernel's clock ticks, in which it counts CPU time.
 const TICKS_PER_S: f64 = 100.0;
+/// The binary to be compared with.
+const BASELINE: &str = "EVENKEEL_BENCH_BASELINE";
 
 fn main() {
+    if let Some(baseline) = std::env::var_os(BASELINE) {
+        return beside(&baseline);
+    }
     hits();
     hits_while_fillers_hang();
     cost();
@@ -80,9 +90,7 @@ fn compare(
     }
     for _ in 0..ROUNDS {
         let beside = redis_benchmark(redis, clients, arguments);
-        let before = cpu_seconds(app);
-        let (per_second, count) = wrk(app, clients, script);
-        let cpu_us = (cpu_seconds(app) - before) * 1e6 / count;
+        let (per_second, cpu_us) = run(app, clients, script);
         rounds.push((per_second / beside, beside, per_second, cpu_us));
     }
     rounds.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -90,6 +98,67 @@ fn compare(
     println!(
         "| {clients} | {value} | {keys} | {beside:.0} | {per_second:.0} | {ratio:.2} | {cpu_us:.1} |"
     );
+}
+
+/// Two binaries, in turn: what counts is the median of the ratios of pairs, and how far apart the quarters
+/// of the pairs are that say least and most. The baseline beside a copy of itself shows the machine's noise.
+fn beside(baseline: &OsStr) {
+    let redis = Redis::start();
+    let apps = [baseline, &harness::binary()].map(|binary| start(binary, &redis));
+    println!("this build by the baseline, {PAIRS} pairs of {SECONDS} s, medians (quartiles)\n");
+    println!("| clients | value | keys | requests/s | CPU per request | CPU us/request |");
+    println!("|---|---|---|---|---|---|");
+    for (bytes, value) in [(100, "100 B"), (10_240, "10 KiB")] {
+        for key in 0..10_000 {
+            redis.set(&format!("key:{key:012}"), &"v".repeat(bytes));
+        }
+        for (clients, keys, script) in [
+            (32, "one", None),
+            (32, "10,000", Some("benches/keys.lua")),
+            (256, "10,000", Some("benches/keys.lua")),
+        ] {
+            let mut ratios = [(); 3].map(|()| Vec::new());
+            for pair in 0..PAIRS {
+                let mut runs = [(0.0, 0.0); 2];
+                // Who is first changes from pair to pair.
+                for which in [pair % 2, (pair + 1) % 2] {
+                    runs[which] = run(&apps[which], clients, script);
+                }
+                let [old, new] = runs;
+                ratios[0].push(new.0 / old.0);
+                ratios[1].push(new.1 / old.1);
+                ratios[2].push(new.1);
+            }
+            let [per_second, cpu, cpu_us] = ratios.map(spread);
+            println!("| {clients} | {value} | {keys} | {per_second} | {cpu} | {cpu_us} |");
+        }
+    }
+}
+
+/// `binary` with this Redis and nothing else that is not default.
+fn start(binary: &OsStr, redis: &Redis) -> App {
+    let config = App::configured().redis(redis);
+    let mut config = config.set("server", "listen", "127.0.0.1:0");
+    let path = config.folder().join("config.ini");
+    std::fs::write(&path, config.text()).expect("a file of ours");
+    let mut command = Command::new(binary);
+    command.arg("--config").arg(path).env_remove(BASELINE);
+    let app = App::run(&mut command, &[], None);
+    app.wait_for_redis();
+    app
+}
+
+/// Requests per second, and microseconds of CPU for each.
+fn run(app: &App, clients: usize, script: Option<&str>) -> (f64, f64) {
+    let before = cpu_seconds(app);
+    let (per_second, count) = wrk(app, clients, script);
+    (per_second, (cpu_seconds(app) - before) * 1e6 / count)
+}
+
+fn spread(mut figures: Vec<f64>) -> String {
+    figures.sort_by(f64::total_cmp);
+    let at = |part: usize| figures[(figures.len() - 1) * part / 4];
+    format!("{:.3} ({:.3} to {:.3})", at(2), at(1), at(3))
 }
 
 /// The source hangs, all 32 fillers with it: hits must not notice.

@@ -135,7 +135,7 @@ impl App {
         };
         let admin = admin_listener.map(|listener| open_admin(config, listener, &health));
         let admin = admin.transpose()?;
-        let service = service(config, config.routes.clone(), &health);
+        let service = service(config, config.routes.clone(), &health, None);
         let names = (0..config.server.fronts).map(|number| format!("front-{number}"));
         let server = &config.server;
         let clients = Door::open(listener, "accept", names, server, service, &room, &health)?;
@@ -206,19 +206,26 @@ fn bind(section: &'static str, address: SocketAddr) -> Result<Listener, StartErr
     Listener::bind(address).map_err(|error| StartError::Bind(section, address, error))
 }
 
-fn service(config: &Config, routes: Vec<Route>, health: &Arc<Health>) -> Service {
-    Service::new(
-        Contract::new(config.server.contract, routes),
-        Arc::clone(health),
-        Arc::clone(&health.metrics),
-        config.server.max_key,
-        config.server.request_timeout,
-    )
+fn service(
+    config: &Config,
+    routes: Vec<Route>,
+    health: &Arc<Health>,
+    admin: Option<Admin>,
+) -> Service {
+    Service {
+        contract: Contract::new(config.server.contract, routes),
+        health: Arc::clone(health),
+        admin,
+        metrics: Arc::clone(&health.metrics),
+        key_max_bytes: config.server.max_key,
+        request_timeout: config.server.request_timeout,
+    }
 }
 
-/// Opens the door of operators. No routes are behind it, but pages that clients do not get.
+/// Opens the door of operators: no routes behind it, but its own pages.
 fn open_admin(config: &Config, listener: Listener, health: &Arc<Health>) -> io::Result<Door> {
-    let service = service(config, Vec::new(), health).with(Admin::new(Arc::clone(health)));
+    let admin = Admin::new(Arc::clone(health));
+    let service = service(config, Vec::new(), health, Some(admin));
     let room = Arc::new(Room::new(ADMIN_CONNECTIONS_MAX));
     let names = ["admin-front".to_owned()];
     let (name, server) = ("admin-accept", &config.server);

@@ -30,7 +30,7 @@ impl Room {
     }
 
     /// Gives a place back.
-    pub(crate) fn free(&self) {
+    pub(crate) fn release(&self) {
         let mut taken = self.lock();
         *taken = taken.saturating_sub(1);
         drop(taken);

@@ -165,7 +165,7 @@ impl Accepting {
                 true
             }
             Err(error) => {
-                self.room.free();
+                self.room.release();
                 // Gone before it was taken, or nothing there: neither is worth a word.
                 if !matches!(
                     error.kind(),

@@ -19,32 +19,24 @@ pub enum Verdict<'a> {
     Refused(Refusal),
 }
 
-/// Why a head is refused.
+/// Why a head is refused, and the status code it is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// 400: not HTTP, or ambiguous.
-    Malformed,
-    /// 414: the request line alone is over the limit.
-    TargetTooLong,
-    /// 417: an expectation that is not 100-continue.
-    ExpectationFailed,
-    /// 431: too many bytes or fields.
-    TooLarge,
-    /// 501: a transfer coding that is not known.
-    NotImplemented,
+    /// Not HTTP, or ambiguous.
+    Malformed = 400,
+    /// The request line alone is over the limit.
+    TargetTooLong = 414,
+    /// An expectation that is not 100-continue.
+    ExpectationFailed = 417,
+    /// Too many bytes or fields.
+    TooLarge = 431,
+    /// A transfer coding that is not known.
+    NotImplemented = 501,
 }
 
 impl Refusal {
-    /// The status code it is answered with.
-    #[must_use]
-    pub fn status(self) -> u16 {
-        match self {
-            Self::Malformed => 400,
-            Self::TargetTooLong => 414,
-            Self::ExpectationFailed => 417,
-            Self::TooLarge => 431,
-            Self::NotImplemented => 501,
-        }
+    pub(crate) fn status(self) -> u16 {
+        self as u16
     }
 }
 
@@ -74,7 +66,6 @@ impl Field {
     ];
 
     /// Its name in a head.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Host => "Host",
@@ -107,7 +98,6 @@ pub struct Head<'a> {
 }
 
 /// Looks at what a connection has sent so far, of which a head may take `head_max_bytes`.
-#[must_use]
 pub fn inspect(bytes: &[u8], head_max_bytes: usize) -> Verdict<'_> {
     // RFC 9112 2.2: empty lines before the request line are ignored.
     let mut start = 0;
@@ -132,27 +122,21 @@ pub fn inspect(bytes: &[u8], head_max_bytes: usize) -> Verdict<'_> {
 /// `Ok(None)`: more is needed. `is_full`: no more may come.
 fn read_head(bytes: &[u8], is_full: bool) -> Result<Option<Head<'_>>, Refusal> {
     let Some((line, mut rest)) = split_line(bytes)? else {
-        if is_full {
-            return Err(Refusal::TargetTooLong);
-        }
-        // Not a byte of HTTP: no need to wait for the rest of it.
-        let is_token = bytes
-            .first()
-            .is_none_or(|&first| is_token_byte(first) || first == b'\r');
-        return if is_token {
-            Ok(None)
-        } else {
-            Err(Refusal::Malformed)
+        let may_begin = |&first: &u8| is_token_byte(first) || first == b'\r';
+        return match bytes.first() {
+            _ if is_full => Err(Refusal::TargetTooLong),
+            // Not a byte of HTTP: no need to wait for more.
+            Some(first) if !may_begin(first) => Err(Refusal::Malformed),
+            _ => Ok(None),
         };
     };
     let mut fields = Fields::default();
     let mut head = read_request_line(line)?;
     for _ in 0..=FIELDS_MAX {
         let Some((line, after)) = split_line(rest)? else {
-            return if is_full {
-                Err(Refusal::TooLarge)
-            } else {
-                Ok(None)
+            return match is_full {
+                true => Err(Refusal::TooLarge),
+                false => Ok(None),
             };
         };
         rest = after;
@@ -319,11 +303,7 @@ fn ends_chunked(codings: &[u8]) -> Result<bool, Refusal> {
             _ => return Err(Refusal::NotImplemented),
         }
     }
-    if ends {
-        Ok(true)
-    } else {
-        Err(Refusal::Malformed)
-    }
+    ends.then_some(true).ok_or(Refusal::Malformed)
 }
 
 /// A value that holds nothing but printable ASCII; another one is empty.

@@ -60,7 +60,7 @@ impl Mailbox {
     }
 
     /// Takes all messages.
-    pub(crate) fn empty(&self) -> Vec<Message> {
+    pub(crate) fn take_all(&self) -> Vec<Message> {
         self.is_woken.store(false, Ordering::SeqCst);
         std::mem::take(&mut *self.lock())
     }

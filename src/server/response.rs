@@ -146,7 +146,7 @@ fn with_date(take: impl FnOnce(&str)) {
 }
 
 /// The reason phrase (RFC 9110 15; free for clients to ignore).
-fn reason(status: u16) -> &'static str {
+pub(crate) fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         307 => "Temporary Redirect",

@@ -28,13 +28,13 @@ const JSON: &str = "application/json";
 
 /// What every exchange needs to know.
 pub(crate) struct Service {
-    contract: Contract,
-    health: Arc<Health>,
+    pub contract: Contract,
+    pub health: Arc<Health>,
     /// Behind the admin door alone.
-    admin: Option<Admin>,
-    metrics: Arc<Metrics>,
-    key_max_bytes: usize,
-    request_timeout: Duration,
+    pub admin: Option<Admin>,
+    pub metrics: Arc<Metrics>,
+    pub key_max_bytes: usize,
+    pub request_timeout: Duration,
 }
 
 /// What is to be done before a request can be answered.
@@ -52,35 +52,6 @@ enum Reaction {
 }
 
 impl Service {
-    pub(crate) fn new(
-        contract: Contract,
-        health: Arc<Health>,
-        metrics: Arc<Metrics>,
-        key_max_bytes: usize,
-        request_timeout: Duration,
-    ) -> Self {
-        Self {
-            contract,
-            health,
-            admin: None,
-            metrics,
-            key_max_bytes,
-            request_timeout,
-        }
-    }
-
-    /// The same with the pages of `admin`.
-    pub(crate) fn with(self, admin: Admin) -> Self {
-        Self {
-            admin: Some(admin),
-            ..self
-        }
-    }
-
-    pub(crate) fn metrics(&self) -> &Metrics {
-        &self.metrics
-    }
-
     fn react(&self, request: &Request<'_>, origin: &dyn Origin) -> Reaction {
         let target = request.target();
         let path = target.split(['?', '#']).next().unwrap_or_default();

@@ -5,7 +5,6 @@
 //! saves over letting it read the clients' sockets).
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
@@ -39,12 +38,6 @@ impl Request<'_> {
     pub fn field(&self, field: Field) -> Option<&str> {
         let value = self.read.as_ref()?.headers().get(field.name());
         value.map(|value| value.as_str())
-    }
-}
-
-impl fmt::Debug for Request<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.method(), self.target())
     }
 }
 
@@ -235,7 +228,7 @@ mod tests {
     fn a_head_that_is_refused_does_not_take_the_others_with_it() {
         let mut tiny_http = TinyHttp::open().expect("a stream");
         give(&mut tiny_http, "GET /1 HTTP/1.1\r\n\r\n");
-        // What the front never gives: the library answers for itself and ends the stream.
+        // What the event loop never gives: the library answers for itself and ends the stream.
         tiny_http.outgoing.extend_from_slice(b"GET /2\r\n\r\n");
         tiny_http.ends.push_back(tiny_http.outgoing.len());
         give(&mut tiny_http, "GET /3 HTTP/1.1\r\n\r\n");

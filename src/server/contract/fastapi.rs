@@ -11,7 +11,7 @@ use crate::server::contract::{
     json, own_authority, says,
 };
 use crate::server::head::Field;
-use crate::server::response::Response;
+use crate::server::response::{Response, reason};
 use crate::server::tiny::Request;
 
 const JSON: &str = "application/json";
@@ -24,7 +24,6 @@ const METHODS: &str = "GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE COPY LOCK 
 /// What a redirect's path keeps as it is: `%` too, as Starlette does.
 const PATH: &AsciiSet = &all_but(b"_.~:/%#?=@[]!$&'()*+,;");
 
-/// See [`crate::server::contract::Contract::read`].
 pub(super) fn read(routes: &[Route], request: &Request, origin: &dyn Origin) -> Asked {
     let method = request.method();
     if !METHODS.split(' ').any(|known| known == method) {
@@ -65,11 +64,10 @@ fn redirect(request: &Request, origin: &dyn Origin, path: &str, query: &str) -> 
         .replace('#', "%23")
         .replace('\\', "%5C");
     let path = utf8_percent_encode(&path, PATH);
-    let query = match query {
-        "" => String::new(),
-        query => format!("?{}", utf8_percent_encode(query, PATH)),
-    };
-    Response::bare(307).field("Location", format!("{scheme}://{host}{path}{query}"))
+    let mark = if query.is_empty() { "" } else { "?" };
+    let query = utf8_percent_encode(query, PATH);
+    let url = format!("{scheme}://{host}{path}{mark}{query}");
+    Response::bare(307).field("Location", url)
 }
 
 /// Whether a Host can stand in a URL (RFC 3986 3.2, without userinfo).
@@ -82,10 +80,8 @@ fn is_sound(host: &str) -> bool {
 /// Starlette's answer to what is wrong: `{"detail":"..."}`.
 pub(super) fn detail(status: u16) -> Response {
     let detail = match status {
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        414 => "URI Too Long",
-        _ => "Service unavailable",
+        503 => "Service unavailable",
+        _ => reason(status),
     };
     Response::new(status, JSON, format!("{{\"detail\":\"{detail}\"}}"))
 }
@@ -98,7 +94,6 @@ pub(super) fn refused(status: u16) -> Response {
     Response::new(status, "text/plain; charset=utf-8", body)
 }
 
-/// See [`crate::server::contract::Contract::value`].
 pub(super) fn value(value: &str, provenance: Provenance) -> Response {
     let mut body = Vec::with_capacity(value.len() + 48);
     body.extend_from_slice(b"{\"source\":\"");

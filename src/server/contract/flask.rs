@@ -11,7 +11,7 @@ use crate::server::contract::{
     json, own_authority, says,
 };
 use crate::server::head::Field;
-use crate::server::response::Response;
+use crate::server::response::{Response, reason};
 use crate::server::tiny::Request;
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";
@@ -29,7 +29,6 @@ enum Match<'p> {
     Static,
 }
 
-/// See [`crate::server::contract::Contract::read`].
 pub(super) fn read(routes: &[Route], request: &Request, origin: &dyn Origin) -> Asked {
     let method = request.method();
     if !is_method(method) {
@@ -110,21 +109,16 @@ fn redirect(
     let is_https = is_https(request, origin);
     let scheme = if is_https { "https" } else { "http" };
     let path = utf8_percent_encode(path, PATH);
-    let (shown, location) = match query {
-        "" => (String::new(), String::new()),
-        query => (
-            format!("?{query}"),
-            format!("?{}", utf8_percent_encode(query, QUERY)),
-        ),
-    };
     let url = format!("{scheme}://{host}{path}");
-    let shown = escape_html(&format!("{url}{shown}"));
+    let mark = if query.is_empty() { "" } else { "?" };
+    let shown = escape_html(&format!("{url}{mark}{query}"));
+    let query = utf8_percent_encode(query, QUERY);
     let body = format!(
         "<!doctype html>\n<html lang=en>\n<title>Redirecting...</title>\n<h1>Redirecting...</h1>\n\
          <p>You should be redirected automatically to the target URL: \
          <a href=\"{shown}\">{shown}</a>. If not, click the link.\n"
     );
-    Response::new(308, HTML, body).field("Location", format!("{url}{location}"))
+    Response::new(308, HTML, body).field("Location", format!("{url}{mark}{query}"))
 }
 
 fn is_https(request: &Request, origin: &dyn Origin) -> bool {
@@ -180,36 +174,21 @@ fn has_sound_labels(host: &str) -> bool {
 
 /// One of Werkzeug's error pages, and pages like them for what gunicorn refuses.
 pub(super) fn page(status: u16) -> Response {
-    let (name, text) = match status {
-        404 => (
-            "Not Found",
+    let name = match status {
+        414 => "Request URI Too Long",
+        _ => reason(status),
+    };
+    let text = match status {
+        404 => {
             "The requested URL was not found on the server. If you entered the URL manually please \
-             check your spelling and try again.",
-        ),
-        405 => (
-            "Method Not Allowed",
-            "The method is not allowed for the requested URL.",
-        ),
-        414 => (
-            "Request URI Too Long",
-            "The requested URL is longer than this server takes.",
-        ),
-        417 => (
-            "Expectation Failed",
-            "The server does not meet what Expect asks for.",
-        ),
-        431 => (
-            "Request Header Fields Too Large",
-            "The header fields are larger than this server takes.",
-        ),
-        501 => (
-            "Not Implemented",
-            "The server does not know this transfer coding.",
-        ),
-        _ => (
-            "Bad Request",
-            "The browser (or proxy) sent a request that this server could not understand.",
-        ),
+             check your spelling and try again."
+        }
+        405 => "The method is not allowed for the requested URL.",
+        414 => "The requested URL is longer than this server takes.",
+        417 => "The server does not meet what Expect asks for.",
+        431 => "The header fields are larger than this server takes.",
+        501 => "The server does not know this transfer coding.",
+        _ => "The browser (or proxy) sent a request that this server could not understand.",
     };
     let body = format!(
         "<!doctype html>\n<html lang=en>\n<title>{status} {name}</title>\n<h1>{name}</h1>\n<p>{text}</p>\n"
@@ -217,7 +196,7 @@ pub(super) fn page(status: u16) -> Response {
     Response::new(status, HTML, body)
 }
 
-/// See [`crate::server::contract::Contract::value`]. `jsonify` sorts the keys.
+/// `jsonify` sorts the keys.
 pub(super) fn value(value: &str, provenance: Provenance) -> Response {
     let mut body = Vec::with_capacity(value.len() + 48);
     body.extend_from_slice(b"{\"data\":");
@@ -228,7 +207,6 @@ pub(super) fn value(value: &str, provenance: Provenance) -> Response {
     Response::new(200, "application/json", body)
 }
 
-/// See [`crate::server::contract::Contract::unavailable`].
 pub(super) fn unavailable() -> Response {
     let body = "{\"details\":\"Could not retrieve data from primary source.\",\
                 \"error\":\"Service unavailable\"}\n";
@@ -237,16 +215,9 @@ pub(super) fn unavailable() -> Response {
 
 /// MarkupSafe's escapes.
 fn escape_html(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&#34;"),
-            '\'' => escaped.push_str("&#39;"),
-            c => escaped.push(c),
-        }
-    }
-    escaped
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&#34;")
+        .replace('\'', "&#39;")
 }

@@ -8,19 +8,19 @@ use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 /// Appends `text` as a JSON string in ASCII: everything that is not printable ASCII is `\uxxxx`, DEL
 /// among it, and beyond the basic plane a pair of surrogates.
 pub(super) fn push_ascii(json: &mut Vec<u8>, text: &str) {
-    if push_plain(json, text) {
-        return;
-    }
-    // Writing a string to a Vec cannot fail.
-    let _ = text.serialize(&mut Serializer::with_formatter(json, AsciiFormatter));
+    push(json, text, AsciiFormatter);
 }
 
 /// Appends `text` as a JSON string in UTF-8: only what JSON must escape is escaped.
 pub(super) fn push_utf8(json: &mut Vec<u8>, text: &str) {
-    if push_plain(json, text) {
-        return;
+    push(json, text, CompactFormatter);
+}
+
+fn push(json: &mut Vec<u8>, text: &str, formatter: impl Formatter) {
+    if !push_plain(json, text) {
+        // Writing a string to a Vec cannot fail.
+        let _ = text.serialize(&mut Serializer::with_formatter(json, formatter));
     }
-    let _ = text.serialize(&mut Serializer::with_formatter(json, CompactFormatter));
 }
 
 /// Appends a text in which nothing is to be escaped, as most are; whether it was one. The loop has no
@@ -28,9 +28,8 @@ pub(super) fn push_utf8(json: &mut Vec<u8>, text: &str) {
 /// hit went into looking at one after the other.
 fn push_plain(json: &mut Vec<u8>, text: &str) -> bool {
     let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) & (byte != b'"') & (byte != b'\\');
-    let plain = text
-        .bytes()
-        .fold(true, |plain, byte| plain & is_plain(byte));
+    let bytes = text.bytes();
+    let plain = bytes.fold(true, |plain, byte| plain & is_plain(byte));
     if plain {
         json.push(b'"');
         json.extend_from_slice(text.as_bytes());

@@ -141,7 +141,7 @@ impl LoopState {
                 let _ = socket.shutdown(Shutdown::Both);
             }
             drop(state);
-            self.room.free();
+            self.room.release();
         }
     }
 
@@ -154,7 +154,7 @@ impl LoopState {
                 return;
             };
             if self.close_if_idle(token, now) {
-                return self.service.metrics().evicted.inc();
+                return self.service.metrics.evicted.inc();
             }
         }
     }
