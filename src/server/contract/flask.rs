@@ -6,10 +6,11 @@ use std::borrow::Cow;
 use percent_encoding::{AsciiSet, utf8_percent_encode};
 
 use crate::config::Route;
-use crate::server::contract::{
+use crate::server::contract::asked::{
     Asked, Origin, Provenance, RequestTarget, all_but, find_route, has_trusted_proxy, is_authority,
-    json, own_authority, says,
+    own_authority, says,
 };
+use crate::server::contract::json;
 use crate::server::head::Field;
 use crate::server::response::{Response, reason};
 use crate::server::tiny::Request;

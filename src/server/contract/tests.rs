@@ -3,6 +3,8 @@
 
 use proptest::prelude::*;
 
+use std::net::SocketAddr;
+
 use super::*;
 use crate::config::{NO_ENVIRONMENT, parse};
 use crate::server::head::{Verdict, inspect};
