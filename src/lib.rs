@@ -8,6 +8,8 @@
 //! what `copies` remembers. [`observe`] counts and says, [`config`] reads `config.ini`, [`base`] knows nothing
 //! of the others. `docs/ARCHITECTURE.md` has the map, the invariants and the reasons.
 
+#![warn(unreachable_pub)] // `pub` is what main.rs, fuzz targets and tests use; all else is `pub(crate)`
+
 pub mod app;
 pub mod server;
 pub(crate) mod ops;

@@ -79,7 +79,7 @@ macro_rules! words {
 
             /// The word for it in the configuration.
             #[must_use]
-            pub fn word(self) -> &'static str {
+            pub(crate) fn word(self) -> &'static str {
                 match self {
                     $(Self::$Variant => $word,)*
                 }

@@ -36,7 +36,7 @@ const MAX_DRAIN: u64 = 16 * 1024;
 const FIRST_ALLOCATION: u64 = 64 * 1024;
 
 /// `kind = http`
-pub struct HttpSource {
+pub(super) struct HttpSource {
     address: Address,
     agent: Agent,
     timeout: Duration,

@@ -17,10 +17,10 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 
 /// The longest URL that is sent, in bytes: what the connection's output buffer holds with room for
 /// the headers. Common servers refuse more than 8 KiB.
-pub const MAX_URL: usize = 24 * 1024;
+pub(super) const MAX_URL: usize = 24 * 1024;
 
 /// The two halves of a source's URL, and what else its requests need.
-pub struct Address {
+pub(super) struct Address {
     /// Scheme, host, path before the key; without user and password.
     prefix: String,
     suffix: String,
@@ -33,7 +33,7 @@ pub struct Address {
 impl Address {
     /// The address that a source's URL stands for.
     #[must_use]
-    pub fn new(url: &HttpUrl) -> Self {
+    pub(super) fn new(url: &HttpUrl) -> Self {
         Self {
             prefix: url.prefix.clone(),
             suffix: url.suffix.clone(),

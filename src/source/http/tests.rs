@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::source::http::tests::origin::{Answer, Origin};
 
-pub const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(150);
 const MAX_BODY: u64 = 1000;
 
 /// A source with this URL before the key; after it comes `/v?w=1`.
-pub fn source(prefix: &str, timeout: Duration) -> HttpSource {
+pub(super) fn source(prefix: &str, timeout: Duration) -> HttpSource {
     HttpSource::new(&config::HttpSource {
         url: format!("{prefix}<key>/v?w=1").parse().unwrap(),
         timeout,
@@ -23,12 +23,12 @@ pub fn source(prefix: &str, timeout: Duration) -> HttpSource {
 }
 
 /// A source that asks `origin` for `/a/<key>/v?w=1`.
-pub fn source_of(origin: &Origin, timeout: Duration) -> HttpSource {
+pub(super) fn source_of(origin: &Origin, timeout: Duration) -> HttpSource {
     source(&format!("http://{}/a/", origin.address), timeout)
 }
 
 /// A deadline that no test reaches.
-pub fn far() -> Deadline {
+pub(super) fn far() -> Deadline {
     Deadline::after(clock::now(), Duration::from_secs(60))
 }
 
@@ -38,7 +38,7 @@ fn fetch(answer: Answer) -> Result<Fetched, SourceError> {
 }
 
 /// The outcome of a fetch that gave `text`.
-pub fn value(text: &str) -> Result<Fetched, SourceError> {
+pub(super) fn value(text: &str) -> Result<Fetched, SourceError> {
     Ok(Fetched::Value(text.to_owned()))
 }
 

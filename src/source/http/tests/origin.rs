@@ -13,7 +13,7 @@ use crate::base::clock::{self, Deadline};
 
 /// What the origin does with one request.
 #[derive(Debug, Clone)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// 200 with this body and its `Content-Length`; the connection is kept.
     Value(Vec<u8>),
     /// This status with a short body; the connection is kept.
@@ -67,7 +67,7 @@ struct Shared {
 }
 
 /// A running server on a free port of 127.0.0.1.
-pub struct Origin {
+pub(crate) struct Origin {
     pub address: SocketAddr,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
@@ -75,7 +75,7 @@ pub struct Origin {
 
 impl Origin {
     /// Gives every request the next of `answers`, then the last one for ever.
-    pub fn with<const N: usize>(answers: [Answer; N]) -> Self {
+    pub(crate) fn with<const N: usize>(answers: [Answer; N]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
@@ -96,12 +96,12 @@ impl Origin {
     }
 
     /// The heads of all requests so far.
-    pub fn heads(&self) -> Vec<String> {
+    pub(crate) fn heads(&self) -> Vec<String> {
         self.shared.heads.lock().unwrap().clone()
     }
 
     /// The request target of the last request.
-    pub fn last_target(&self) -> String {
+    pub(crate) fn last_target(&self) -> String {
         let heads = self.heads();
         let line = heads.last().unwrap().lines().next().unwrap();
         let target = line.strip_prefix("GET ").unwrap();
@@ -109,7 +109,7 @@ impl Origin {
     }
 
     /// Connections accepted so far.
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 }
