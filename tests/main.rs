@@ -24,6 +24,7 @@ mod health;
 mod admin;
 mod operations;
 mod shutdown;
+mod signals;
 mod configuration;
 mod packaging;
 mod hostile;

@@ -8,4 +8,5 @@ pub(crate) mod queue;
 pub(crate) mod reads;
 pub(crate) mod resolver;
 pub mod shutdown;
+pub mod signals;
 pub(crate) mod tls;

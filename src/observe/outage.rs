@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::base::clock;
@@ -236,8 +235,8 @@ impl Outage {
             Outcome::ALL.map(|o| (o.word().to_owned(), counts.answers[o as usize].into()));
         let mut json = json!({
             "of": self.of,
-            "began": rfc3339(self.began),
-            "ended": self.ended.map(|(wall, _)| rfc3339(wall)),
+            "began": clock::rfc3339(self.began),
+            "ended": self.ended.map(|(wall, _)| clock::rfc3339(wall)),
             "seconds": seconds(self.lasted(now)),
             "cause": self.cause,
             "answers": answers.into_iter().collect::<Map<_, _>>(),
@@ -273,7 +272,7 @@ impl Outage {
                 "lasts"
             },
             self.lasted(now).as_secs_f64(),
-            rfc3339(self.began),
+            clock::rfc3339(self.began),
             self.cause,
         );
         match self.answers() {
@@ -299,13 +298,6 @@ impl fmt::Display for Outage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.line(self.began_at))
     }
-}
-
-/// To the millisecond, as in the log.
-fn rfc3339(wall: SystemTime) -> String {
-    // A clock of year 10000 is no reason to be silent.
-    let time = Timestamp::try_from(wall).unwrap_or(Timestamp::MAX);
-    format!("{time:.3}")
 }
 
 /// Seconds to the millisecond.
