@@ -1,10 +1,11 @@
 //! Under systemd: what it is told, what feeds its watchdog and what does not, and a restart on a
 //! socket that it holds.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,8 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 
 use crate::harness::{
-    App, Client, Config, Origin, Output, Redis, SOON, SourceFault, evenkeel, let_pass, wait_until,
+    ADMIN_LISTEN, App, Client, Config, Origin, Output, Redis, SOON, SourceFault, evenkeel,
+    let_pass, wait_until,
 };
 
 /// What the tests set for `WatchdogSec=`.
@@ -95,7 +97,7 @@ fn does_not_feed_the_watchdog_while_it_hangs() {
     let mut systemd = Systemd::on_a_path();
     let app = systemd.start(App::configured());
     systemd.wait_for_feeds(1);
-    let signal = |signal| kill_process(pid(&app), signal).expect("a process of ours");
+    let signal = |signal| kill_process(app.pid(), signal).expect("a process of ours");
     signal(Signal::STOP);
     systemd.assert_starves();
     signal(Signal::CONT);
@@ -174,16 +176,101 @@ fn is_started_by_the_first_connection_to_a_socket_of_systemd() {
     );
 }
 
+/// Rule 17: whoever connects to a socket that nobody serves would wait for ever.
 #[test]
-fn refuses_to_start_on_a_passed_socket_that_it_cannot_serve() {
+fn every_stream_socket_that_systemd_passes_is_served() {
+    let (one, other) = (
+        crate::harness::free_address(),
+        crate::harness::free_address(),
+    );
+    let (folder, path) = written(App::configured().set("server", "listen", "127.0.0.1:1"));
+    let unix = folder.path().join("socket");
+    let log = tempfile::NamedTempFile::new().expect("a file of ours");
+    let listen = [
+        one.to_string(),
+        unix.to_string_lossy().into_owned(),
+        other.to_string(),
+    ];
+    let mut systemd = Command::new("systemd-socket-activate")
+        .args(listen.iter().flat_map(|address| ["-l", address]))
+        .args([env!("CARGO_BIN_EXE_evenkeel"), "--config", &path])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log.reopen().expect("a file of ours"))
+        .spawn()
+        .expect("systemd is installed (tests/run does that)");
+    wait_until(SOON, "the sockets are there", || {
+        Client::try_connect(other).is_ok()
+    });
+    for _ in 0..5 {
+        for address in [one, other] {
+            assert_eq!(Client::connect(address).get("/readyz").status, 200);
+        }
+        let mut client = UnixStream::connect(&unix).expect("it listens");
+        let request = b"GET /readyz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+        client.write_all(request).expect("it reads");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("it answers");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    kill_process(Pid::from_child(&systemd), Signal::TERM).expect("a process of ours");
+    wait_until(SOON, "the end", || {
+        systemd.try_wait().expect("a child of ours").is_some()
+    });
+    let log = std::fs::read_to_string(log.path()).expect("text");
+    let said = format!("listens on {one}, unix:{}, {other}\n", unix.display());
+    assert!(log.contains(&said), "{log}");
+    assert!(
+        log.contains("the 3 sockets that systemd passed are used"),
+        "{log}"
+    );
+}
+
+/// Through a Unix socket as through a port: systemd-socket-activate has no watchdog, but it is the first
+/// socket that is asked.
+#[test]
+fn feeds_the_watchdog_through_a_unix_socket() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let listener = UnixListener::bind(folder.path().join("socket")).expect("a path");
+    let (_folder, path) = written(App::configured());
+    let mut systemd = Systemd::on_a_path();
+    let mut command = passing(listener, &path);
+    command
+        .env("NOTIFY_SOCKET", &systemd.name)
+        .env("WATCHDOG_USEC", LIMIT.as_micros().to_string())
+        .env(ADMIN_LISTEN, "")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut process = command.spawn().expect("it starts");
+    systemd.wait_for("READY=1\nSTATUS=serving on unix:");
+    systemd.wait_for_feeds(6);
+    process.kill().expect("a process of ours");
+    process.wait().expect("a child of ours");
+}
+
+#[test]
+fn refuses_to_start_on_what_is_passed_and_is_no_listening_stream_socket() {
     let (_folder, path) = written(App::configured());
     let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
-    let output = Output::of(&mut passing(datagrams, &path));
-    assert_eq!(output.code, Some(69), "{output:?}");
-    assert!(
-        output.err.contains("is no listening TCP socket"),
-        "{output:?}"
-    );
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let connected = TcpStream::connect(listener.local_addr().expect("ours")).expect("it listens");
+    let file = tempfile::tempfile().expect("a file of ours");
+    let (unix, _other) = UnixDatagram::pair().expect("two sockets");
+    for (passed, what) in [
+        (
+            OwnedFd::from(datagrams),
+            "a socket for datagrams or packets",
+        ),
+        (unix.into(), "a socket for datagrams or packets"),
+        (connected.into(), "a socket that does not listen"),
+        (file.into(), "no socket"),
+    ] {
+        let output = Output::of(&mut passing(passed, &path));
+        assert_eq!(output.code, Some(69), "{output:?}");
+        let reason =
+            format!("cannot listen: descriptor 3, passed by systemd, is {what} and no listening");
+        assert!(output.err.contains(&reason), "{output:?}");
+    }
 }
 
 #[test]
@@ -303,16 +390,9 @@ fn passing(socket: impl Into<OwnedFd>, config: &str) -> Command {
     command
 }
 
-fn pid(app: &App) -> Pid {
-    let folder = app.proc("");
-    let name = folder.file_name().and_then(|name| name.to_str());
-    let pid = name.and_then(|name| Pid::from_raw(name.parse().ok()?));
-    pid.expect("/proc/PID")
-}
-
 /// Sets the soft limit of its descriptors; what it was.
 fn limit_descriptors(app: &App, current: Option<u64>) -> Option<u64> {
-    let pid = Some(pid(app));
+    let pid = Some(app.pid());
     let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
     let limit = Rlimit { current, maximum };
     prlimit(pid, Resource::Nofile, limit)

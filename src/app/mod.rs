@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::base::address::Address;
 use crate::base::clock;
 use crate::cache::RedisCache;
 use crate::cache::prober::Prober;
@@ -77,7 +78,7 @@ impl From<io::Error> for StartError {
 
 /// The door of operators: its own accept loop and front, so that clients cannot shut it.
 struct AdminDoor {
-    address: SocketAddr,
+    address: Address,
     _acceptor: Acceptor,
     _front: EventLoop,
 }
@@ -105,8 +106,8 @@ impl App {
     /// # Errors
     /// [`StartError`]
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        let door = open(config)?;
-        let local = door.address()?;
+        let doors = open(config)?;
+        let addresses = addresses(&doors)?;
         let admin_door = config.admin.listen.map(bind_admin).transpose()?;
         let metrics = Arc::new(Metrics::new(config)?);
         let draining = Arc::new(Draining::default());
@@ -134,7 +135,7 @@ impl App {
             draining: Arc::clone(&draining),
             self_check: Arc::default(),
         });
-        let watched = Watched::of(&health, local, config.server.request_timeout);
+        let watched = Watched::of(&health, addresses[0].clone(), config.server.request_timeout);
         let service = Arc::new(service(config, config.routes.clone(), &health));
         let fronts = start_fronts(config, &service, &lookups, &room)?;
         let admin = admin_door.map(|door| open_admin(config, door, &health, &lookups));
@@ -145,18 +146,12 @@ impl App {
             .collect();
         let acceptor = Acceptor::start(
             "accept",
-            door,
+            doors,
             Arc::clone(&room),
             mailboxes,
             Arc::clone(&metrics),
         )?;
-        if let Some(admin) = &admin {
-            info!(
-                "admin door on {}: /metrics, /outages, /healthz",
-                admin.address
-            );
-        }
-        info!("evenkeel {} listens on {local}", env!("CARGO_PKG_VERSION"));
+        say_where(admin.as_ref(), &addresses);
         let watchdog = Watchdog::start(watched)?;
         Ok(Self {
             acceptor,
@@ -208,15 +203,37 @@ impl App {
     }
 }
 
-fn open(config: &Config) -> Result<Listener, StartError> {
+/// All doors of clients: what systemd passes, else the one that is configured.
+fn open(config: &Config) -> Result<Vec<Listener>, StartError> {
     let address = config.server.listen;
-    match activation::passed_listener().map_err(StartError::Passed)? {
-        Some(listener) => {
-            info!("the socket that systemd passed is used, not [server] listen = {address}");
-            Ok(Listener::passed(listener)?)
-        }
-        None => Listener::bind(address).map_err(|error| StartError::Bind("server", address, error)),
+    let passed = activation::passed_listeners().map_err(StartError::Passed)?;
+    if passed.is_empty() {
+        let bound = Listener::bind(address);
+        return bound
+            .map(|listener| vec![listener])
+            .map_err(|error| StartError::Bind("server", address, error));
     }
+    match passed.len() {
+        1 => info!("the socket that systemd passed is used, not [server] listen = {address}"),
+        count => info!(
+            "the {count} sockets that systemd passed are used, not [server] listen = {address}"
+        ),
+    }
+    let doors = passed.into_iter().map(Listener::passed);
+    Ok(doors.collect::<io::Result<_>>()?)
+}
+
+fn addresses(doors: &[Listener]) -> io::Result<Vec<Address>> {
+    doors.iter().map(Listener::address).collect()
+}
+
+fn say_where(admin: Option<&AdminDoor>, addresses: &[Address]) {
+    if let Some(AdminDoor { address, .. }) = admin {
+        info!("admin door on {address}: /metrics, /outages, /healthz");
+    }
+    let shown: Vec<_> = addresses.iter().map(Address::to_string).collect();
+    let version = env!("CARGO_PKG_VERSION");
+    info!("evenkeel {version} listens on {}", shown.join(", "));
 }
 
 fn limits(config: &Config) -> Limits {
@@ -263,7 +280,7 @@ fn open_admin(
     let metrics = Arc::clone(&health.metrics);
     Ok(AdminDoor {
         address,
-        _acceptor: Acceptor::start("admin-accept", door, room, mailboxes, metrics)?,
+        _acceptor: Acceptor::start("admin-accept", vec![door], room, mailboxes, metrics)?,
         _front: front,
     })
 }

@@ -3,15 +3,16 @@
 //! asks the fronts to give up an idle connection.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use log::warn;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
+use crate::base::address::Address;
 use crate::base::clock;
 use crate::observe::logging::LogThrottle;
 use crate::observe::metrics::Metrics;
@@ -27,7 +28,7 @@ const REST: Duration = Duration::from_millis(20);
 /// Where the connections come from.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    listener: TcpListener,
+    socket: Socket,
     /// Another process holds the socket too and stays when this one ends.
     is_shared: bool,
 }
@@ -46,37 +47,35 @@ impl Listener {
         // A restart must not wait for the old connections' TIME_WAIT.
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
-        Self::prepare(socket.into(), false)
+        Self::prepare(socket, false)
     }
 
     /// Around a socket that systemd listens on and keeps.
     ///
     /// # Errors
     /// What setsockopt(2) or listen(2) says.
-    pub(crate) fn passed(listener: TcpListener) -> io::Result<Self> {
-        Self::prepare(listener, true)
+    pub(crate) fn passed(socket: Socket) -> io::Result<Self> {
+        Self::prepare(socket, true)
     }
 
-    fn prepare(listener: TcpListener, is_shared: bool) -> io::Result<Self> {
-        let socket = SockRef::from(&listener);
-        // Accepted sockets inherit these on Linux (FACTS).
-        socket.set_tcp_nodelay(true)?;
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))?;
+    fn prepare(socket: Socket, is_shared: bool) -> io::Result<Self> {
+        if socket.domain()? != Domain::UNIX {
+            // Accepted sockets inherit these on Linux (FACTS).
+            socket.set_tcp_nodelay(true)?;
+            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))?;
+        }
         // Again for a socket that is listened on: an older systemd gives it 128 places.
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
-        Ok(Self {
-            listener,
-            is_shared,
-        })
+        Ok(Self { socket, is_shared })
     }
 
     /// Where it is.
     ///
     /// # Errors
     /// What getsockname(2) says.
-    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub(crate) fn address(&self) -> io::Result<Address> {
+        self.socket.local_addr().map(Address::new)
     }
 }
 
@@ -141,13 +140,13 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Starts a thread of this name that accepts from `door` for `fronts`.
+    /// Starts a thread of this name that accepts from `doors` for `fronts`.
     ///
     /// # Errors
     /// When there is no thread or eventfd to be had.
     pub(crate) fn start(
         name: &str,
-        door: Listener,
+        doors: Vec<Listener>,
         room: Arc<Room>,
         fronts: Vec<Arc<Mailbox>>,
         metrics: Arc<Metrics>,
@@ -155,7 +154,8 @@ impl Acceptor {
         let stop = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?);
         let accepting = Accepting {
             name: name.to_owned(),
-            door,
+            doors,
+            next_door: 0,
             room,
             fronts,
             metrics,
@@ -188,9 +188,12 @@ impl Drop for Acceptor {
 }
 
 struct Accepting {
-    /// Of its thread: which door it is.
+    /// Of its thread: which doors they are.
     name: String,
-    door: Listener,
+    /// At least one.
+    doors: Vec<Listener>,
+    /// Looked at first next time, so that a busy one does not keep the others shut.
+    next_door: usize,
     room: Arc<Room>,
     fronts: Vec<Arc<Mailbox>>,
     metrics: Arc<Metrics>,
@@ -217,37 +220,48 @@ impl Accepting {
             }
             self.accept();
         }
-        while !self.door.is_shared && self.room.take() && self.accept() {}
+        self.doors.retain(|door| !door.is_shared);
+        while self.room.take() && self.accept() {}
     }
 
     /// Accepts one connection into the place that was taken for it; whether there was one.
     fn accept(&mut self) -> bool {
-        match self.door.listener.accept() {
-            Ok((socket, _)) => {
-                self.metrics.accepted.inc();
-                self.next_front = (self.next_front + 1) % self.fronts.len();
-                self.fronts[self.next_front].post(Message::Accepted(socket));
-                true
-            }
-            Err(error) => {
-                self.room.free();
-                // Gone before it was taken, or nothing there: neither is worth a word.
-                if !matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock
-                        | io::ErrorKind::ConnectionAborted
-                        | io::ErrorKind::Interrupted
-                ) {
-                    if let Some(more) = self.said.say("accept", clock::now()) {
-                        warn!("{}: cannot accept connections: {error}{more}", self.name);
-                    }
-                    // Out of descriptors or memory: make some room and rest.
-                    self.evict();
-                    self.wait(Some(REST));
+        for _ in 0..self.doors.len() {
+            let door = self.next_door % self.doors.len();
+            self.next_door = door + 1;
+            match self.doors[door].socket.accept() {
+                Ok((socket, _)) => {
+                    self.metrics.accepted.inc();
+                    self.next_front = (self.next_front + 1) % self.fronts.len();
+                    self.fronts[self.next_front].post(Message::Accepted(socket.into()));
+                    return true;
                 }
-                false
+                // Gone before it was taken, or nothing there: neither is worth a word.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock
+                            | io::ErrorKind::ConnectionAborted
+                            | io::ErrorKind::Interrupted
+                    ) => {}
+                Err(error) => {
+                    self.room.free();
+                    self.rest(&error);
+                    return false;
+                }
             }
         }
+        self.room.free();
+        false
+    }
+
+    /// Out of descriptors or memory: makes some room and rests.
+    fn rest(&mut self, error: &io::Error) {
+        if let Some(more) = self.said.say("accept", clock::now()) {
+            warn!("{}: cannot accept connections: {error}{more}", self.name);
+        }
+        self.evict();
+        self.wait(Some(REST));
     }
 
     fn evict(&mut self) {
@@ -259,17 +273,18 @@ impl Accepting {
     /// Waits for a connection, or with a limit just for that long; whether to stop.
     fn wait(&self, limit: Option<Duration>) -> bool {
         let stop = PollFd::new(&self.stop, PollFlags::IN);
-        let incoming = PollFd::new(&self.door.listener, PollFlags::IN);
+        let incoming = self.doors.iter();
+        let incoming = incoming.map(|door| PollFd::new(&door.socket, PollFlags::IN));
+        let mut all: Vec<_> = std::iter::once(stop).chain(incoming).collect();
         let timeout = limit.map(|limit| Timespec {
             tv_sec: 0,
             tv_nsec: i64::from(limit.subsec_nanos()),
         });
-        let mut both = [stop, incoming];
         let polled = match limit {
-            None => rustix::event::poll(&mut both, None),
-            Some(_) => rustix::event::poll(&mut both[..1], timeout.as_ref()),
+            None => rustix::event::poll(&mut all, None),
+            Some(_) => rustix::event::poll(&mut all[..1], timeout.as_ref()),
         };
         // Interrupted: the caller comes back.
-        polled.is_ok() && both[0].revents().contains(PollFlags::IN)
+        polled.is_ok() && all[0].revents().contains(PollFlags::IN)
     }
 }

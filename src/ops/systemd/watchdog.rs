@@ -3,7 +3,6 @@
 //! slow or full must not end the process, for a restart makes neither better.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
@@ -11,6 +10,7 @@ use std::time::Duration;
 
 use log::warn;
 
+use crate::base::address::Address;
 use crate::base::breaker::State;
 use crate::base::clock::{self, Deadline};
 use crate::observe::logging::LogThrottle;
@@ -29,7 +29,7 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is watched.
 pub(crate) struct Watched {
-    address: SocketAddr,
+    address: Address,
     self_check: Arc<SelfCheck>,
     progress: Arc<Progress>,
     metrics: Arc<Metrics>,
@@ -141,7 +141,7 @@ impl Feeding {
             ..
         } = &self.watched;
         let is_wanted = || !draining.has_begun();
-        let answer = self_request::ask(*address, self_check.target(), deadline, &is_wanted);
+        let answer = self_request::ask(address, self_check.target(), deadline, &is_wanted);
         let before = std::mem::replace(&mut self.seen, self.watched.signs());
         if draining.has_begun() || is_well(&answer, before, self.seen) {
             self.notifier.tell("WATCHDOG=1");
@@ -210,7 +210,7 @@ fn is_shortage(error: &io::Error) -> bool {
 impl Watched {
     /// The service that listens on `address`.
     #[must_use]
-    pub(crate) fn of(health: &Health, address: SocketAddr, request_timeout: Duration) -> Self {
+    pub(crate) fn of(health: &Health, address: Address, request_timeout: Duration) -> Self {
         Self {
             address,
             self_check: Arc::clone(&health.self_check),
