@@ -14,7 +14,7 @@ use crate::base::clock;
 use crate::cache::RedisCache;
 use crate::cache::prober::Prober;
 use crate::cache::topology::Topology;
-use crate::config::{Config, Route, Servers};
+use crate::config::{self, Config, NO_ENVIRONMENT, Route, Servers};
 use crate::copies::memory::Memory;
 use crate::observe::metrics::{Metrics, Outcome};
 use crate::ops::admin::Admin;
@@ -108,7 +108,7 @@ impl App {
     pub fn start(config: &Config) -> Result<Self, StartError> {
         let doors = open(config)?;
         let addresses = addresses(&doors)?;
-        let admin_door = config.admin.listen.map(bind_admin).transpose()?;
+        let admin_door = bind_admin(config)?;
         let metrics = Arc::new(Metrics::new(config)?);
         let draining = Arc::new(Draining::default());
         let room = Arc::new(Room::new(affordable_connections(config)));
@@ -255,8 +255,29 @@ fn service(config: &Config, routes: Vec<Route>, health: &Arc<Health>) -> Service
     )
 }
 
-fn bind_admin(address: SocketAddr) -> Result<Listener, StartError> {
-    Listener::bind(address).map_err(|error| StartError::Bind("admin", address, error))
+/// The door of operators. Where its default port is taken, by another instance most likely, the service
+/// does without: nobody has asked for that port.
+fn bind_admin(config: &Config) -> Result<Option<Listener>, StartError> {
+    let Some(address) = config.admin.listen else {
+        return Ok(None);
+    };
+    match Listener::bind(address) {
+        Ok(door) => Ok(Some(door)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_default(config) => {
+            warn!(
+                "no admin door: {address} is taken, by another instance? give this one a port of \
+                 its own in [admin] listen, or leave that empty"
+            );
+            Ok(None)
+        }
+        Err(error) => Err(StartError::Bind("admin", address, error)),
+    }
+}
+
+/// Whether `[admin] listen` is what it is where nothing is written.
+fn is_default(config: &Config) -> bool {
+    let defaults = config::parse("", "defaults", NO_ENVIRONMENT);
+    defaults.is_ok_and(|defaults| defaults.config.admin.listen == config.admin.listen)
 }
 
 /// Opens the door of operators: no routes behind it, but its own pages.
