@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use evenkeel::app::{App, StartError};
+use evenkeel::app::{App, StartError, preflight};
 use evenkeel::base::shutdown::{Asked, Shutdown};
 use evenkeel::base::signals::{self, Signal};
 use evenkeel::config::{self, Config, Loaded};
@@ -68,7 +68,9 @@ fn check(path: Option<&Path>) -> Exit {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    for note in &loaded.notes {
+    let of_the_unit = loaded.origin.as_deref();
+    let of_the_unit = of_the_unit.map(|origin| preflight::as_the_unit(&loaded.config, origin));
+    for note in loaded.notes.iter().chain(of_the_unit.iter().flatten()) {
         to_stderr(Level::Warn, &format!("note: {note}\n"));
     }
     match logging::could_start(&loaded.config.log) {

@@ -1,5 +1,7 @@
 //! Builds every part of the service from the configuration, owns them, and ends them in order.
 
+pub mod preflight;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
