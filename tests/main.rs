@@ -29,4 +29,5 @@ mod configuration;
 mod packaging;
 mod hostile;
 mod systemd;
+mod boot;
 mod failover;
