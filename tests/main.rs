@@ -29,5 +29,6 @@ mod configuration;
 mod packaging;
 mod hostile;
 mod systemd;
+mod activation;
 mod boot;
 mod failover;
