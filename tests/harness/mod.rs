@@ -10,6 +10,9 @@ mod booted;
 mod certificates;
 mod client;
 mod cluster;
+mod config;
+mod control;
+mod echo;
 mod load;
 mod machine;
 mod origin;
@@ -17,22 +20,22 @@ mod proxy;
 mod redis;
 mod sentinel;
 mod turn;
-mod undisturbed;
+mod verdict;
 
-pub use app::{
-    ADMIN_LISTEN, App, Config, Output, REDIS_CONNECTIONS_MAX, binary, evenkeel, file, promtool,
-};
+pub use app::{ADMIN_LISTEN, App, Output, REDIS_CONNECTIONS_MAX, binary, evenkeel, file, promtool};
 pub use booted::Booted;
 pub use certificates::{Admits, Authority, Certificate, TlsRedis};
 pub use client::{Client, NoResponse, Response};
 pub use cluster::Cluster;
+pub use config::Config;
+pub use control::{Control, Seen};
 pub use load::{Load, Report};
 pub use origin::{Fault as SourceFault, Origin};
 pub use proxy::{Fault as NetworkFault, Proxy};
 pub use redis::{Redis, command};
 pub use sentinel::{Guarded, MASTER};
 pub use turn::alone;
-pub use undisturbed::{Seen, Undisturbed};
+pub use verdict::{Verdict, play};
 
 /// How long anything that should happen at once may take on a busy machine.
 pub const SOON: Duration = Duration::from_secs(10);
