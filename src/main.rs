@@ -2,14 +2,15 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use evenkeel::app::{App, StartError};
-use evenkeel::base::shutdown::Shutdown;
+use evenkeel::app::{App, StartError, preflight};
+use evenkeel::base::shutdown::{Asked, Shutdown};
+use evenkeel::base::signals::{self, Signal};
 use evenkeel::config::{self, Config, Loaded};
-use evenkeel::observe::logging;
-use log::{error, info, warn};
+use evenkeel::observe::logging::{self, to_stderr};
+use log::{Level, error, info, warn};
 
 const USAGE: &str = "\
 usage: evenkeel [--config FILE]            serve (default ./config.ini, then /etc/evenkeel/config.ini)
@@ -42,62 +43,71 @@ fn run() -> Exit {
     let (command, path) = match arguments() {
         Ok(arguments) => arguments,
         Err(error) => {
-            say_to_stderr(&format!("evenkeel: {error}\n{USAGE}"));
+            to_stderr(Level::Error, &format!("evenkeel: {error}\n{USAGE}"));
             return Exit::Usage;
         }
     };
     if let Command::Say(text) = command {
         return say(&text);
     }
-    let loaded = match config::load(path.as_deref(), std::env::vars_os()) {
-        Ok(loaded) => loaded,
-        Err(mistakes) => {
-            say_to_stderr(&format!("{mistakes}\n"));
-            return Exit::Config;
-        }
-    };
     match command {
-        Command::Check => {
-            for note in &loaded.notes {
-                say_to_stderr(&format!("note: {note}\n"));
-            }
-            say("ok\n")
-        }
-        _ => serve(&loaded),
+        Command::Check => check(path.as_deref()),
+        _ => serve(path.as_deref()),
     }
 }
 
-fn serve(loaded: &Loaded) -> Exit {
+fn load(path: Option<&Path>) -> Result<Loaded, Exit> {
+    config::load(path, std::env::vars_os()).map_err(|mistakes| {
+        to_stderr(Level::Error, &format!("{mistakes}\n"));
+        Exit::Config
+    })
+}
+
+fn check(path: Option<&Path>) -> Exit {
+    let loaded = match load(path) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    let of_the_unit = loaded.origin.as_deref();
+    let of_the_unit = of_the_unit.map(|origin| preflight::as_the_unit(&loaded.config, origin));
+    for note in loaded.notes.iter().chain(of_the_unit.iter().flatten()) {
+        to_stderr(Level::Warn, &format!("note: {note}\n"));
+    }
+    match logging::could_start(&loaded.config.log) {
+        Ok(()) => say("ok\n"),
+        Err(why) => no_log(&loaded.config, &why),
+    }
+}
+
+fn serve(path: Option<&Path>) -> Exit {
+    // First of all: no signal may meet a process that does not know it.
+    let shutdown = Shutdown::default();
+    let asked = shutdown.clone();
+    let listening = signals::listen(move |signal| on_signal(signal, &asked));
     let Loaded {
         config,
         origin,
         notes,
-    } = loaded;
-    if let Err(error) = logging::start(&config.log) {
-        let file = config
-            .log
-            .file
-            .as_deref()
-            .unwrap_or_else(|| "".as_ref())
-            .display();
-        say_to_stderr(&format!("evenkeel: [log] file = {file}: {error}\n"));
-        return Exit::Config;
+    } = match load(path) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    if let Err(why) = logging::start(&config.log) {
+        return no_log(&config, &why);
     }
     logging::log_panics();
-    let shutdown = match Shutdown::on_signals(end_now) {
-        Ok(shutdown) => shutdown,
-        Err(error) => {
-            error!("cannot listen to signals: {error}");
-            return Exit::Internal;
-        }
-    };
+    if let Err(error) = listening {
+        error!("cannot listen to signals: {error}");
+        return Exit::Internal;
+    }
     if let Some(origin) = origin {
         info!("configuration: {}", origin.display());
     }
     for note in notes {
         warn!("configuration: {note}");
     }
-    match start(config) {
+    shutdown.begin_to_serve();
+    match start(&config) {
         Ok(app) => {
             shutdown.wait();
             app.drain();
@@ -107,11 +117,31 @@ fn serve(loaded: &Loaded) -> Exit {
     }
 }
 
+/// There is a configuration, and no log.
+fn no_log(config: &Config, why: &str) -> Exit {
+    let file = config.log.file.as_deref().unwrap_or(Path::new(""));
+    let text = format!("evenkeel: [log] file = {}: {why}\n", file.display());
+    to_stderr(Level::Error, &text);
+    Exit::Config
+}
+
+fn on_signal(signal: Signal, shutdown: &Shutdown) {
+    match signal {
+        Signal::Stop => match shutdown.ask() {
+            Asked::First => {}
+            Asked::BeforeStart => end_now("asked to end before anything was served"),
+            Asked::Again => end_now("second signal: ending at once"),
+        },
+        Signal::Reload => logging::reopen("SIGHUP", "; changed settings need a restart"),
+        Signal::Reopen => logging::reopen("SIGUSR1", ""),
+    }
+}
+
 fn start(config: &Config) -> Result<App, Exit> {
     App::start(config).map_err(|error| {
         error!("{error}");
         if config.log.file.is_some() {
-            say_to_stderr(&format!("evenkeel: {error}\n"));
+            to_stderr(Level::Error, &format!("evenkeel: {error}\n"));
         }
         match error {
             StartError::Bind(..) | StartError::Passed(_) => Exit::Unavailable,
@@ -120,10 +150,10 @@ fn start(config: &Config) -> Result<App, Exit> {
     })
 }
 
-/// What the second signal does: its sender does not want to wait.
+/// Nothing is drained, or whoever asks does not want to wait for it.
 #[expect(clippy::disallowed_methods, reason = "the drain is not waited for")]
-fn end_now() {
-    log::logger().flush();
+fn end_now(why: &str) {
+    warn!("{why}");
     std::process::exit(Exit::Ok as i32);
 }
 
@@ -153,9 +183,4 @@ fn say(text: &str) -> Exit {
         Ok(()) => Exit::Ok,
         Err(_) => Exit::Internal,
     }
-}
-
-fn say_to_stderr(text: &str) {
-    // There is nowhere else to report that stderr is closed.
-    let _ = std::io::stderr().write_all(text.as_bytes());
 }

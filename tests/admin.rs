@@ -298,3 +298,22 @@ fn an_admin_address_that_is_taken_is_said_and_nothing_is_served() {
     assert!(output.err.contains(&said), "{}", output.err);
     assert!(!output.err.contains("listens on"), "{}", output.err);
 }
+
+/// Rule 18: a second instance on one machine must not fail over a port that nobody asked for.
+#[test]
+fn a_default_admin_port_that_is_taken_is_a_line_and_no_reason_not_to_serve() {
+    // Whoever else has it: it is taken.
+    let _taken = TcpListener::bind("127.0.0.1:5001");
+    for written in ["", "listen = 127.0.0.1:5001\n"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("config.ini");
+        let text = format!("[server]\nlisten = 127.0.0.1:0\n[admin]\n{written}");
+        std::fs::write(&path, text).expect("a file of ours");
+        let mut command = evenkeel(&["--config", &path.to_string_lossy()]);
+        let app = App::run(command.env_remove(ADMIN_LISTEN), &[], Some(folder));
+        assert_eq!(app.get("/healthz").status, 200);
+        let line = "[WARN ] no admin door: 127.0.0.1:5001 is taken, by another instance? ";
+        assert_eq!(app.log_lines(line), 1, "{}", app.log());
+        assert_eq!(app.log_lines("admin door on"), 0, "{}", app.log());
+    }
+}

@@ -1,20 +1,16 @@
-//! Under systemd: what it is told, what feeds its watchdog and what does not, and a restart on a
-//! socket that it holds.
+//! Under systemd: what it is told, what feeds its watchdog and what does not.
 
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::UnixDatagram;
-use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::process::Stdio;
+use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use rustix::process::{Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 
+use crate::activation::{passing, written};
 use crate::harness::{
-    App, Client, Config, Origin, Output, Redis, SOON, SourceFault, evenkeel, let_pass, wait_until,
+    ADMIN_LISTEN, App, Client, Config, Origin, Redis, SOON, SourceFault, let_pass, wait_until,
 };
 
 /// What the tests set for `WatchdogSec=`.
@@ -95,7 +91,7 @@ fn does_not_feed_the_watchdog_while_it_hangs() {
     let mut systemd = Systemd::on_a_path();
     let app = systemd.start(App::configured());
     systemd.wait_for_feeds(1);
-    let signal = |signal| kill_process(pid(&app), signal).expect("a process of ours");
+    let signal = |signal| kill_process(app.pid(), signal).expect("a process of ours");
     signal(Signal::STOP);
     systemd.assert_starves();
     signal(Signal::CONT);
@@ -139,135 +135,25 @@ fn livez_of_a_stranger_reaches_no_worker() {
     }
 }
 
+/// It is the first socket that is asked, whatever its kind.
 #[test]
-fn is_started_by_the_first_connection_to_a_socket_of_systemd() {
-    let address = crate::harness::free_address();
-    let (_folder, path) = written(App::configured().set("server", "listen", "127.0.0.1:1"));
-    let log = tempfile::NamedTempFile::new().expect("a file of ours");
-    let mut systemd = Command::new("systemd-socket-activate")
-        .args([
-            "-l",
-            &address.to_string(),
-            env!("CARGO_BIN_EXE_evenkeel"),
-            "--config",
-            &path,
-        ])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log.reopen().expect("a file of ours"))
-        .spawn()
-        .expect("systemd is installed (tests/run does that)");
-    wait_until(SOON, "the socket is there", || {
-        Client::try_connect(address).is_ok()
-    });
-    let status = Client::connect(address).get("/readyz").status;
-    // It has become evenkeel: systemd-socket-activate does not fork.
-    kill_process(Pid::from_child(&systemd), Signal::TERM).expect("a process of ours");
-    wait_until(SOON, "the end", || {
-        systemd.try_wait().expect("a child of ours").is_some()
-    });
-    let log = std::fs::read_to_string(log.path()).expect("text");
-    assert_eq!(status, 200, "{log}");
-    assert!(
-        log.contains("the socket that systemd passed is used"),
-        "{log}"
-    );
-}
-
-#[test]
-fn refuses_to_start_on_a_passed_socket_that_it_cannot_serve() {
+fn feeds_the_watchdog_through_a_unix_socket() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let listener = UnixListener::bind(folder.path().join("socket")).expect("a path");
     let (_folder, path) = written(App::configured());
-    let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
-    let output = Output::of(&mut passing(datagrams, &path));
-    assert_eq!(output.code, Some(69), "{output:?}");
-    assert!(
-        output.err.contains("is no listening TCP socket"),
-        "{output:?}"
-    );
-}
-
-#[test]
-fn a_socket_that_was_passed_to_another_process_is_not_taken() {
-    let (_folder, path) = written(App::configured().set("server", "listen", "127.0.0.1:0"));
-    let mut command = evenkeel(&["--config", &path]);
-    command.env("LISTEN_FDS", "1").env("LISTEN_PID", "1");
-    let app = App::run(&mut command, &[], None);
-    assert_eq!(app.log_lines("the socket that systemd passed"), 0);
-    assert_eq!(app.get("/livez").status, 200);
-}
-
-#[test]
-fn a_restart_on_a_socket_of_systemd_refuses_no_connection_and_loses_no_request() {
-    let systemd = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = systemd.local_addr().expect("a socket of ours");
-    let config = App::configured().set("source demo", "latency", "1ms");
-    let (_folder, path) = written(config);
-    let start = || {
-        let listener = systemd.try_clone().expect("a descriptor");
-        App::run(&mut passing(listener, &path), &[], None)
-    };
-    let mut app = start();
-    let stop = Arc::new(AtomicBool::new(false));
-    let clients = (0..12).map(|number| {
-        let stop = Arc::clone(&stop);
-        std::thread::spawn(move || keep_asking(address, number, number % 2 == 0, &stop))
-    });
-    let clients: Vec<_> = clients.collect();
-    for _ in 0..4 {
-        let_pass(Duration::from_millis(300));
-        app.terminate();
-        let (status, took) = app.wait_for_end(SOON);
-        assert!(
-            status.success() && took < Duration::from_secs(2),
-            "{status} {took:?}"
-        );
-        // Nobody serves: who connects now waits for the next process.
-        let_pass(Duration::from_millis(200));
-        app = start();
-    }
-    let_pass(Duration::from_millis(300));
-    stop.store(true, Ordering::Relaxed);
-    let mut answers = Vec::new();
-    for client in clients {
-        answers.extend(client.join().expect("no request is lost"));
-    }
-    let slowest = answers.iter().max().expect("answers");
-    println!(
-        "{} answers over 4 restarts, the slowest after {slowest:?}",
-        answers.len()
-    );
-    assert!(answers.len() > 400, "{} answers: no load", answers.len());
-    // The drain of idle connections, the gap of this test, the start, and a busy machine.
-    assert!(*slowest < Duration::from_secs(3), "{slowest:?}");
-}
-
-/// Asks until told to stop, over one connection as long as it is kept or over a new one each time, and
-/// panics at anything but a right answer; how long each took, with the connecting.
-fn keep_asking(
-    address: SocketAddr,
-    number: usize,
-    keeps: bool,
-    stop: &AtomicBool,
-) -> Vec<Duration> {
-    let mut answers = Vec::new();
-    let mut kept = None;
-    while !stop.load(Ordering::Relaxed) {
-        let began = Instant::now();
-        let mut client = kept.take().unwrap_or_else(|| Client::connect(address));
-        let path = format!("/api/data/{number}-{}", answers.len());
-        let response = match keeps {
-            true => client.get(&path),
-            false => client.ask("GET", &path, "Connection: close\r\n"),
-        };
-        answers.push(began.elapsed());
-        let (value, _) = response.value();
-        assert!(
-            value.starts_with(&format!("Data for {}", &path["/api/data/".len()..])),
-            "{value}"
-        );
-        kept = (response.field("connection") != Some("close")).then_some(client);
-    }
-    answers
+    let mut systemd = Systemd::on_a_path();
+    let mut command = passing(listener, &path);
+    command
+        .env("NOTIFY_SOCKET", &systemd.name)
+        .env("WATCHDOG_USEC", LIMIT.as_micros().to_string())
+        .env(ADMIN_LISTEN, "")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut process = command.spawn().expect("it starts");
+    systemd.wait_for("READY=1\nSTATUS=serving on unix:");
+    systemd.wait_for_feeds(6);
+    process.kill().expect("a process of ours");
+    process.wait().expect("a child of ours");
 }
 
 /// A client whose request is on its way.
@@ -277,42 +163,9 @@ fn asking(app: &App, path: &str) -> Client {
     client
 }
 
-/// A configuration as a file.
-fn written(config: Config) -> (TempDir, String) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("config.ini");
-    std::fs::write(&path, config.text()).expect("a file of ours");
-    let path = path.to_string_lossy().into_owned();
-    (folder, path)
-}
-
-/// The binary with a socket as descriptor 3, as systemd starts it. The number of the process is known
-/// only there.
-fn passing(socket: impl Into<OwnedFd>, config: &str) -> Command {
-    let script = "exec 3<&0 0</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"";
-    let mut command = Command::new("sh");
-    command.args([
-        "-c",
-        script,
-        "sh",
-        env!("CARGO_BIN_EXE_evenkeel"),
-        "--config",
-        config,
-    ]);
-    command.stdin(Stdio::from(socket.into()));
-    command
-}
-
-fn pid(app: &App) -> Pid {
-    let folder = app.proc("");
-    let name = folder.file_name().and_then(|name| name.to_str());
-    let pid = name.and_then(|name| Pid::from_raw(name.parse().ok()?));
-    pid.expect("/proc/PID")
-}
-
 /// Sets the soft limit of its descriptors; what it was.
 fn limit_descriptors(app: &App, current: Option<u64>) -> Option<u64> {
-    let pid = Some(pid(app));
+    let pid = Some(app.pid());
     let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
     let limit = Rlimit { current, maximum };
     prlimit(pid, Resource::Nofile, limit)

@@ -1,10 +1,10 @@
-//! A port, and the threads that serve it: one accepts, the others run an event loop each. Clients have one
+//! Listening sockets, and the threads that serve them: one accepts, the others run an event loop each. Clients have one
 //! door and operators another, so that clients cannot shut that of the operators.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::base::address::Address;
 use crate::base::room::Room;
 use crate::config::Server;
 use crate::ops::health::Health;
@@ -16,7 +16,8 @@ use crate::server::service::Service;
 
 /// The acceptor ends before the event loops that it feeds.
 pub(super) struct Door {
-    pub address: SocketAddr,
+    /// Where it listens: one at least.
+    pub addresses: Vec<Address>,
     acceptor: Acceptor,
     event_loops: Vec<EventLoop>,
 }
@@ -27,7 +28,7 @@ impl Door {
     /// # Errors
     /// There are no threads or no descriptors left.
     pub(super) fn open(
-        listener: Listener,
+        listeners: Vec<Listener>,
         acceptor_name: &str,
         loop_names: impl IntoIterator<Item = String>,
         server: &Server,
@@ -35,7 +36,9 @@ impl Door {
         room: &Arc<Room>,
         health: &Health,
     ) -> io::Result<Self> {
-        let (address, service) = (listener.address()?, Arc::new(service));
+        let addresses = listeners.iter().map(Listener::address);
+        let addresses = addresses.collect::<io::Result<_>>()?;
+        let service = Arc::new(service);
         let start = |name| {
             let (service, policy) = (Arc::clone(&service), Arc::clone(&health.policy));
             EventLoop::start(name, limits(server), service, policy, Arc::clone(room))
@@ -45,12 +48,18 @@ impl Door {
         let mailboxes = event_loops.iter().map(|one| Arc::clone(one.mailbox()));
         let (mailboxes, metrics) = (mailboxes.collect(), Arc::clone(&health.metrics));
         let room = Arc::clone(room);
-        let acceptor = Acceptor::start(acceptor_name, listener, room, mailboxes, metrics)?;
+        let acceptor = Acceptor::start(acceptor_name, listeners, room, mailboxes, metrics)?;
         Ok(Self {
-            address,
+            addresses,
             acceptor,
             event_loops,
         })
+    }
+
+    /// Where it listens, in words.
+    pub(super) fn addresses(&self) -> String {
+        let shown: Vec<_> = self.addresses.iter().map(Address::to_string).collect();
+        shown.join(", ")
     }
 
     /// Accepts no more, and lets the event loops end when they have answered what is in flight.

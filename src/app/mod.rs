@@ -2,10 +2,11 @@
 
 mod descriptors;
 mod door;
+mod listen;
+pub mod preflight;
+mod start_error;
 
-use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,6 @@ use crate::copies::memory::Memory;
 use crate::observe::metrics::{Metrics, Outcome};
 use crate::ops::admin::Admin;
 use crate::ops::health::{Draining, Health};
-use crate::ops::systemd::activation::{self, NotServable};
 use crate::ops::systemd::watchdog::{Watchdog, Watched};
 use crate::policy::{GuardedSource, Policy};
 use crate::server::accept::Listener;
@@ -29,6 +29,8 @@ use crate::server::contract::Contract;
 use crate::server::service::Service;
 use crate::source::kinds;
 use crate::workers::Workers;
+
+pub use start_error::StartError;
 
 use descriptors::affordable_connections;
 use door::Door;
@@ -38,40 +40,6 @@ const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 /// How long the last values may take to be written to Redis when the drain time-out is over.
 const LAST_WRITES: Duration = Duration::from_millis(500);
-
-/// Why the service could not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// The configured address cannot be listened on; the section says whose it is.
-    Bind(&'static str, SocketAddr, io::Error),
-    /// What systemd passed cannot be listened on.
-    Passed(NotServable),
-    /// The system lacks threads, descriptors or memory.
-    System(io::Error),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bind(section, address, error) => {
-                write!(
-                    f,
-                    "cannot listen on {address} ([{section}] listen): {error}"
-                )
-            }
-            Self::Passed(error) => write!(f, "cannot listen: {error}"),
-            Self::System(error) => write!(f, "the system does not let it start: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
-
-impl From<io::Error> for StartError {
-    fn from(error: io::Error) -> Self {
-        Self::System(error)
-    }
-}
 
 /// The running service. Fields are dropped in their order: the doors first, the workers after them.
 pub struct App {
@@ -95,10 +63,8 @@ impl App {
     /// # Errors
     /// [`StartError`]
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        let listener = listen(config)?;
-        let local = listener.address()?;
-        let admin_listener = config.admin.listen.map(|address| bind("admin", address));
-        let admin_listener = admin_listener.transpose()?;
+        let listeners = listen::for_clients(config)?;
+        let admin_listener = listen::for_operators(config)?;
         let metrics = Arc::new(Metrics::new(config)?);
         let draining = Arc::new(Draining::default());
         let readers = readers(config);
@@ -128,21 +94,23 @@ impl App {
             draining: Arc::clone(&draining),
             self_check: Arc::default(),
         });
-        let watched = Watched {
-            health: Arc::clone(&health),
-            address: local,
-            request_timeout: config.server.request_timeout,
-        };
         let admin = admin_listener.map(|listener| open_admin(config, listener, &health));
         let admin = admin.transpose()?;
         let service = service(config, config.routes.clone(), &health, None);
         let names = (0..config.server.fronts).map(|number| format!("front-{number}"));
         let server = &config.server;
-        let clients = Door::open(listener, "accept", names, server, service, &room, &health)?;
-        if let Some(Door { address, .. }) = &admin {
-            info!("admin door on {address}: /metrics, /outages, /healthz");
+        let clients = Door::open(listeners, "accept", names, server, service, &room, &health)?;
+        if let Some(admin) = &admin {
+            let addresses = admin.addresses();
+            info!("admin door on {addresses}: /metrics, /outages, /healthz");
         }
-        info!("evenkeel {} listens on {local}", env!("CARGO_PKG_VERSION"));
+        let version = env!("CARGO_PKG_VERSION");
+        info!("evenkeel {version} listens on {}", clients.addresses());
+        let watched = Watched {
+            health: Arc::clone(&health),
+            address: clients.addresses[0].clone(),
+            request_timeout: config.server.request_timeout,
+        };
         let watchdog = Watchdog::start(watched)?;
         Ok(Self {
             clients,
@@ -190,22 +158,6 @@ impl App {
     }
 }
 
-/// The socket of clients: the one that systemd passes, else a new one.
-fn listen(config: &Config) -> Result<Listener, StartError> {
-    let address = config.server.listen;
-    match activation::passed_listener().map_err(StartError::Passed)? {
-        Some(listener) => {
-            info!("the socket that systemd passed is used, not [server] listen = {address}");
-            Ok(Listener::passed(listener)?)
-        }
-        None => bind("server", address),
-    }
-}
-
-fn bind(section: &'static str, address: SocketAddr) -> Result<Listener, StartError> {
-    Listener::bind(address).map_err(|error| StartError::Bind(section, address, error))
-}
-
 fn service(
     config: &Config,
     routes: Vec<Route>,
@@ -229,7 +181,7 @@ fn open_admin(config: &Config, listener: Listener, health: &Arc<Health>) -> io::
     let room = Arc::new(Room::new(ADMIN_CONNECTIONS_MAX));
     let names = ["admin-front".to_owned()];
     let (name, server) = ("admin-accept", &config.server);
-    Door::open(listener, name, names, server, service, &room, health)
+    Door::open(vec![listener], name, names, server, service, &room, health)
 }
 
 fn policy(config: &Config, callers: usize, metrics: &Arc<Metrics>) -> Policy {

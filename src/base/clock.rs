@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use jiff::Timestamp;
+
 /// Now, on the monotonic clock: what time-outs, ages and states are measured with.
 pub(crate) fn now() -> Instant {
     #[cfg(test)]
@@ -15,6 +17,14 @@ pub(crate) fn now() -> Instant {
 /// Now, on the wall clock: what people and headers are shown.
 pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
+}
+
+/// A moment of the wall clock in UTC, to the millisecond, as in `2026-11-23T22:48:22.794Z`.
+#[must_use]
+pub(crate) fn rfc3339(wall: SystemTime) -> String {
+    // A clock of year 10000 is no reason to be silent.
+    let time = Timestamp::try_from(wall).unwrap_or(Timestamp::MAX);
+    format!("{time:.3}")
 }
 
 /// The moment by which something must be over. One is made for each request and handed down;

@@ -1,49 +1,83 @@
-//! Signals: the first SIGTERM or SIGINT asks for the end, the second does not wait for it.
+//! Whether somebody has asked for the end, and whether that is to wait for a drain.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use log::warn;
-
-/// Whether somebody has asked for the end.
+/// Shared between who asks and who waits for it.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Guards how often it was asked for.
-    asked: Mutex<u32>,
+    /// Guards how far things are.
+    phase: Mutex<Phase>,
     changed: Condvar,
 }
 
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    /// Nothing is served yet.
+    #[default]
+    Starting,
+    Serving,
+    Draining,
+}
+
+/// What has to follow when the end is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// Whoever [waits](Shutdown::wait) drains.
+    First,
+    /// Nothing has been served: the end is now.
+    BeforeStart,
+    /// Who asks twice does not want to wait: the end is now.
+    Again,
+}
+
 impl Shutdown {
-    /// Listens to SIGINT, SIGTERM and SIGHUP from now on. `end_now` is called by the second one.
-    ///
-    /// # Errors
-    /// When the signals are taken already or there is no thread to be had.
-    pub fn on_signals(end_now: impl Fn() + Send + 'static) -> Result<Self, ctrlc::Error> {
-        let shutdown = Self::default();
-        let asked = shutdown.clone();
-        ctrlc::set_handler(move || {
-            if asked.ask() > 1 {
-                warn!("second signal: ending at once");
-                end_now();
-            }
-        })?;
-        Ok(shutdown)
+    /// From now on there is something to drain.
+    pub fn begin_to_serve(&self) {
+        *self.lock() = Phase::Serving;
     }
 
-    /// Asks for the end; how often that has been done.
-    pub fn ask(&self) -> u32 {
-        let mut asked = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        *asked += 1;
-        self.0.changed.notify_all();
-        *asked
+    /// Asks for the end.
+    #[must_use]
+    pub fn ask(&self) -> Asked {
+        let mut phase = self.lock();
+        let asked = match *phase {
+            Phase::Starting => Asked::BeforeStart,
+            Phase::Serving => Asked::First,
+            Phase::Draining => Asked::Again,
+        };
+        if *phase == Phase::Serving {
+            *phase = Phase::Draining;
+            self.0.changed.notify_all();
+        }
+        asked
     }
 
     /// Waits until somebody asks.
     pub fn wait(&self) {
-        let asked = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.0.changed.wait_while(asked, |asked| *asked == 0);
-        drop(waited);
+        let phase = self.lock();
+        let draining = |phase: &mut Phase| *phase != Phase::Draining;
+        drop(self.0.changed.wait_while(phase, draining));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Phase> {
+        self.0.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_before_the_start_or_twice_does_not_wait_for_a_drain() {
+        let shutdown = Shutdown::default();
+        assert_eq!(shutdown.ask(), Asked::BeforeStart);
+        shutdown.begin_to_serve();
+        assert_eq!(shutdown.ask(), Asked::First);
+        shutdown.wait();
+        assert_eq!(shutdown.ask(), Asked::Again);
     }
 }

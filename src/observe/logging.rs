@@ -1,20 +1,17 @@
 //! Where log lines go, and how often the same thing may be said.
 
 use std::fmt;
-use std::fs::OpenOptions;
-use std::io::{self, LineWriter};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use simplelog::{ConfigBuilder, LevelPadding, WriteLogger};
-use time::format_description::StaticFormatDescription;
-use time::macros::format_description;
+use log::{Level, error, info};
 
 use crate::config;
+use crate::observe::log_sink::{self, LogFile, Logger, Sink};
 
-/// UTC, to the millisecond.
-const TIME: StaticFormatDescription =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+/// Of this process, once there is one.
+static LOGGER: OnceLock<Logger> = OnceLock::new();
+
 /// For how long a fault that was logged is counted instead of logged again. The pause doubles as long as
 /// the fault goes on, up to [`QUIET_MAX`], and starts over once the fault has been absent for a pause.
 const QUIET: Duration = Duration::from_secs(10);
@@ -24,27 +21,57 @@ const QUIET_MAX: Duration = Duration::from_secs(300);
 /// Sends every log line to stderr, or appends it to the configured file.
 ///
 /// # Errors
-/// When the file cannot be opened for appending.
-pub fn start(settings: &config::Log) -> io::Result<()> {
-    let config = ConfigBuilder::new()
-        .set_time_format_custom(TIME)
-        .set_level_padding(LevelPadding::Right)
-        .set_thread_level(log::LevelFilter::Off)
-        .set_target_level(log::LevelFilter::Off)
-        .set_location_level(log::LevelFilter::Off)
-        .add_filter_allow_str("evenkeel")
-        .build();
-    // LineWriter: the logger itself would write a line in pieces.
-    let started = match &settings.file {
-        None => WriteLogger::init(settings.level, config, LineWriter::new(io::stderr())),
-        Some(path) => {
-            let file = OpenOptions::new().create(true).append(true).open(path)?;
-            WriteLogger::init(settings.level, config, LineWriter::new(file))
-        }
+/// When the file cannot be opened for appending, in words.
+pub fn start(settings: &config::Log) -> Result<(), String> {
+    let sink = match &settings.file {
+        None => Sink::Stderr {
+            is_journal: log_sink::stderr_is_the_journal(),
+        },
+        Some(path) => Sink::File(LogFile::open(path)?),
     };
-    // It fails only where there is a logger already: the tests of this crate share one.
-    drop(started);
+    let logger = LOGGER.get_or_init(|| Logger::new(settings.level, sink));
+    // Only a logger that is there already could refuse: the tests of this crate share one.
+    if log::set_logger(logger).is_ok() {
+        log::set_max_level(settings.level);
+    }
     Ok(())
+}
+
+/// Whether [`start`] could begin, as far as can be told without making anything.
+///
+/// # Errors
+/// What it would say.
+pub fn could_start(settings: &config::Log) -> Result<(), String> {
+    let file = settings.file.as_deref();
+    file.map_or(Ok(()), log_sink::could_open)
+}
+
+/// Opens the log file again, as logrotate asks for after it has moved it away, and says so in one line with
+/// `also` at its end. One that cannot be opened is said here and on stderr, and the old one is kept.
+pub fn reopen(signal: &str, also: &str) {
+    let Some(Logger { sink, .. }) = LOGGER.get() else {
+        return;
+    };
+    let Sink::File(file) = sink else {
+        return info!("{signal}: the log goes to stderr, no file is opened again{also}");
+    };
+    let path = file.path.display();
+    match file.reopen() {
+        Ok(()) => info!("{signal}: log file {path} is opened again{also}"),
+        Err(why) => {
+            let text = format!(
+                "{signal}: log file {path} cannot be opened again: {why}; the old one is kept{also}"
+            );
+            error!("{text}");
+            to_stderr(Level::Error, &format!("evenkeel: {text}\n"));
+        }
+    }
+}
+
+/// What there is no log for. Each line has its priority if stderr is the journal.
+pub fn to_stderr(level: Level, text: &str) {
+    // There is nowhere else to say it.
+    let _ = log_sink::write_to_stderr(log_sink::stderr_is_the_journal(), level, text);
 }
 
 /// From now on a panic is one log line, not several on stderr.

@@ -1,5 +1,6 @@
 //! Counted and said, never decides: metrics, outages, outcomes, the log.
 
+mod log_sink;
 pub mod logging;
 pub(crate) mod metrics;
 pub(crate) mod outage;

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::base::clock;
@@ -222,8 +221,8 @@ impl Outage {
             Outcome::ALL.map(|o| (o.word().to_owned(), counts.answers[o as usize].into()));
         let mut json = json!({
             "of": self.of,
-            "began": rfc3339(self.began),
-            "ended": self.ended.map(|(wall, _)| rfc3339(wall)),
+            "began": clock::rfc3339(self.began),
+            "ended": self.ended.map(|(wall, _)| clock::rfc3339(wall)),
             "seconds": seconds(self.lasted(now)),
             "cause": self.cause,
             "answers": answers.into_iter().collect::<Map<_, _>>(),
@@ -249,7 +248,7 @@ impl Outage {
             "outage of {} {state}: {:.1} s from {} ({}); ",
             self.of,
             self.lasted(now).as_secs_f64(),
-            rfc3339(self.began),
+            clock::rfc3339(self.began),
             self.cause,
         );
         let given = Outcome::ALL.map(|o| (o.word(), counts.answers[o as usize]));
@@ -279,13 +278,6 @@ impl fmt::Display for Outage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.line(self.began_at))
     }
-}
-
-/// To the millisecond, as in the log.
-fn rfc3339(wall: SystemTime) -> String {
-    // A clock that is past the year 9999 shows as the last moment there is.
-    let time = Timestamp::try_from(wall).unwrap_or(Timestamp::MAX);
-    format!("{time:.3}")
 }
 
 /// Seconds to the millisecond.

@@ -3,7 +3,7 @@
 //! event loops to give up an idle connection.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use log::warn;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
+use crate::base::address::Address;
 use crate::base::clock;
 use crate::base::room::Room;
 use crate::observe::logging::LogThrottle;
@@ -29,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The socket that connections come from.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    socket: TcpListener,
+    socket: Socket,
     /// Another process holds the socket too and stays when this one ends.
     is_shared: bool,
 }
@@ -42,30 +43,28 @@ impl Listener {
         // A restart must not wait for the old connections' TIME_WAIT.
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
-        Self::prepare(socket.into(), false)
+        Self::prepare(socket, false)
     }
 
     /// Around a socket that systemd listens on and keeps.
-    pub(crate) fn passed(socket: TcpListener) -> io::Result<Self> {
+    pub(crate) fn passed(socket: Socket) -> io::Result<Self> {
         Self::prepare(socket, true)
     }
 
-    fn prepare(listening: TcpListener, is_shared: bool) -> io::Result<Self> {
-        let socket = SockRef::from(&listening);
-        // Accepted sockets inherit these on Linux (docs/DEPENDENCIES.md).
-        socket.set_tcp_nodelay(true)?;
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))?;
+    fn prepare(socket: Socket, is_shared: bool) -> io::Result<Self> {
+        if socket.domain()? != Domain::UNIX {
+            // Accepted sockets inherit these on Linux (docs/DEPENDENCIES.md).
+            socket.set_tcp_nodelay(true)?;
+            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))?;
+        }
         // Again for a socket that is listened on: an older systemd gives it 128 places.
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
-        Ok(Self {
-            socket: listening,
-            is_shared,
-        })
+        Ok(Self { socket, is_shared })
     }
 
-    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+    pub(crate) fn address(&self) -> io::Result<Address> {
+        self.socket.local_addr().map(Address::new)
     }
 }
 
@@ -76,14 +75,14 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Starts a thread of this name that accepts from `listener`; its connections go to the event loops
-    /// of `mailboxes` in turn.
+    /// Starts a thread of this name that accepts from all of `listeners`; its connections go to the event
+    /// loops of `mailboxes` in turn.
     ///
     /// # Errors
     /// When there is no thread or eventfd to be had.
     pub(crate) fn start(
         name: &str,
-        listener: Listener,
+        listeners: Vec<Listener>,
         room: Arc<Room>,
         mailboxes: Vec<Arc<Mailbox>>,
         metrics: Arc<Metrics>,
@@ -91,7 +90,8 @@ impl Acceptor {
         let stop = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?);
         let accepting = Accepting {
             name: name.to_owned(),
-            listener,
+            listeners,
+            next_listener: 0,
             room,
             mailboxes,
             metrics,
@@ -126,7 +126,10 @@ impl Drop for Acceptor {
 struct Accepting {
     /// Of its thread: tells the doors apart in the log.
     name: String,
-    listener: Listener,
+    /// At least one.
+    listeners: Vec<Listener>,
+    /// Looked at first next time, so that a busy one does not keep the others shut.
+    next_listener: usize,
     room: Arc<Room>,
     mailboxes: Vec<Arc<Mailbox>>,
     metrics: Arc<Metrics>,
@@ -153,36 +156,47 @@ impl Accepting {
             }
             self.accept();
         }
-        while !self.listener.is_shared && self.room.take() && self.accept() {}
+        self.listeners.retain(|listener| !listener.is_shared);
+        while self.room.take() && self.accept() {}
     }
 
     /// Accepts one connection for which a place was taken in the room; whether there was one.
     fn accept(&mut self) -> bool {
-        match self.listener.socket.accept() {
-            Ok((socket, _)) => {
-                self.metrics.accepted.inc();
-                self.tell_next(Message::Accepted(socket));
-                true
-            }
-            Err(error) => {
-                self.room.release();
-                // Gone before it was taken, or nothing there: neither is worth a word.
-                if !matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock
-                        | io::ErrorKind::ConnectionAborted
-                        | io::ErrorKind::Interrupted
-                ) {
-                    if let Some(more) = self.throttle.say("accept", clock::now()) {
-                        warn!("{}: cannot accept connections: {error}{more}", self.name);
-                    }
-                    // Out of descriptors or memory: make some room and pause.
-                    self.evict();
-                    self.wait(Some(PAUSE));
+        for _ in 0..self.listeners.len() {
+            let listener = self.next_listener % self.listeners.len();
+            self.next_listener = listener + 1;
+            match self.listeners[listener].socket.accept() {
+                Ok((socket, _)) => {
+                    self.metrics.accepted.inc();
+                    self.tell_next(Message::Accepted(socket.into()));
+                    return true;
                 }
-                false
+                // Gone before it was taken, or nothing there: neither is worth a word.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock
+                            | io::ErrorKind::ConnectionAborted
+                            | io::ErrorKind::Interrupted
+                    ) => {}
+                Err(error) => {
+                    self.room.release();
+                    self.pause(&error);
+                    return false;
+                }
             }
         }
+        self.room.release();
+        false
+    }
+
+    /// Out of descriptors or memory: makes some room and pauses.
+    fn pause(&mut self, error: &io::Error) {
+        if let Some(more) = self.throttle.say("accept", clock::now()) {
+            warn!("{}: cannot accept connections: {error}{more}", self.name);
+        }
+        self.evict();
+        self.wait(Some(PAUSE));
     }
 
     fn evict(&mut self) {
@@ -197,17 +211,19 @@ impl Accepting {
 
     /// Waits for a connection, or with a limit just for that long; whether to stop.
     fn wait(&self, limit: Option<Duration>) -> bool {
-        let limit = limit.map(|limit| Timespec {
+        let stop = PollFd::new(&self.stop, PollFlags::IN);
+        let incoming = self.listeners.iter();
+        let incoming = incoming.map(|listener| PollFd::new(&listener.socket, PollFlags::IN));
+        let mut all: Vec<_> = std::iter::once(stop).chain(incoming).collect();
+        let timeout = limit.map(|limit| Timespec {
             tv_sec: 0,
             tv_nsec: i64::from(limit.subsec_nanos()),
         });
-        let mut both = [
-            PollFd::new(&self.stop, PollFlags::IN),
-            PollFd::new(&self.listener.socket, PollFlags::IN),
-        ];
-        let watched = if limit.is_none() { 2 } else { 1 };
-        let polled = rustix::event::poll(&mut both[..watched], limit.as_ref());
+        let polled = match limit {
+            None => rustix::event::poll(&mut all, None),
+            Some(_) => rustix::event::poll(&mut all[..1], timeout.as_ref()),
+        };
         // Interrupted: the caller comes back.
-        polled.is_ok() && both[0].revents().contains(PollFlags::IN)
+        polled.is_ok() && all[0].revents().contains(PollFlags::IN)
     }
 }

@@ -109,8 +109,11 @@ impl App {
         turn::share();
         let folder = folder.unwrap_or_else(|| tempfile::tempdir().expect("a folder for the app"));
         let log = std::fs::File::create(folder.path().join("log")).expect("a file of ours");
+        // Unless the test has said otherwise already.
+        if command.get_envs().all(|(name, _)| name != ADMIN_LISTEN) {
+            command.env(ADMIN_LISTEN, "127.0.0.1:0");
+        }
         command
-            .env(ADMIN_LISTEN, "127.0.0.1:0")
             .envs(environment.iter().cloned())
             .stdout(Stdio::null())
             .stderr(log);
@@ -270,8 +273,14 @@ impl App {
         (status, began.elapsed())
     }
 
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.process.0), signal).expect("a process of ours");
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("a process of ours");
+    }
+
+    /// The number of the process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.process.0)
     }
 
     fn entries(&self, folder: &str) -> usize {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 mod app;
+mod booted;
 mod certificates;
 mod client;
 mod cluster;
@@ -22,6 +23,7 @@ mod turn;
 mod verdict;
 
 pub use app::{ADMIN_LISTEN, App, Output, REDIS_CONNECTIONS_MAX, binary, evenkeel, file, promtool};
+pub use booted::Booted;
 pub use certificates::{Admits, Authority, Certificate, TlsRedis};
 pub use client::{Client, NoResponse, Response};
 pub use cluster::Cluster;

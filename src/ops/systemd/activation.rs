@@ -1,13 +1,10 @@
-//! The listening socket that systemd passes (sd_listen_fds(3)): it stays with systemd when the
-//! service ends, so that a restart refuses no connection.
+//! The listening sockets that systemd passes (sd_listen_fds(3)): they stay with systemd when the service
+//! ends, so that a restart refuses no connection. Whoever connects to one that nobody serves waits for ever:
+//! all are served, or there is no start.
 
-use std::fmt;
-use std::net::TcpListener;
-use std::os::fd::OwnedFd;
-
-use log::warn;
 use rustix::io::{FdFlags, fcntl_setfd};
-use socket2::{Domain, SockRef};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::fmt;
 
 /// Number of the first descriptor that is passed (sd_listen_fds(3)).
 const FIRST: usize = 3;
@@ -17,18 +14,18 @@ const FIRST: usize = 3;
 pub enum NotServable {
     /// `LISTEN_PID` or `LISTEN_FDS` is no number.
     Malformed,
-    /// The descriptor of this number is something else.
-    NoListener(usize),
+    /// The descriptor of this number is something else, in words.
+    NoListener(usize, &'static str),
 }
 
 impl fmt::Display for NotServable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed => write!(f, "LISTEN_PID or LISTEN_FDS of systemd is no number"),
-            Self::NoListener(number) => write!(
+            Self::NoListener(number, what) => write!(
                 f,
-                "descriptor {number}, passed by systemd, is no listening TCP socket \
-                 (in the socket unit: ListenStream= with a port, Accept=no)"
+                "descriptor {number}, passed by systemd, is {what} and no listening TCP or Unix stream socket \
+                 (in the socket unit: ListenStream= alone, Accept=no)"
             ),
         }
     }
@@ -36,34 +33,45 @@ impl fmt::Display for NotServable {
 
 impl std::error::Error for NotServable {}
 
-/// Takes the socket that was passed to this process, if one was. To be called once: the descriptor
-/// is owned by what is returned.
+/// Takes the sockets that were passed to this process. To be called once: the descriptors are owned by
+/// what is returned.
 ///
 /// # Errors
-/// [`NotServable`]: clients that connect to a socket without a server would wait for ever.
-pub(crate) fn passed_listener() -> Result<Option<TcpListener>, NotServable> {
+/// [`NotServable`]
+pub(crate) fn passed_listeners() -> Result<Vec<Socket>, NotServable> {
     let passed = sd_listen_fds::get().map_err(|_| NotServable::Malformed)?;
     let numbered = (FIRST..).zip(passed);
     let listeners = numbered.map(|(number, (_, passed))| {
-        let passed = passed.into_std();
-        match is_tcp_listener(&passed) {
-            true => Ok(TcpListener::from(passed)),
-            false => Err(NotServable::NoListener(number)),
+        let socket = Socket::from(passed.into_std());
+        match other_than_a_listener(&socket) {
+            None => Ok(socket),
+            Some(what) => Err(NotServable::NoListener(number, what)),
         }
     });
-    let listeners: Vec<_> = listeners.collect::<Result<_, _>>()?;
-    if listeners.len() > 1 {
-        let count = listeners.len();
-        warn!("systemd passed {count} sockets: only the first is served");
-    }
-    Ok(listeners.into_iter().next())
+    listeners.collect()
 }
 
-fn is_tcp_listener(descriptor: &OwnedFd) -> bool {
-    let socket = SockRef::from(descriptor);
-    let is_ip = |domain| domain == Domain::IPV4 || domain == Domain::IPV6;
-    // CLOEXEC: a child process, should there ever be one, must not keep the port.
-    socket.domain().is_ok_and(is_ip)
-        && socket.is_listener().unwrap_or(false)
-        && fcntl_setfd(descriptor, FdFlags::CLOEXEC).is_ok()
+/// What it is, if it is not a listening stream socket.
+fn other_than_a_listener(socket: &Socket) -> Option<&'static str> {
+    // A child of ours, should there ever be one, must not keep the port.
+    if fcntl_setfd(socket, FdFlags::CLOEXEC).is_err() {
+        return Some("closed");
+    }
+    let Ok(domain) = socket.domain() else {
+        return Some("no socket");
+    };
+    let is_ip = domain == Domain::IPV4 || domain == Domain::IPV6;
+    let is_stream = socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
+    let is_tcp = |protocol| protocol == Protocol::TCP || protocol == Protocol::MPTCP;
+    if !is_ip && domain != Domain::UNIX {
+        Some("a socket of another family")
+    } else if !is_stream {
+        Some("a socket for datagrams or packets")
+    } else if is_ip && !socket.protocol().ok().flatten().is_some_and(is_tcp) {
+        Some("a socket of another protocol")
+    } else if !socket.is_listener().unwrap_or(false) {
+        Some("a socket that does not listen")
+    } else {
+        None
+    }
 }

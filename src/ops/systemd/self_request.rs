@@ -2,9 +2,11 @@
 //! and a worker.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use socket2::{Socket, Type};
+
+use crate::base::address::Address;
 use crate::base::clock::{self, Deadline};
 
 /// How often the request checks whether its answer is still wanted.
@@ -18,12 +20,12 @@ const ANSWER_MAX_BYTES: usize = 4096;
 /// # Errors
 /// `TimedOut`: no answer in time. Otherwise what the system says.
 pub(crate) fn ask(
-    address: SocketAddr,
+    address: &Address,
     target: &str,
     deadline: Deadline,
     is_wanted: &dyn Fn() -> bool,
 ) -> io::Result<String> {
-    let mut stream = connect(reachable(address), deadline, is_wanted)?;
+    let mut stream = connect(address, deadline, is_wanted)?;
     stream.set_read_timeout(Some(SLICE))?;
     stream.set_write_timeout(Some(SLICE))?;
     let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
@@ -47,19 +49,31 @@ pub(crate) fn ask(
 }
 
 fn connect(
-    address: SocketAddr,
+    address: &Address,
     deadline: Deadline,
     is_wanted: &dyn Fn() -> bool,
-) -> io::Result<TcpStream> {
+) -> io::Result<Socket> {
+    let reachable = address.reachable();
     loop {
         let left = deadline.left(clock::now());
         if left.is_zero() || !is_wanted() {
             return Err(ErrorKind::TimedOut.into());
         }
+        let (socket, slice) = (
+            Socket::new(reachable.domain(), Type::STREAM, None)?,
+            left.min(SLICE),
+        );
         // On this machine a connection is there at once, or the queue of the port is full.
-        match TcpStream::connect_timeout(&address, left.min(SLICE)) {
+        let connected = match address.is_unix() {
+            // There the time-out of a write is that of a connect too (unix(7)).
+            true => socket
+                .set_write_timeout(Some(slice))
+                .and_then(|()| socket.connect(&reachable)),
+            false => socket.connect_timeout(&reachable, slice),
+        };
+        match connected {
             Err(error) if is_slice_over(&error) => {}
-            other => return other,
+            connected => return connected.map(|()| socket),
         }
     }
 }
@@ -71,37 +85,19 @@ fn is_slice_over(error: &io::Error) -> bool {
     )
 }
 
-/// The address to connect to, where a service listens on `address`.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
-    }
-    address
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn who_listens_everywhere_is_reached_over_loopback_of_the_same_family() {
-        let reached = |address: &str| reachable(address.parse().expect("an address")).to_string();
-        assert_eq!(reached("0.0.0.0:5000"), "127.0.0.1:5000");
-        assert_eq!(reached("[::]:5000"), "[::1]:5000");
-        assert_eq!(reached("10.1.2.3:80"), "10.1.2.3:80");
-    }
-
-    #[test]
     fn a_port_that_accepts_and_never_answers_is_left_in_time() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("a socket of ours");
+        let address = listener.local_addr().expect("a socket of ours").into();
         let deadline = Deadline::after(clock::now(), Duration::from_millis(50));
-        let error = ask(address, "/", deadline, &|| true).expect_err("nobody answers");
+        let error = ask(&address, "/", deadline, &|| true).expect_err("nobody answers");
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         let deadline = Deadline::after(clock::now(), Duration::from_secs(3600));
-        let error = ask(address, "/", deadline, &|| false).expect_err("it is not wanted");
+        let error = ask(&address, "/", deadline, &|| false).expect_err("it is not wanted");
         assert_eq!(error.kind(), ErrorKind::TimedOut);
     }
 }

@@ -3,7 +3,6 @@
 //! only slow or full must not be ended, for a restart makes neither better.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
@@ -11,6 +10,7 @@ use std::time::Duration;
 
 use log::warn;
 
+use crate::base::address::Address;
 use crate::base::breaker::State;
 use crate::base::clock::{self, Deadline};
 use crate::observe::logging::LogThrottle;
@@ -29,7 +29,7 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Watched {
     pub(crate) health: Arc<Health>,
     /// Where it listens.
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
     pub(crate) request_timeout: Duration,
 }
 
@@ -133,7 +133,7 @@ impl Feeding {
         } = &self.watched;
         let is_wanted = || !health.is_draining();
         let target = health.self_check.target();
-        let answer = self_request::ask(*address, target, deadline, &is_wanted);
+        let answer = self_request::ask(address, target, deadline, &is_wanted);
         let before = std::mem::replace(&mut self.seen, self.watched.signs());
         if health.is_draining() || is_well(&answer, before, self.seen) {
             self.notifier.tell("WATCHDOG=1");
