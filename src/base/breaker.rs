@@ -10,7 +10,7 @@ mod tests;
 
 /// What the breaker lets through. *Open* refuses calls, as in an electric circuit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// Calls are let through; failures are counted.
     Closed,
     /// Calls are refused.
@@ -21,10 +21,10 @@ pub enum State {
 
 impl State {
     /// Every state there is.
-    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+    pub(crate) const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
 
     /// The word for it in logs, metrics and `/healthz`.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Closed => "closed",
             Self::Open => "open",
@@ -36,7 +36,7 @@ impl State {
 /// A change of state, to be logged by the caller that caused it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub struct Transition {
+pub(crate) struct Transition {
     /// Before.
     pub from: State,
     /// After.
@@ -231,7 +231,7 @@ enum Outcome {
 /// trial's slot back. What a permit from before a change of state says is ignored.
 #[derive(Debug)]
 #[must_use]
-pub struct Permit {
+pub(crate) struct Permit {
     breaker: Arc<Breaker>,
     generation: u64,
     trial: bool,
@@ -240,18 +240,18 @@ pub struct Permit {
 
 impl Permit {
     /// Whether this is the one trial of a half-open breaker.
-    pub fn is_trial(&self) -> bool {
+    pub(crate) fn is_trial(&self) -> bool {
         self.trial
     }
 
     /// The call was answered.
-    pub fn succeeded(mut self, now: Instant) -> Option<Transition> {
+    pub(crate) fn succeeded(mut self, now: Instant) -> Option<Transition> {
         self.settled = true;
         self.breaker.settle(&self, Outcome::Success, now)
     }
 
     /// The call failed, and what it called is to blame.
-    pub fn failed(mut self, now: Instant) -> Option<Transition> {
+    pub(crate) fn failed(mut self, now: Instant) -> Option<Transition> {
         self.settled = true;
         self.breaker.settle(&self, Outcome::Failure, now)
     }

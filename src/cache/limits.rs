@@ -14,7 +14,7 @@ const PATIENCE_MIN: Duration = Duration::from_millis(100);
 const BATCH_BYTES: u64 = 2 * 1024 * 1024;
 
 #[derive(Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Budget of one request for everything it does with Redis.
     pub timeout: Duration,
     /// Lookups without a reply that are a stall (`[breaker] stall_calls`).
@@ -27,7 +27,7 @@ pub struct Limits {
 
 impl Limits {
     /// From the settings; nothing is learned yet.
-    pub fn new(redis: &config::Redis, breaker: &config::Breaker) -> Self {
+    pub(crate) fn new(redis: &config::Redis, breaker: &config::Breaker) -> Self {
         Self {
             timeout: redis.timeout,
             stall_calls: breaker.stall_calls,
@@ -38,12 +38,12 @@ impl Limits {
 
     /// How long a lookup waits for Redis until that counts as a stall: half the budget, or less where
     /// the source would have been faster.
-    pub fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         Duration::from_micros(self.patience_us.load(Ordering::Relaxed))
     }
 
     /// From now on a lookup that waits longer than `limit` would have been answered sooner without Redis.
-    pub fn set_patience(&self, limit: Duration) {
+    pub(crate) fn set_patience(&self, limit: Duration) {
         let patience = limit.max(PATIENCE_MIN).min(self.timeout / 2);
         let patience_us = patience.as_micros() as u64;
         self.patience_us.store(patience_us, Ordering::Relaxed);
@@ -51,7 +51,7 @@ impl Limits {
 
     /// How many keys to ask for at once, up to `max`: fewer where values are large, so that a batch
     /// costs neither memory nor the time of everybody in it.
-    pub fn batch_max(&self, max: usize) -> usize {
+    pub(crate) fn batch_max(&self, max: usize) -> usize {
         let affordable = BATCH_BYTES / self.value_bytes.value().max(1);
         let affordable = usize::try_from(affordable).unwrap_or(max);
         affordable.clamp(1, max)

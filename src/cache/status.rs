@@ -9,7 +9,7 @@ use crate::config::{BreakerMode, Mode};
 
 /// What is known of Redis as a whole.
 #[derive(Debug, Clone)]
-pub struct Status {
+pub(crate) struct Status {
     /// `[redis] mode`.
     pub mode: Mode,
     /// `[breaker] mode`.
@@ -28,7 +28,7 @@ pub struct Status {
 
 /// What is known of a Sentinel.
 #[derive(Debug, Clone)]
-pub struct SentinelStatus {
+pub(crate) struct SentinelStatus {
     pub address: String,
     /// Why it is of no use, if it is of none.
     pub fault: Option<String>,
@@ -36,7 +36,7 @@ pub struct SentinelStatus {
 
 /// What is known of one node.
 #[derive(Debug, Clone)]
-pub struct NodeStatus {
+pub(crate) struct NodeStatus {
     /// Without credentials.
     pub address: String,
     /// How many slots of a cluster it serves.
@@ -54,7 +54,7 @@ pub struct NodeStatus {
 
 /// How many connections there are.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Connections {
+pub(crate) struct Connections {
     /// Slots of the pool: open connections, and room for closed ones.
     pub made: u32,
     /// Slots that no call uses.
@@ -74,34 +74,34 @@ impl Sum for Connections {
 
 impl Status {
     /// Whether every key can be asked for.
-    pub fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         self.slots_covered == SLOTS && self.nodes_used() == self.nodes.len()
     }
 
     /// Whether no key can be asked for.
-    pub fn is_down(&self) -> bool {
+    pub(crate) fn is_down(&self) -> bool {
         self.nodes_used() == 0
     }
 
     /// How many nodes are asked, their breakers being closed.
-    pub fn nodes_used(&self) -> usize {
+    pub(crate) fn nodes_used(&self) -> usize {
         let used = |node: &&NodeStatus| node.state == State::Closed;
         self.nodes.iter().filter(used).count()
     }
 
     /// The node that has been away the longest; if none is, the one that has been there the longest.
-    pub fn worst(&self) -> Option<&NodeStatus> {
+    pub(crate) fn worst(&self) -> Option<&NodeStatus> {
         let nodes = self.nodes.iter();
         nodes.max_by_key(|node| (node.state != State::Closed, node.since))
     }
 
     /// Whether a node refused the last write, though it may serve reads.
-    pub fn refuses_writes(&self) -> bool {
+    pub(crate) fn refuses_writes(&self) -> bool {
         self.nodes.iter().any(|node| node.refuses_writes)
     }
 
     /// Of all nodes.
-    pub fn connections(&self) -> Connections {
+    pub(crate) fn connections(&self) -> Connections {
         self.nodes.iter().map(|node| node.connections).sum()
     }
 }

@@ -42,7 +42,7 @@ pub(crate) struct Pttl<'a>(pub &'a str);
 
 /// What is left of a key's life in Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyTtl {
+pub(crate) enum KeyTtl {
     Left(Duration),
     /// The key does not expire.
     Endless,
