@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use crate::config::environment::{self, Secrets};
 use crate::config::report::{Mistakes, Place, Report, Subject};
 use crate::config::section::{Kind, Section};
+use crate::config::sections;
 use crate::config::sections::admin::{ADMIN, Admin};
 use crate::config::sections::breaker::{BREAKER, Breaker};
 use crate::config::sections::health::{HEALTH, Health};
 use crate::config::sections::log::{LOG, Log};
 use crate::config::sections::memory::{MEMORY, Memory};
-use crate::config::sections::redis::{self, keys::REDIS};
+use crate::config::sections::redis::keys::REDIS;
 use crate::config::sections::route::{Draft, ROUTE};
 use crate::config::sections::server::{SERVER, Server};
 use crate::config::sections::source::{SOURCE, Source};
@@ -122,7 +123,7 @@ fn build(
 ) -> Option<Config> {
     let s = &mut sections;
     let server = Server::read(only(&SERVER, s)?, report)?;
-    let mut redis = redis::read(only(&REDIS, s)?, secrets, folder, report)?;
+    let mut redis = sections::redis::read(only(&REDIS, s)?, secrets, folder, report)?;
     let breaker = Breaker::read(only(&BREAKER, s)?, report)?;
     let memory = Memory::read(only(&MEMORY, s)?, report)?;
     let health = Health::read(only(&HEALTH, s)?, report)?;

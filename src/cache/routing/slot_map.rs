@@ -137,8 +137,12 @@ impl SlotMap {
 
     /// The number of a new node: the smallest that none has.
     pub(crate) fn free_id(&self) -> usize {
-        let is_free = |id: &usize| self.nodes.iter().all(|node| node.id() != *id);
-        (1..).find(is_free).unwrap_or(1)
+        self.free_ids().next().unwrap_or(1)
+    }
+
+    /// Numbers of new nodes, from the smallest on.
+    pub(crate) fn free_ids(&self) -> impl Iterator<Item = usize> {
+        (1..).filter(|id| self.nodes.iter().all(|node| node.id() != *id))
     }
 }
 

@@ -183,8 +183,7 @@ impl ClusterTopology {
         slots: Vec<Option<u16>>,
         now: Instant,
     ) -> SlotMap {
-        let is_free = |id: &usize| old.nodes().iter().all(|node| node.id() != *id);
-        let mut free_ids = (1..).filter(is_free);
+        let mut free_ids = old.free_ids();
         let mut new_id = || free_ids.next().unwrap_or(1);
         let node = |server: &&HostPort| {
             let known = old.at(&server.to_string()).cloned();

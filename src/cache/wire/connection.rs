@@ -117,7 +117,7 @@ impl Connection {
                 Err(_) => return Err(reader.into_fault()),
             }
         }
-        self.broken = !is_at_end(&mut parser, &reader.received[reader.unread.clone()]);
+        self.broken = !check_at_end(&mut parser, &reader.received[reader.unread.clone()]);
         Ok(replies)
     }
 }
@@ -131,10 +131,10 @@ fn awaited(reply: Value) -> Option<Value> {
     }
 }
 
-/// Whether nothing has come beyond the replies but whole pushes: half a push would be taken for the
+/// Looks whether nothing has come beyond the replies but whole pushes: half a push would be taken for the
 /// beginning of the next reply. The parser does not tell how much it holds, so it is given a mark to
 /// find behind what is there.
-fn is_at_end(parser: &mut Parser, unread: &[u8]) -> bool {
+fn check_at_end(parser: &mut Parser, unread: &[u8]) -> bool {
     let mark = &b"+evenkeel: no more\r\n"[..];
     let mut rest = unread.chain(mark);
     loop {
