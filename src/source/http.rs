@@ -4,6 +4,7 @@
 //! swallowed.
 
 mod address;
+mod codings;
 mod connection;
 mod resolver;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use crate::base::clock::{self, Deadline};
 use crate::config;
 
 use crate::source::http::address::{Address, MAX_URL};
+use crate::source::http::codings::Codings;
 use crate::source::http::connection::{ClosedWhileIdle, Watch};
 use crate::source::http::resolver::SourceResolver;
 use crate::source::{Fetched, Source, SourceError};
@@ -86,13 +88,9 @@ impl HttpSource {
 
     /// The body of a 200. Byte order mark and charset are ignored: JSON is UTF-8.
     fn value(&self, response: Response<Body>) -> Result<Fetched, SourceError> {
-        if response
-            .headers()
-            .get_all(header::CONTENT_ENCODING)
-            .iter()
-            .any(|coding| coding != "identity")
-        {
-            return Err(SourceError::NotUtf8);
+        let codings = Codings::of(response.headers().get_all(header::CONTENT_ENCODING));
+        if let Some(coding) = codings.refused {
+            return Err(SourceError::ContentCoding(coding));
         }
         let limit = self.max_body;
         let announced = response.body().content_length();
@@ -109,8 +107,12 @@ impl HttpSource {
         reader
             .read_to_end(&mut bytes)
             .map_err(|error| Self::failed(Error::from(error)))?;
-        let text = String::from_utf8(bytes).map_err(|_| SourceError::NotUtf8)?;
-        Ok(Fetched::Value(text))
+        let bytes = codings.decode(bytes, limit)?;
+        let text = String::from_utf8(bytes);
+        text.map(Fetched::Value).map_err(|_| match codings.unknown {
+            Some(coding) => SourceError::ContentCoding(coding),
+            None => SourceError::NotUtf8,
+        })
     }
 
     /// What an error of ureq's means here. The URL holds no credentials any more, but it does hold

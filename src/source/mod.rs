@@ -42,8 +42,10 @@ pub(crate) enum SourceError {
     Status(u16),
     /// The body is larger than `limit` bytes, the source's `max_body`.
     TooLarge { limit: u64 },
-    /// The body is not UTF-8, or in a content coding nobody asked for.
+    /// The body is not UTF-8.
     NotUtf8,
+    /// The body is in this content coding, which nobody asked for and which is not decoded.
+    ContentCoding(String),
     /// The source cannot be asked for this key, or not at all as it is configured.
     NotAskable(String),
     /// The simulated source was told to fail for this key.
@@ -62,6 +64,7 @@ impl SourceError {
             Self::Status(_) => "status",
             Self::TooLarge { .. } => "too-large",
             Self::NotUtf8 => "not-utf-8",
+            Self::ContentCoding(_) => "content-coding",
             Self::NotAskable(_) => "not-askable",
             Self::Simulated => "simulated",
             Self::Panicked => "panicked",
@@ -76,7 +79,11 @@ impl SourceError {
             Self::TimedOut | Self::Unreachable(_) | Self::BrokenOff(_) | Self::Panicked => true,
             Self::Status(status) => !(400..500).contains(status) || matches!(status, 408 | 429),
             // A simulated source fails for the keys that it was told to.
-            Self::TooLarge { .. } | Self::NotUtf8 | Self::NotAskable(_) | Self::Simulated => false,
+            Self::TooLarge { .. }
+            | Self::NotUtf8
+            | Self::ContentCoding(_)
+            | Self::NotAskable(_)
+            | Self::Simulated => false,
         }
     }
 }
@@ -90,6 +97,7 @@ impl fmt::Display for SourceError {
             Self::Status(status) => write!(f, "status {status}"),
             Self::TooLarge { limit } => write!(f, "body larger than {limit} bytes"),
             Self::NotUtf8 => f.write_str("body is not plain UTF-8"),
+            Self::ContentCoding(coding) => write!(f, "content coding not decoded: {coding}"),
             Self::NotAskable(cause) => write!(f, "can not be asked: {cause}"),
             Self::Simulated => f.write_str("simulated failure"),
             Self::Panicked => f.write_str("panicked"),

@@ -122,10 +122,72 @@ fn a_body_that_is_not_plain_utf8_is_a_failure() {
         fetch(Answer::Value(b"caf\xe9".to_vec())),
         Err(SourceError::NotUtf8)
     );
-    let coded = fetch(Answer::With("Content-Encoding: br", b"text".to_vec()));
-    assert_eq!(coded, Err(SourceError::NotUtf8));
-    let plain = fetch(Answer::With("Content-Encoding: identity", b"text".to_vec()));
-    assert_eq!(plain, value("text"));
+}
+
+#[test]
+fn a_content_coding_that_changes_nothing_is_taken_as_identity() {
+    for coding in [
+        "identity",
+        "Identity",
+        "UTF-8",
+        "",
+        "aws-chunked",
+        "my-own, identity",
+    ] {
+        let field = format!("Content-Encoding: {coding}").leak();
+        let answer = Answer::With(field, "caf\u{e9}".into());
+        assert_eq!(fetch(answer), value("caf\u{e9}"), "{coding}");
+    }
+}
+
+#[test]
+fn gzip_is_decoded_within_max_body_and_what_cannot_be_decoded_is_refused_by_its_name() {
+    let gzip = |text: &[u8]| {
+        let mut bytes = Vec::new();
+        let mut encoder = flate2::read::GzEncoder::new(text, flate2::Compression::fast());
+        encoder.read_to_end(&mut bytes).expect("compressed");
+        bytes
+    };
+    let coded = |field, bytes| fetch(Answer::With(field, bytes));
+    let refused = |name: &str| Err(SourceError::ContentCoding(name.to_owned()));
+    assert_eq!(
+        coded("Content-Encoding: GZIP", gzip(b"text")),
+        value("text")
+    );
+    let twice = gzip(&gzip(b"text"));
+    assert_eq!(
+        coded("Content-Encoding: gzip, x-gzip", twice),
+        value("text")
+    );
+    let plain = b"a proxy has decoded it".to_vec();
+    assert_eq!(
+        coded("Content-Encoding: gzip", plain),
+        value("a proxy has decoded it")
+    );
+    let limit = MAX_BODY;
+    let swells = gzip(&vec![b'x'; usize::try_from(limit).expect("small") + 1]);
+    assert_eq!(
+        coded("Content-Encoding: gzip", swells),
+        Err(SourceError::TooLarge { limit })
+    );
+    let mut cut = gzip(b"text");
+    cut.truncate(12);
+    assert_eq!(
+        coded("Content-Encoding: gzip", cut),
+        refused("damaged gzip")
+    );
+    assert_eq!(
+        coded("Content-Encoding: gzip, gzip, gzip", vec![]),
+        refused("3 times gzip")
+    );
+    assert_eq!(
+        coded("Content-Encoding: br", b"text".to_vec()),
+        refused("br")
+    );
+    assert_eq!(
+        coded("Content-Encoding: rot13", b"caf\xe9".to_vec()),
+        refused("rot13")
+    );
 }
 
 #[test]
