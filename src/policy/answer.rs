@@ -56,6 +56,8 @@ pub(crate) struct Copied<'a> {
     /// Since it was fetched.
     pub age: Duration,
     pub ttl: Duration,
+    /// `[route] age_header`
+    pub shows_age: bool,
 }
 
 /// What waits for a reader.

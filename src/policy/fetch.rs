@@ -28,6 +28,7 @@ impl<C: Cache> Policy<C> {
                     value: &fetched.value,
                     age: now.saturating_duration_since(fetched.fetched_at),
                     ttl: fetched.ttl,
+                    shows_age: self.routes[target.route].age_header,
                 };
                 self.answer(lookup, &Answer::Memory(copied), now);
             }

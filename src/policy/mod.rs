@@ -236,6 +236,7 @@ impl<C: Cache> Policy<C> {
             value: &rendering.value,
             age: rendering.age,
             ttl: rendering.ttl,
+            shows_age: self.routes[rendering.lookup.target.route].age_header,
         };
         let answer = match rendering.is_stale {
             true => Answer::Stale(copied),

@@ -126,10 +126,12 @@ impl Service {
     }
 
     fn copied(&self, copy: &Copied<'_>, status: String) -> Response {
-        self.contract
-            .value(copy.value, Provenance::Cache)
-            .field("Cache-Status", status)
-            .field("Age", copy.age.as_secs().to_string())
+        let response = self.contract.value(copy.value, Provenance::Cache);
+        let response = response.field("Cache-Status", status);
+        match copy.shows_age {
+            true => response.field("Age", copy.age.as_secs().to_string()),
+            false => response,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::config::section::{Kind, Section};
 use crate::config::values::duration::{DurationRule, hours, ms, secs};
 use crate::config::values::fraction::{Fraction, FractionRule};
 use crate::config::values::path::{PATH, Pattern};
-use crate::config::values::text::{ANY_TEXT, Text};
+use crate::config::values::text::{ANY_TEXT, Text, YES_OR_NO};
 
 pub(crate) static ROUTE: Kind =
     Kind::one("route", &[Target::SETTINGS, Route::SETTINGS]).named("data");
@@ -49,6 +49,9 @@ settings! {
         /// How long it is remembered that the source has no such thing; 0: not at all.
         /// In memory only: nothing is stored in Redis for a key that does not exist.
         pub negative_ttl: Duration = "5s", DurationRule::between(ms(0), hours(1));
+        /// Whether answers from memory have an Age header, in seconds.
+        /// Shared caches obey it (RFC 9111 section 5.1): one that is older than their own limit passes every request on.
+        pub age_header: bool = "false", YES_OR_NO;
     }
     beside {
         /// NAME of the section.
