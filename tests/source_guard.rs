@@ -49,6 +49,37 @@ fn a_failing_source_is_left_alone_and_used_again_when_it_is_well() {
 }
 
 #[test]
+fn a_source_that_refuses_every_key_is_down_and_every_new_status_is_named() {
+    let (redis, origin) = (Redis::start(), Origin::start());
+    let app = App::with(&redis, &origin)
+        .set("source origin", "reset_timeout", "200ms")
+        .connect();
+    assert_eq!(app.get("/api/data/good").status, 200);
+    origin.set_fault(SourceFault::Status(401));
+    for _ in 0..20 {
+        assert_eq!(app.get("/api/data/one").status, 503);
+        let_pass(Duration::from_millis(20));
+    }
+    assert_eq!(app.log_lines("breaker closed"), 0, "one key says little");
+    origin.set_fault(SourceFault::Status(403));
+    let mut n = 0;
+    wait_until(SOON, "its breaker is open", || {
+        n += 1;
+        assert_eq!(app.get(&format!("/api/data/k{n}")).status, 503);
+        app.log_lines("breaker closed -> open: status 403") == 1
+    });
+    assert_eq!(app.health()["status"], "degraded", "{}", app.health());
+    for status in ["status 401", "status 403"] {
+        assert_eq!(app.log_lines(&format!("source origin: {status}")), 1);
+    }
+    origin.set_fault(None);
+    wait_until(SOON, "it is used again", || {
+        app.get("/api/data/new").status == 200
+    });
+    assert_eq!(app.log_lines("the trial succeeded"), 1, "{}", app.log());
+}
+
+#[test]
 fn who_has_a_copy_waits_for_a_slow_source_no_longer_than_the_soft_time_out() {
     let (redis, origin) = (Redis::start(), Origin::start());
     let app = App::with(&redis, &origin)

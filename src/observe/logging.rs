@@ -15,6 +15,8 @@ static LOGGER: OnceLock<Logger> = OnceLock::new();
 /// For how long a fault that was logged is counted instead of logged again. The pause doubles as long as
 /// the fault goes on, up to [`QUIET_MAX`], and starts over once the fault has been absent for a pause.
 const QUIET: Duration = Duration::from_secs(10);
+/// Kinds of faults that one throttle tells apart.
+const KINDS_MAX: usize = 32;
 /// The longest pause: a fault that lasts for hours is logged this often.
 const QUIET_MAX: Duration = Duration::from_secs(300);
 
@@ -98,7 +100,7 @@ pub(crate) struct LogThrottle {
 
 #[derive(Debug)]
 struct Said {
-    word: &'static str,
+    word: Box<str>,
     at: Instant,
     quiet: Duration,
     /// How often it has happened since.
@@ -122,13 +124,16 @@ impl fmt::Display for More {
 }
 
 impl LogThrottle {
-    /// Counts a fault of the kind `word`. If it is to be logged now, returns what to put after the line.
-    pub(crate) fn say(&self, word: &'static str, now: Instant) -> Option<More> {
+    /// Counts a fault of the kind `word`. If it is to be logged now, returns what to put after the line. Kinds
+    /// beyond the first [`KINDS_MAX`] count as one, so that nobody's inventions fill the log.
+    pub(crate) fn say(&self, word: &str, now: Instant) -> Option<More> {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(known) = said.iter_mut().find(|known| known.word == word) else {
+        let is_known = said.len() < KINDS_MAX || said.iter().any(|known| &*known.word == word);
+        let word = if is_known { word } else { "others" };
+        let Some(known) = said.iter_mut().find(|known| &*known.word == word) else {
             let (at, quiet, count) = (now, QUIET, 0);
             said.push(Said {
-                word,
+                word: word.into(),
                 at,
                 quiet,
                 count,

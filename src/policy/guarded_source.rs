@@ -2,6 +2,7 @@
 //! of it, and what is said when it fails. Which fetch is made, and what takes its place, is not decided
 //! here.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use crate::base::ewma::Ewma;
 use crate::config::{self, Config};
 use crate::observe::logging::LogThrottle;
 use crate::observe::metrics::Metrics;
+use crate::policy::refusals::Refusals;
 use crate::source::{Fetched, Source, SourceError};
 
 /// A source and what guards it.
@@ -31,6 +33,8 @@ pub(crate) struct GuardedSource {
     usual_us: Ewma,
     /// Its failures are counted, and said now and then.
     said: LogThrottle,
+    /// Guards which keys failed in a row by what would be their own trouble.
+    refusals: Mutex<Refusals>,
     /// Guards since when it is not asked, and why.
     away: Mutex<Option<Away>>,
     metrics: Arc<Metrics>,
@@ -68,6 +72,10 @@ impl GuardedSource {
             breaker: Arc::new(Breaker::new(breaker, clock::now())),
             usual_us: Ewma::default(),
             said: LogThrottle::default(),
+            refusals: Mutex::new(Refusals::new(
+                config.fail_max as usize,
+                config.reset_timeout,
+            )),
             away: Mutex::default(),
             metrics,
         }
@@ -124,21 +132,29 @@ impl GuardedSource {
     }
 
     fn succeeded(&self, permit: Permit, took: Duration) {
+        self.lock_refusals().clear();
         self.usual_us.learn((took.as_micros() as u64).max(1));
         self.settled(permit.succeeded(clock::now()), None);
     }
 
-    /// What is the key's own trouble does not count against the source.
+    /// What is the key's own trouble does not count against the source, unless every key has it.
     fn failed(&self, permit: Permit, error: &SourceError, key: &str) {
         let now = clock::now();
-        if let Some(more) = self.said.say(error.word(), now) {
+        let kind = match error {
+            SourceError::Status(status) => Cow::Owned(format!("status {status}")),
+            error => Cow::Borrowed(error.word()),
+        };
+        if let Some(more) = self.said.say(&kind, now) {
             let key: String = key.escape_default().take(80).collect();
             warn!("source {}: {error} (key \"{key}\"){more}", self.name);
         }
         let transition = match error {
             // It was not asked at all.
             SourceError::NotAskable(_) => None,
+            // It belongs to the keys that are configured to fail.
+            SourceError::Simulated => permit.succeeded(now),
             error if error.counts_as_failure() => permit.failed(now),
+            _ if self.lock_refusals().add(key, now) => permit.failed(now),
             _ => permit.succeeded(now),
         };
         self.settled(transition, Some(error));
@@ -174,6 +190,10 @@ impl GuardedSource {
             }
             _ => debug!("source {name} breaker {} -> {}", from.word(), to.word()),
         }
+    }
+
+    fn lock_refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_away(&self) -> MutexGuard<'_, Option<Away>> {

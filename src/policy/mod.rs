@@ -21,6 +21,7 @@ pub(crate) mod decide;
 pub(crate) mod flight;
 pub(crate) mod guarded_source;
 pub(crate) mod recovery;
+mod refusals;
 mod answer;
 mod fetch;
 mod read;
