@@ -29,3 +29,4 @@ mod packaging;
 mod hostile;
 mod systemd;
 mod failover;
+mod field;
