@@ -8,6 +8,11 @@ use crate::harness::{App, Config, FakeRedis, Monitor, Origin, Redis, SOON, let_p
 mod invalidations;
 mod partitions;
 mod lost_data;
+mod optional_commands;
+mod refused_values;
+mod no_silence;
+mod dead_addresses;
+mod secrets_and_causes;
 
 /// By when Redis is used again after its fault has ended.
 const RECOVERY: Duration = Duration::from_millis(2500);
@@ -78,4 +83,46 @@ fn assert_never_written(monitor: &Monitor, key: &str, value: &str) {
     let written = monitor.writes(key);
     let old: Vec<_> = written.iter().filter(|w| w.contains(value)).collect();
     assert!(old.is_empty(), "written over the change: {old:#?}");
+}
+
+/// Of `/outages`.
+fn outages(app: &App) -> Vec<serde_json::Value> {
+    let page = app.admin("/outages").json();
+    page["outages"].as_array().cloned().unwrap_or_default()
+}
+
+/// Lines that somebody on call would look at.
+fn loud_lines(app: &App) -> Vec<String> {
+    let log = app.log();
+    let is_loud = |line: &&str| line.contains("WARN") || line.contains("ERROR");
+    log.lines().filter(is_loud).map(str::to_owned).collect()
+}
+
+/// Clients that ask at the same time, so that one reader asks Redis for all of it at once.
+struct Together {
+    clients: Vec<(String, crate::harness::Client)>,
+}
+
+impl Together {
+    fn new(app: &App, keys: impl IntoIterator<Item = String>) -> Self {
+        let clients = keys.into_iter().map(|key| (key, app.client())).collect();
+        Self { clients }
+    }
+
+    /// Each asks for its key once; the keys that did not come from Redis.
+    #[track_caller]
+    fn ask(&mut self) -> Vec<String> {
+        for (key, client) in &mut self.clients {
+            client.send(format!("GET {} HTTP/1.1\r\nHost: t\r\n\r\n", path(key)));
+        }
+        let mut others = Vec::new();
+        for (key, client) in &mut self.clients {
+            let answer = client.response(false).expect("an answer");
+            assert_eq!(answer.value().0, Origin::value_of(key));
+            if !is_hit_of_redis(&answer) {
+                others.push(key.clone());
+            }
+        }
+        others
+    }
 }

@@ -5,10 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+mod addresses;
 mod app;
 mod certificates;
 mod client;
 mod cluster;
+mod dropping;
 mod fake_redis;
 mod load;
 mod machine;
@@ -20,12 +22,14 @@ mod sentinel;
 mod turn;
 mod undisturbed;
 
+pub use addresses::{Addresses, PODS, build};
 pub use app::{
     ADMIN_LISTEN, App, Config, Output, REDIS_CONNECTIONS_MAX, binary, evenkeel, file, promtool,
 };
 pub use certificates::{Admits, Authority, Certificate, TlsRedis};
 pub use client::{Client, NoResponse, Response};
 pub use cluster::Cluster;
+pub use dropping::Dropping;
 pub use fake_redis::{Answer, CONNECT, FakeRedis, bulk};
 pub use load::{Load, Report};
 pub use monitor::Monitor;
