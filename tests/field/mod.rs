@@ -13,6 +13,8 @@ mod refused_values;
 mod no_silence;
 mod dead_addresses;
 mod secrets_and_causes;
+mod time_asleep;
+mod damping;
 
 /// By when Redis is used again after its fault has ended.
 const RECOVERY: Duration = Duration::from_millis(2500);

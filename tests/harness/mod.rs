@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 mod addresses;
 mod app;
+mod asleep;
 mod certificates;
 mod client;
 mod cluster;
@@ -22,10 +23,11 @@ mod sentinel;
 mod turn;
 mod undisturbed;
 
-pub use addresses::{Addresses, PODS, build};
+pub use addresses::{Addresses, PODS};
 pub use app::{
     ADMIN_LISTEN, App, Config, Output, REDIS_CONNECTIONS_MAX, binary, evenkeel, file, promtool,
 };
+pub use asleep::Asleep;
 pub use certificates::{Admits, Authority, Certificate, TlsRedis};
 pub use client::{Client, NoResponse, Response};
 pub use cluster::Cluster;
