@@ -8,6 +8,7 @@ use crate::harness::{App, Config, FakeRedis, Monitor, Origin, Redis, SOON, let_p
 mod invalidations;
 mod partitions;
 mod lost_data;
+mod clusters;
 mod optional_commands;
 mod refused_values;
 mod no_silence;
