@@ -78,10 +78,11 @@ fn is_used(app: &App, fake: &FakeRedis, command: &str) {
     let others: usize = (1..=ROUNDS).map(round).sum();
     assert!(others <= SPARE, "{others} answers: {}", app.log());
     let_pass(Duration::from_secs(1));
-    let again = fake.calls(command) - calls;
-    assert!(again <= 1, "{command} was tried {again} times more");
     let new = fake.connects() - connects;
     assert!(new <= 2, "{new} new connections: {}", app.log());
+    // Some are part of how a connection begins.
+    let again = fake.calls(command) - calls;
+    assert!(again <= 1 + new, "{command} was tried {again} times more");
     assert!(app.redis_is_up(), "{}", app.log());
     assert_eq!(outages(app), Vec::<serde_json::Value>::new());
     let lines = loud_lines(app);
