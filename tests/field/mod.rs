@@ -15,7 +15,9 @@ mod no_silence;
 mod dead_addresses;
 mod secrets_and_causes;
 mod time_asleep;
+mod calm;
 mod damping;
+mod lasting;
 
 /// By when Redis is used again after its fault has ended.
 const RECOVERY: Duration = Duration::from_millis(2500);

@@ -1,13 +1,13 @@
 //! A small Redis in the test's process that can be told, command by command, to answer what a real one
 //! cannot be brought to: errors in words of its own, an error inside an array, silence, an end.
 
-use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::fake_values::Values;
 use super::free_address;
 
 /// What stands for a command where a connection begins.
@@ -52,7 +52,7 @@ struct State {
 
 struct Inner {
     script: Arc<Script>,
-    values: HashMap<String, (String, Option<Instant>)>,
+    values: Values,
     /// Every command with its time, in the order of coming; connections are among them.
     heard: Vec<(Instant, Vec<String>)>,
     open: Vec<Weak<TcpStream>>,
@@ -74,7 +74,7 @@ impl FakeRedis {
         let listener = TcpListener::bind(address).expect("a port of ours");
         let inner = Inner {
             script: Arc::new(script),
-            values: HashMap::new(),
+            values: Values::default(),
             heard: Vec::new(),
             open: Vec::new(),
             serving: Vec::new(),
@@ -110,13 +110,12 @@ impl FakeRedis {
 
     /// Puts a value there.
     pub fn set(&self, key: &str, value: &str) {
-        let value = (value.to_owned(), None);
-        self.state.lock().values.insert(key.to_owned(), value);
+        self.state.lock().values.usual(&["SET", key, value]);
     }
 
     /// A value as it is there.
     pub fn value(&self, key: &str) -> Option<String> {
-        self.state.lock().value(key).map(str::to_owned)
+        self.state.lock().values.value(key).map(str::to_owned)
     }
 
     /// Connections so far.
@@ -180,67 +179,6 @@ impl State {
         drop(inner);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         script(&words)
-    }
-}
-
-impl Inner {
-    fn value(&self, key: &str) -> Option<&str> {
-        let (value, end) = self.values.get(key)?;
-        let lives = end.is_none_or(|end| Instant::now() < end);
-        lives.then_some(value)
-    }
-
-    /// What Redis answers, as it goes over the wire.
-    fn usual(&mut self, words: &[&str]) -> String {
-        let ok = || "+OK\r\n".to_owned();
-        match words {
-            ["PING"] => "+PONG\r\n".to_owned(),
-            ["GET", key] => bulk(self.value(key)),
-            ["MGET", keys @ ..] => {
-                let elements = keys.iter().map(|key| bulk(self.value(key)));
-                format!("*{}\r\n{}", keys.len(), elements.collect::<String>())
-            }
-            ["EXISTS", keys @ ..] => {
-                let there = keys.iter().filter(|key| self.value(key).is_some());
-                format!(":{}\r\n", there.count())
-            }
-            ["SET", key, value, options @ ..] => self.put(key, value, options),
-            ["DEL", keys @ ..] => {
-                let gone = keys.iter().filter_map(|key| self.values.remove(*key));
-                format!(":{}\r\n", gone.count())
-            }
-            ["PTTL", key] => match self.values.get(*key) {
-                None => ":-2\r\n".to_owned(),
-                Some((_, None)) => ":-1\r\n".to_owned(),
-                Some((_, Some(end))) => {
-                    let left = end.saturating_duration_since(Instant::now());
-                    format!(":{}\r\n", left.as_millis())
-                }
-            },
-            ["AUTH" | "SELECT" | "CLIENT", ..] => ok(),
-            ["ROLE"] => "*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n".to_owned(),
-            ["INFO", ..] => bulk(Some(
-                "# Server\r\nredis_version:7.0.15\r\nrun_id:0123456789abcdef\r\nrole:master\r\n",
-            )),
-            [command, ..] => format!("-ERR unknown command '{command}'\r\n"),
-            [] => "-ERR Protocol error\r\n".to_owned(),
-        }
-    }
-
-    fn put(&mut self, key: &str, value: &str, options: &[&str]) -> String {
-        let is_told = |word: &str| options.iter().any(|told| told.eq_ignore_ascii_case(word));
-        if is_told("NX") && self.value(key).is_some() {
-            return bulk(None);
-        }
-        let mut pairs = options.windows(2);
-        let life = pairs.find_map(|pair| match (pair[0], pair[1].parse()) {
-            ("EX", Ok(count)) => Some(Duration::from_secs(count)),
-            ("PX", Ok(count)) => Some(Duration::from_millis(count)),
-            _ => None,
-        });
-        let end = life.map(|life| Instant::now() + life);
-        self.values.insert(key.to_owned(), (value.to_owned(), end));
-        "+OK\r\n".to_owned()
     }
 }
 
@@ -311,13 +249,13 @@ fn say(
     }
     let is_a_connection = words == [CONNECT];
     if !(is_a_connection && matches!(answer, Answer::Usual | Answer::Late(_))) {
-        let text = text(answer, words, &mut state.lock());
+        let text = text(answer, words, &mut state.lock().values);
         stream.write_all(text.as_bytes())?;
     }
     Ok(true)
 }
 
-fn text(answer: &Answer, words: &[&str], inner: &mut Inner) -> String {
+fn text(answer: &Answer, words: &[&str], values: &mut Values) -> String {
     match answer {
         Answer::Error(error) => format!("-{error}\r\n"),
         Answer::Raw(text) => text.clone(),
@@ -326,19 +264,11 @@ fn text(answer: &Answer, words: &[&str], inner: &mut Inner) -> String {
             let texts = elements
                 .iter()
                 .zip(keys)
-                .map(|(element, key)| text(element, &["GET", key], inner));
+                .map(|(element, key)| text(element, &["GET", key], values));
             let all = texts.collect::<String>();
             format!("*{}\r\n{all}", elements.len())
         }
-        _ => inner.usual(words),
-    }
-}
-
-/// A string as it goes over the wire, or none.
-pub fn bulk(value: Option<&str>) -> String {
-    match value {
-        Some(value) => format!("${}\r\n{value}\r\n", value.len()),
-        None => "$-1\r\n".to_owned(),
+        _ => values.usual(words),
     }
 }
 
