@@ -45,8 +45,7 @@ struct Outage {
 fn main() -> ExitCode {
     let mut redis = Redis::start();
     let origin = Origin::slow(SOURCE);
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     let load = Load::half_new(app.address());
     let_pass(PHASE / 2);
     let killed = outage("kill -9", &app, &mut redis, Redis::kill, Redis::start_again);

@@ -37,8 +37,7 @@ fn main() {
 
 fn hits() {
     let redis = Redis::start();
-    let app = App::configured().redis(&redis).start();
-    app.wait_for_redis();
+    let app = App::configured().redis(&redis).connect();
     println!("hits through Redis, {ROUNDS} rounds of {SECONDS} s, medians\n");
     println!(
         "| clients | value | keys | redis-benchmark /s | evenkeel /s | ratio | CPU us/request |"
@@ -97,8 +96,7 @@ fn compare(
 fn hits_while_fillers_hang() {
     let redis = Redis::start();
     let origin = Origin::start();
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     redis.set("key:000000000000", &"v".repeat(100));
     println!("\nhits, 32 clients, one key of 100 B, beside fillers that hang\n");
     println!("| fillers | evenkeel /s |\n|---|---|");
@@ -124,8 +122,7 @@ fn hits_while_fillers_hang() {
 
 fn cost() {
     let redis = Redis::start();
-    let app = App::configured().redis(&redis).start();
-    app.wait_for_redis();
+    let app = App::configured().redis(&redis).connect();
     let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
     let idle = mib(app.resident_bytes());
     redis.set("key:000000000000", &"v".repeat(100));

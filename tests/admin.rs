@@ -16,8 +16,7 @@ use crate::harness::{
 #[test]
 fn what_prometheus_reads_is_sound_and_complete() {
     let (mut redis, origin) = (Redis::start(), Origin::start());
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     // Something of everything: fetched, from Redis, from memory, stale, not found, failed, refused.
     app.value("a");
     wait_until(SOON, "it is written", || redis.value("a").is_some());
@@ -90,7 +89,7 @@ fn what_prometheus_reads_is_sound_and_complete() {
 #[test]
 fn the_process_shows_what_every_process_shows() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::start(&redis, &origin);
+    let app = App::with(&redis, &origin).start();
     assert_eq!(app.metric("process_threads", &[]), app.threads() as f64);
     let memory = app.metric("process_resident_memory_bytes", &[]) / app.resident_bytes() as f64;
     assert!((0.8..1.25).contains(&memory), "{memory}");
@@ -107,8 +106,7 @@ fn the_process_shows_what_every_process_shows() {
 #[test]
 fn keys_never_become_labels_and_the_page_does_not_grow_with_them() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     app.value("first");
     let lines = || app.admin("/metrics").text().lines().count();
     wait_until(SOON, "all kinds of calls were made", || {
@@ -132,8 +130,7 @@ fn keys_never_become_labels_and_the_page_does_not_grow_with_them() {
 #[test]
 fn an_outage_is_reported_when_it_ends() {
     let (mut redis, origin) = (Redis::start(), Origin::start());
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     assert_eq!(app.value("known").1, "primary");
     wait_until(SOON, "it is in redis", || redis.value("known").is_some());
     assert_eq!(
@@ -185,8 +182,7 @@ fn an_outage_is_reported_when_it_ends() {
 #[test]
 fn only_fetches_that_were_made_count_as_extra() {
     let (mut redis, origin) = (Redis::start(), Origin::start());
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     redis.kill();
     wait_until(SOON, "the outage is known", || {
         app.value("known");
@@ -217,12 +213,9 @@ fn only_fetches_that_were_made_count_as_extra() {
 #[test]
 fn an_outage_of_the_source_is_reported_too() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("source origin", "reset_timeout", "50ms")
-        .start();
-    app.wait_for_redis();
+        .connect();
     origin.set_fault(SourceFault::Status(500));
     for n in 0..8 {
         assert_eq!(app.get(&format!("/api/data/k{n}")).status, 503);
@@ -245,7 +238,7 @@ fn an_outage_of_the_source_is_reported_too() {
 #[test]
 fn the_door_of_operators_has_their_pages_and_nothing_of_the_api() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::start(&redis, &origin);
+    let app = App::with(&redis, &origin).start();
     app.value("a");
     for path in ["/livez", "/readyz", "/healthz", "/metrics", "/outages"] {
         assert_eq!(app.admin(path).status, 200, "{path}");
@@ -263,9 +256,7 @@ fn the_door_of_operators_has_their_pages_and_nothing_of_the_api() {
 #[test]
 fn operators_are_served_while_clients_take_every_place() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("server", "max_connections", "4")
         .start();
     origin.set_fault(SourceFault::Hangs);
@@ -283,9 +274,7 @@ fn operators_are_served_while_clients_take_every_place() {
 #[test]
 fn without_an_address_there_is_no_admin_door() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .environment(ADMIN_LISTEN, "")
         .start();
     app.value("a");

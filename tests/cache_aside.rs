@@ -8,8 +8,7 @@ use crate::harness::{App, Origin, Redis, SOON, wait_until};
 fn a_hit_is_answered_from_redis_and_the_source_is_not_asked() {
     let (redis, origin) = (Redis::start(), Origin::start());
     redis.set("a", "written by the old service");
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     let answer = app.get("/api/data/a");
     assert_eq!(
         answer.value(),
@@ -25,12 +24,9 @@ fn a_hit_is_answered_from_redis_and_the_source_is_not_asked() {
 #[test]
 fn a_miss_is_fetched_and_written_to_redis_with_its_ttl() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("route data", "ttl", "2m")
-        .start();
-    app.wait_for_redis();
+        .connect();
     let answer = app.get("/api/data/a");
     assert_eq!(answer.value(), ("value of a".into(), "primary".into()));
     assert_eq!(answer.field("cache-status"), Some("evenkeel; fwd=miss"));
@@ -46,12 +42,9 @@ fn a_miss_is_fetched_and_written_to_redis_with_its_ttl() {
 #[test]
 fn a_miss_is_answered_before_it_is_written() {
     let (redis, origin) = (Redis::start(), Origin::slow(Duration::from_millis(100)));
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("redis", "timeout", "4s")
-        .start();
-    app.wait_for_redis();
+        .connect();
     let mut client = app.client().patient(Duration::from_secs(1));
     client.send("GET /api/data/a HTTP/1.1\r\nHost: h\r\n\r\n");
     wait_until(SOON, "the source is asked", || origin.calls() == 1);
@@ -67,12 +60,7 @@ fn a_miss_is_answered_before_it_is_written() {
 #[test]
 fn after_a_miss_the_next_request_is_a_hit() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
-        .without_memory()
-        .start();
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).without_memory().connect();
     let mut client = app.client();
     for key in (0..500).map(|n| format!("k{n}")) {
         let path = format!("/api/data/{key}");
@@ -92,8 +80,7 @@ fn after_a_miss_the_next_request_is_a_hit() {
 fn a_cached_empty_string_is_a_hit() {
     let (redis, origin) = (Redis::start(), Origin::start());
     redis.set("empty", "");
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     assert_eq!(app.value("empty"), (String::new(), "cache".into()));
     assert_eq!(origin.calls(), 0);
 }
@@ -104,8 +91,7 @@ fn an_undecodable_value_is_a_miss_and_is_overwritten() {
     redis.query::<()>(&["EVAL", "redis.call('SET', 'bytes', '\\255\\254')", "0"]);
     redis.query::<()>(&["RPUSH", "list", "x"]);
     redis.query::<()>(&["HSET", "hash", "field", "x"]);
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     for key in ["bytes", "list", "hash"] {
         assert_eq!(app.value(key), (Origin::value_of(key), "primary".into()));
         wait_until(SOON, "it is overwritten", || {
@@ -123,15 +109,12 @@ fn the_key_prefix_stands_before_every_key_and_a_route_may_have_its_own() {
     redis.set("all:a", "from all");
     redis.set("own:a", "from own");
     redis.set("a", "from nobody");
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("redis", "key_prefix", "all:")
         .set("route second", "path", "/second/<key>/x")
         .set("route second", "source", "origin")
         .set("route second", "key_prefix", "own:")
-        .start();
-    app.wait_for_redis();
+        .connect();
     assert_eq!(app.value("a"), ("from all".into(), "cache".into()));
     assert_eq!(
         app.get("/second/a/x").value(),
@@ -153,9 +136,7 @@ fn routes_have_their_own_sources_and_their_own_ttl() {
     let redis = Redis::start();
     let (first, second) = (Origin::start(), Origin::start());
     second.put("a", "from the second");
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&first)
+    let app = App::with(&redis, &first)
         .set("route other", "path", "/other/<key>")
         .set("route other", "source", "other")
         .set("route other", "key_prefix", "other:")
@@ -163,8 +144,7 @@ fn routes_have_their_own_sources_and_their_own_ttl() {
         .set("route data", "ttl", "1d")
         .set("source other", "kind", "http")
         .set("source other", "url", &second.url())
-        .start();
-    app.wait_for_redis();
+        .connect();
     assert_eq!(app.value("a").0, "value of a");
     assert_eq!(app.get("/other/a").value().0, "from the second");
     assert_eq!((first.calls(), second.calls()), (1, 1));
@@ -182,8 +162,7 @@ fn the_database_of_the_url_is_used() {
         .redis(&redis)
         .set("redis", "url", &url)
         .origin(&origin)
-        .start();
-    app.wait_for_redis();
+        .connect();
     assert_eq!(app.value("a").1, "primary");
     wait_until(SOON, "it is written to database 5", || {
         redis
@@ -200,8 +179,7 @@ fn a_redis_behind_a_unix_socket_is_used() {
     let app = App::configured()
         .set("redis", "url", &redis.socket_url())
         .origin(&origin)
-        .start();
-    app.wait_for_redis();
+        .connect();
     assert_eq!(app.value("a"), ("over a socket".into(), "cache".into()));
     assert_eq!(app.value("b").1, "primary");
     wait_until(SOON, "it is written", || redis.value("b").is_some());
@@ -211,15 +189,12 @@ fn a_redis_behind_a_unix_socket_is_used() {
 fn lookups_that_wait_together_are_asked_for_in_one_call() {
     let (redis, origin) = (Redis::start(), Origin::start());
     (0..40).for_each(|n| redis.set(&format!("k{n}"), &format!("v{n}")));
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("server", "request_timeout", "60s")
         .set("server", "queue_timeout", "60s")
         .set("redis", "timeout", "40s")
         .set("redis", "readers", "1")
-        .start();
-    app.wait_for_redis();
+        .connect();
     redis.freeze();
     let mut clients: Vec<_> = (0..40).map(|_| app.client()).collect();
     for (n, client) in clients.iter_mut().enumerate() {

@@ -214,8 +214,7 @@ fn the_environment_overrides_the_file() {
         .environment("EVENKEEL_REDIS_URL", &redis.url())
         .environment("EVENKEEL_ROUTE_DATA_TTL", "100s")
         .environment("EVENKEEL_SERVER_CONTRACT", "fastapi")
-        .start();
-    app.wait_for_redis();
+        .connect();
     let answer = app.get("/api/data/a");
     assert!(
         answer.body.starts_with(b"{\"source\":\"primary\""),
@@ -254,7 +253,7 @@ fn the_password_comes_from_file_environment_or_credentials_and_is_used() {
     let secrets = tempfile::tempdir().expect("a folder");
     std::fs::write(secrets.path().join("redis_password"), "hunter2\n").expect("a file of ours");
     let folder = secrets.path().to_string_lossy().into_owned();
-    let config = || App::configured().redis(&redis).origin(&origin);
+    let config = || App::with(&redis, &origin);
     for config in [
         config().set(
             "redis",
@@ -269,8 +268,7 @@ fn the_password_comes_from_file_environment_or_credentials_and_is_used() {
         config().environment("EVENKEEL_REDIS_PASSWORD", "hunter2"),
         config().environment("CREDENTIALS_DIRECTORY", &folder),
     ] {
-        let app = config.start();
-        app.wait_for_redis();
+        let app = config.connect();
         assert_eq!(app.value("a").0, "value of a");
         let health = app.get("/healthz");
         assert!(!String::from_utf8_lossy(&health.body).contains("hunter2"));
@@ -310,7 +308,7 @@ fn a_secret_is_shown_nowhere_whatever_is_wrong_around_it() {
 #[test]
 fn the_log_goes_to_a_file_where_one_is_named() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let mut config = App::configured().redis(&redis).origin(&origin);
+    let mut config = App::with(&redis, &origin);
     let folder = config.folder();
     let listen = crate::harness::free_address();
     let config = config

@@ -35,8 +35,7 @@ fn run(contract: &str, vectors: &str) {
         .set("server", "contract", contract)
         .set("source demo", "latency", "0")
         .set("source demo", "fail_prefix", "boom")
-        .start();
-    app.wait_for_redis();
+        .connect();
     let mut is_down = false;
     let mut mismatches = Vec::new();
     let text = read(vectors);

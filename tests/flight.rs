@@ -18,7 +18,7 @@ fn a_hundred_clients_of_one_cold_key_make_one_call() {
     for mut redis in [Redis::start(), Redis::not_started()] {
         let origin = Origin::start();
         origin.set_fault(SourceFault::Hangs);
-        let app = App::start(&redis, &origin);
+        let app = App::with(&redis, &origin).start();
         let mut clients = ask_for_one_key(&app, 100);
         wait_until(SOON, "99 have joined", || {
             app.figure("/source/joined") == 99
@@ -40,8 +40,7 @@ fn a_hundred_clients_of_one_cold_key_make_one_call() {
 fn a_failing_fetch_fails_all_who_joined_once_and_the_next_one_tries_again() {
     let (redis, origin) = (Redis::start(), Origin::start());
     origin.set_fault(SourceFault::Hangs);
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     let mut clients = ask_for_one_key(&app, 20);
     wait_until(SOON, "19 have joined", || {
         app.figure("/source/joined") == 19
@@ -61,15 +60,12 @@ fn a_failing_fetch_fails_all_who_joined_once_and_the_next_one_tries_again() {
 fn a_hanging_fetch_holds_nobody_beyond_their_own_deadline() {
     let (redis, origin) = (Redis::start(), Origin::start());
     origin.set_fault(SourceFault::Hangs);
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("server", "request_timeout", "1s")
         .set("server", "queue_timeout", "100ms")
         .set("redis", "timeout", "100ms")
         .set("source origin", "timeout", "800ms")
-        .start();
-    app.wait_for_redis();
+        .connect();
     let leader = ask_for_one_key(&app, 1);
     wait_until(SOON, "the source is asked", || origin.calls() == 1);
     let began = Instant::now();
@@ -86,8 +82,7 @@ fn a_hanging_fetch_holds_nobody_beyond_their_own_deadline() {
 #[test]
 fn one_hanging_key_does_not_hold_the_others() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     origin.set_fault(SourceFault::Hangs);
     let mut hanging = ask_for_one_key(&app, 50);
     wait_until(SOON, "49 have joined", || {

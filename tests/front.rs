@@ -6,8 +6,7 @@ use crate::harness::{App, Origin, Redis, SourceFault};
 pub fn served() -> (App, Redis, Origin) {
     let (redis, origin) = (Redis::start(), Origin::start());
     redis.set("hit", "well");
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     (app, redis, origin)
 }
 
@@ -75,12 +74,9 @@ fn a_request_id_is_taken_over_where_it_is_sound_and_made_where_it_is_not() {
 fn a_key_over_the_limit_gets_414_and_touches_nothing() {
     let (redis, origin) = (Redis::start(), Origin::start());
     for (contract, letter) in [("flask", "f"), ("fastapi", "a")] {
-        let app = App::configured()
-            .redis(&redis)
-            .origin(&origin)
+        let app = App::with(&redis, &origin)
             .set("server", "contract", contract)
-            .start();
-        app.wait_for_redis();
+            .connect();
         let (lookups, calls) = (redis.lookups(), origin.calls());
         let mut client = app.client();
         for key in ["k".repeat(4097), "%6B".repeat(4097), "%C3%A9".repeat(2049)] {

@@ -13,8 +13,7 @@ fn statuses(app: &App) -> [u16; 3] {
 #[test]
 fn a_redis_that_is_down_is_reported_and_the_service_is_ready() {
     let (mut redis, origin) = (Redis::start(), Origin::start());
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     assert_eq!(
         (app.health()["status"].as_str(), statuses(&app)),
         (Some("ok"), [200; 3])
@@ -42,12 +41,9 @@ fn a_redis_that_is_down_is_reported_and_the_service_is_ready() {
 #[test]
 fn a_redis_that_is_down_fails_the_check_where_that_is_wanted() {
     let (mut redis, origin) = (Redis::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("health", "redis", "fail")
-        .start();
-    app.wait_for_redis();
+        .connect();
     assert_eq!(statuses(&app), [200; 3]);
     redis.kill();
     wait_until(SOON, "it is noticed", || {
@@ -68,12 +64,9 @@ fn a_redis_that_is_down_fails_the_check_where_that_is_wanted() {
 #[test]
 fn a_source_that_is_down_is_degraded_and_said() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("source origin", "reset_timeout", "1h")
-        .start();
-    app.wait_for_redis();
+        .connect();
     assert_eq!(app.health()["sources"][0]["cause"], Value::Null);
     origin.set_fault(SourceFault::Status(500));
     for n in 0..5 {
@@ -95,9 +88,7 @@ fn a_source_that_is_down_is_degraded_and_said() {
 #[test]
 fn a_breaker_that_is_held_open_shows() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("breaker", "mode", "forced_open")
         .start();
     let health = app.health();
@@ -112,8 +103,7 @@ fn a_breaker_that_is_held_open_shows() {
 #[test]
 fn health_never_asks_redis() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     let (pings, lookups) = (redis.calls("ping"), redis.lookups());
     (0..50).for_each(|_| assert_eq!(statuses(&app), [200; 3]));
     redis.freeze();
@@ -132,14 +122,11 @@ fn health_never_asks_redis() {
 fn a_full_queue_is_not_ready_and_health_does_not_wait_behind_it() {
     let (redis, origin) = (Redis::start(), Origin::start());
     origin.set_fault(SourceFault::Hangs);
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("server", "workers", "1")
         .set("server", "queue", "3")
         .set("server", "queue_timeout", "4s")
-        .start();
-    app.wait_for_redis();
+        .connect();
     let mut clients: Vec<_> = (0..4).map(|_| app.client()).collect();
     for (n, client) in clients.iter_mut().enumerate() {
         client.send(format!("GET /api/data/k{n} HTTP/1.1\r\nHost: h\r\n\r\n"));
@@ -167,8 +154,7 @@ fn a_full_queue_is_not_ready_and_health_does_not_wait_behind_it() {
 fn answers_are_counted_by_where_they_came_from() {
     let (mut redis, origin) = (Redis::start(), Origin::start());
     redis.set("hit", "x");
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     (0..3).for_each(|_| drop(app.value("hit")));
     app.value("new");
     origin.set_fault(SourceFault::Status(404));

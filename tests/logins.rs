@@ -25,8 +25,10 @@ fn lock_out_strangers(redis: &Redis) {
 fn is_served(redis: &Redis, config: Config) -> App {
     let origin = Origin::start();
     (0..40).for_each(|n| redis.set(&format!("k{n}"), &format!("v{n}")));
-    let app = config.set("redis", "readers", "1").origin(&origin).start();
-    app.wait_for_redis();
+    let app = config
+        .set("redis", "readers", "1")
+        .origin(&origin)
+        .connect();
     let mut clients: Vec<_> = (0..40).map(|_| app.client()).collect();
     for (n, client) in clients.iter_mut().enumerate() {
         client.send(format!("GET /api/data/k{n} HTTP/1.1\r\nHost: h\r\n\r\n"));
@@ -83,8 +85,7 @@ fn a_user_that_may_read_alone_is_served_hits_and_it_is_said_once() {
     let redis = with_user("shop", &["~*", "+get", "+mget"]);
     let origin = Origin::start();
     redis.set("a", "readable");
-    let app = user(&redis).origin(&origin).start();
-    app.wait_for_redis();
+    let app = user(&redis).origin(&origin).connect();
     for n in 0..20 {
         assert_eq!(app.value("a"), ("readable".into(), "cache".into()));
         assert_eq!(app.value(&format!("new{n}")).1, "primary");
@@ -142,8 +143,7 @@ fn a_server_that_does_not_know_resp3_is_served_with_resp2_and_it_is_said_once() 
         .set("redis", "url", &old.url().replace("/0", "/5"))
         .environment("EVENKEEL_REDIS_PASSWORD", "secret word");
     let origin = Origin::start();
-    let app = resp3(config).origin(&origin).start();
-    app.wait_for_redis();
+    let app = resp3(config).origin(&origin).connect();
     assert_eq!(app.value("a").1, "primary");
     wait_until(SOON, "it is written to database 5", || {
         old.query::<String>(&["INFO", "keyspace"])
@@ -162,8 +162,7 @@ fn a_wrong_password_is_told_in_either_protocol() {
             .environment("EVENKEEL_REDIS_PASSWORD", "mistaken")
             .set("breaker", "probe_interval", "20ms")
             .origin(&origin)
-            .start();
-        app.wait_for_outage();
+            .start_in_outage();
         assert_eq!(app.value("a").0, "value of a");
         wait_until(SOON, "it is said", || app.log().contains("refuses us"));
         let log = app.log();

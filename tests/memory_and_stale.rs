@@ -7,8 +7,7 @@ use crate::harness::{App, Origin, Redis, SOON, SourceFault, wait_until};
 fn a_fresh_copy_spares_the_source_while_redis_is_down() {
     let (mut redis, origin) = (Redis::start(), Origin::start());
     redis.set("hit", "from redis");
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     assert_eq!(app.value("hit").1, "cache");
     assert_eq!(app.value("fetched").1, "primary");
     redis.kill();
@@ -33,12 +32,9 @@ fn a_fresh_copy_spares_the_source_while_redis_is_down() {
 #[test]
 fn the_source_is_asked_where_fresh_copies_are_not_wanted() {
     let (mut redis, origin) = (Redis::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("memory", "fresh_while_redis_is_down", "false")
-        .start();
-    app.wait_for_redis();
+        .connect();
     assert_eq!(app.value("a").1, "primary");
     redis.kill();
     app.value("other");
@@ -55,13 +51,10 @@ fn the_source_is_asked_where_fresh_copies_are_not_wanted() {
 #[test]
 fn serves_stale_when_redis_and_source_are_down() {
     let (mut redis, origin) = (Redis::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("route data", "ttl", "1s")
         .set("route data", "stale_retry", "500ms")
-        .start();
-    app.wait_for_redis();
+        .connect();
     let fresh = app.get("/api/data/a");
     redis.kill();
     origin.set_fault(SourceFault::Closes);
@@ -96,8 +89,7 @@ fn serves_stale_when_redis_and_source_are_down() {
 #[test]
 fn serves_stale_when_the_source_fails_and_redis_has_let_the_key_go() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     app.value("a");
     wait_until(SOON, "it is written", || redis.value("a").is_some());
     redis.query::<()>(&["DEL", "a"]);
@@ -108,13 +100,10 @@ fn serves_stale_when_the_source_fails_and_redis_has_let_the_key_go() {
 #[test]
 fn a_copy_beyond_max_stale_is_not_served() {
     let (mut redis, origin) = (Redis::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("route data", "ttl", "1s")
         .set("route data", "max_stale", "1s")
-        .start();
-    app.wait_for_redis();
+        .connect();
     app.value("a");
     redis.kill();
     origin.set_fault(SourceFault::Status(500));
@@ -134,12 +123,7 @@ fn a_copy_beyond_max_stale_is_not_served() {
 #[test]
 fn without_memory_nothing_is_remembered() {
     let (mut redis, origin) = (Redis::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
-        .without_memory()
-        .start();
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).without_memory().connect();
     app.value("a");
     redis.kill();
     // However the outage is met, the first time or when it is known: the source is asked.
@@ -161,12 +145,7 @@ fn without_memory_the_first_failures_are_answered_by_the_source_too() {
     let origin = Origin::start();
     for _ in 0..10 {
         let mut redis = Redis::start();
-        let app = App::configured()
-            .redis(&redis)
-            .origin(&origin)
-            .without_memory()
-            .start();
-        app.wait_for_redis();
+        let app = App::with(&redis, &origin).without_memory().connect();
         redis.kill();
         let mut client = app.client();
         for n in 0..10 {
@@ -182,12 +161,9 @@ fn without_memory_the_first_failures_are_answered_by_the_source_too() {
 #[test]
 fn memory_stays_within_its_bytes() {
     let (redis, origin) = (Redis::not_started(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("memory", "max_bytes", "1MiB")
-        .start();
-    app.wait_for_outage();
+        .start_in_outage();
     let before = app.resident_bytes();
     let mut client = app.client();
     for n in 0..2000 {
@@ -211,8 +187,7 @@ fn memory_stays_within_its_bytes() {
 #[test]
 fn a_copy_is_never_older_than_what_redis_said_last() {
     let (mut redis, origin) = (Redis::start(), Origin::start());
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     assert_eq!(app.value("a").0, "value of a");
     wait_until(SOON, "it is written", || redis.value("a").is_some());
     redis.set("a", "newer, by another instance");

@@ -89,8 +89,7 @@ fn names(expression: &str) -> BTreeSet<String> {
 /// The page of an app that has done a little of everything: families without a sample are not on it.
 fn page() -> String {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     app.value("a");
     wait_until(SOON, "it is written", || redis.value("a").is_some());
     app.get("/no/such/path");

@@ -11,7 +11,7 @@ const RECOVERY: Duration = Duration::from_millis(2500);
 #[test]
 fn a_redis_that_was_never_there_costs_nothing_and_is_used_when_it_comes() {
     let (mut redis, origin) = (Redis::not_started(), Origin::start());
-    let app = App::start(&redis, &origin);
+    let app = App::with(&redis, &origin).start();
     let began = Instant::now();
     assert_eq!(app.value("a"), ("value of a".into(), "primary".into()));
     assert_eq!(app.value("a"), ("value of a".into(), "cache".into()));
@@ -36,8 +36,7 @@ fn a_dead_redis_is_not_dialled_by_every_request() {
     let app = App::configured()
         .set("redis", "url", &proxy.url())
         .origin(&origin)
-        .start();
-    app.wait_for_redis();
+        .connect();
     proxy.set_fault(NetworkFault::Hangs);
     let mut client = app.client();
     let known = |n: usize| format!("/api/data/k{n}");
@@ -57,14 +56,11 @@ fn a_dead_redis_is_not_dialled_by_every_request() {
 #[test]
 fn without_a_prober_a_request_is_the_trial_that_ends_an_outage() {
     let (mut redis, origin) = (Redis::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .without_memory()
         .set("breaker", "probe_interval", "0")
         .set("breaker", "reset_timeout", "300ms")
-        .start();
-    app.wait_for_redis();
+        .connect();
     redis.kill();
     wait_until(SOON, "the outage is known", || {
         assert_eq!(app.value("a").1, "primary");
@@ -84,10 +80,7 @@ fn without_a_prober_a_request_is_the_trial_that_ends_an_outage() {
 fn a_breaker_forced_open_never_asks_redis_and_a_disabled_one_always_does() {
     let (mut redis, origin) = (Redis::start(), Origin::start());
     let config = |mode: &str| {
-        let config = App::configured()
-            .redis(&redis)
-            .origin(&origin)
-            .without_memory();
+        let config = App::with(&redis, &origin).without_memory();
         config.set("breaker", "mode", mode)
     };
     let forced = config("forced_open").start();
@@ -121,8 +114,7 @@ fn a_wrong_password_is_said_once_and_costs_no_client_an_error() {
             .set("redis", "url", &url)
             .set("breaker", "probe_interval", "20ms")
             .origin(&origin)
-            .start();
-        app.wait_for_outage();
+            .start_in_outage();
         let_pass(Duration::from_millis(500));
         for key in (0..50).map(|n| format!("k{n}")) {
             assert_eq!(app.value(&key).0, Origin::value_of(&key));
@@ -136,8 +128,7 @@ fn a_wrong_password_is_said_once_and_costs_no_client_an_error() {
 #[test]
 fn a_password_set_while_it_runs_is_an_outage_and_taken_back_ends_it() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     assert_eq!(app.value("a").1, "primary");
     redis.set_password("sudden");
     // Whoever was connected before stays so: the app has to be thrown out.
@@ -169,8 +160,7 @@ fn a_full_redis_keeps_serving_hits() {
 fn refused_writes(begin: &[&str], end: &[&str]) {
     let (redis, origin) = (Redis::start(), Origin::start());
     (0..50).for_each(|n| redis.set(&format!("k{n}"), &format!("v{n}")));
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     redis.query::<()>(begin);
     let mut client = app.client();
     for n in 0..50 {

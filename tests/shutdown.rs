@@ -14,8 +14,7 @@ fn in_flight(origin: &Origin, redis: &Redis, drain_timeout: &str) -> (App, Vec<C
         .redis(redis)
         .origin(origin)
         .set("server", "drain_timeout", drain_timeout)
-        .start();
-    app.wait_for_redis();
+        .connect();
     let mut clients: Vec<_> = (0..20).map(|_| app.client()).collect();
     for (n, client) in clients.iter_mut().enumerate() {
         client.send(format!("GET /api/data/k{n} HTTP/1.1\r\nHost: h\r\n\r\n"));
@@ -55,8 +54,7 @@ fn what_is_in_flight_is_finished_and_nobody_new_is_let_in() {
 #[test]
 fn the_last_words_tell_what_is_left_behind() {
     let (redis, origin) = (Redis::not_started(), Origin::start());
-    let mut app = App::start(&redis, &origin);
-    app.wait_for_outage();
+    let mut app = App::with(&redis, &origin).start_in_outage();
     (0..3).for_each(|n| drop(app.value(&format!("k{n}"))));
     app.terminate();
     assert_eq!(app.wait_for_end(SOON).0.code(), Some(0));
@@ -132,8 +130,7 @@ fn it_is_not_ready_while_it_drains() {
 fn a_signal_under_load_loses_no_request_that_was_read() {
     alone();
     let (redis, origin) = (Redis::start(), Origin::slow(Duration::from_millis(20)));
-    let mut app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let mut app = App::with(&redis, &origin).connect();
     let (received, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
         for number in 0..32 {

@@ -16,13 +16,10 @@ fn not_found_is_the_contracts_404_and_is_stored_nowhere() {
         ),
         ("fastapi", "{\"detail\":\"Not Found\"}"),
     ] {
-        let app = App::configured()
-            .redis(&redis)
-            .origin(&origin)
+        let app = App::with(&redis, &origin)
             .set("server", "contract", contract)
             .set("route data", "negative_ttl", "0")
-            .start();
-        app.wait_for_redis();
+            .connect();
         for status in [404, 410] {
             origin.set_fault(SourceFault::Status(status));
             for _ in 0..3 {
@@ -46,13 +43,10 @@ fn not_found_is_the_contracts_404_and_is_stored_nowhere() {
 #[test]
 fn not_found_ends_an_older_copy() {
     let (mut redis, origin) = (Redis::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("route data", "ttl", "1s")
         .set("route data", "negative_ttl", "0")
-        .start();
-    app.wait_for_redis();
+        .connect();
     app.value("a");
     redis.kill();
     origin.set_fault(SourceFault::Status(404));
@@ -70,14 +64,11 @@ fn not_found_ends_an_older_copy() {
 #[test]
 fn what_is_no_value_is_a_503_and_one_log_line_for_each_kind() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("source origin", "max_body", "1KiB")
         .set("source origin", "timeout", "200ms")
         .set("source origin", "fail_max", "0")
-        .start();
-    app.wait_for_redis();
+        .connect();
     for (fault, said) in [
         (SourceFault::Status(500), "source origin: status 500"),
         (
@@ -122,10 +113,9 @@ fn what_is_no_value_is_a_503_and_one_log_line_for_each_kind() {
 fn a_source_that_cannot_be_reached_is_a_503() {
     let redis = Redis::start();
     let gone = Origin::start();
-    let config = App::configured().redis(&redis).origin(&gone);
+    let config = App::with(&redis, &gone);
     drop(gone);
-    let app = config.start();
-    app.wait_for_redis();
+    let app = config.connect();
     redis.set("hit", "well");
     for _ in 0..5 {
         assert_eq!(app.get("/api/data/a").status, 503);
@@ -142,8 +132,7 @@ fn a_source_that_cannot_be_reached_is_a_503() {
 #[test]
 fn no_key_can_reach_another_path_of_the_source() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     let keys = [
         "..%2f",
         "..;",
@@ -211,8 +200,7 @@ fn no_key_can_reach_another_path_of_the_source() {
 #[test]
 fn connections_to_the_source_are_kept() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     let mut client = app.client();
     for n in 0..30 {
         assert_eq!(client.get(&format!("/api/data/k{n}")).value().1, "primary");
@@ -223,12 +211,9 @@ fn connections_to_the_source_are_kept() {
 #[test]
 fn no_more_fetches_run_at_once_than_allowed() {
     let (redis, origin) = (Redis::start(), Origin::slow(Duration::from_millis(50)));
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("source origin", "max_concurrent", "4")
-        .start();
-    app.wait_for_redis();
+        .connect();
     let mut clients: Vec<_> = (0..32).map(|_| app.client()).collect();
     for (n, client) in clients.iter_mut().enumerate() {
         client.send(format!("GET /api/data/k{n} HTTP/1.1\r\nHost: h\r\n\r\n"));
@@ -244,16 +229,13 @@ fn no_more_fetches_run_at_once_than_allowed() {
 fn a_source_that_hangs_does_not_take_the_threads_of_another() {
     let redis = Redis::start();
     let (hanging, well) = (Origin::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&hanging)
+    let app = App::with(&redis, &hanging)
         .set("server", "workers", "8")
         .set("route other", "path", "/other/<key>")
         .set("route other", "source", "other")
         .set("source other", "kind", "http")
         .set("source other", "url", &well.url())
-        .start();
-    app.wait_for_redis();
+        .connect();
     hanging.set_fault(SourceFault::Hangs);
     let mut clients: Vec<_> = (0..40).map(|_| app.client()).collect();
     for (n, client) in clients.iter_mut().enumerate() {
@@ -281,8 +263,7 @@ fn real_files_come_through_byte_for_byte_with_redis_up_down_and_back() {
     for (name, bytes) in &files {
         origin.put(name, bytes.clone());
     }
-    let app = App::configured().redis(&redis).origin(&origin).start();
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     let compare = |phase: &str, source: Option<&str>| {
         for (name, bytes) in &files {
             let (value, from) = app.value(name);
@@ -300,11 +281,7 @@ fn real_files_come_through_byte_for_byte_with_redis_up_down_and_back() {
     compare("up, a hit", Some("cache"));
     redis.kill();
     compare("down", Some("cache"));
-    let unremembered = App::configured()
-        .redis(&redis)
-        .origin(&origin)
-        .without_memory()
-        .start();
+    let unremembered = App::with(&redis, &origin).without_memory().start();
     for (name, bytes) in &files {
         assert!(
             unremembered.value(name).0.as_bytes() == bytes,

@@ -13,12 +13,9 @@ fn status(answer: &crate::harness::Response) -> String {
 #[test]
 fn a_failing_source_is_left_alone_and_used_again_when_it_is_well() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("source origin", "reset_timeout", "300ms")
-        .start();
-    app.wait_for_redis();
+        .connect();
     app.value("kept");
     wait_until(SOON, "it is written", || redis.value("kept").is_some());
     origin.set_fault(SourceFault::Status(500));
@@ -54,12 +51,9 @@ fn a_failing_source_is_left_alone_and_used_again_when_it_is_well() {
 #[test]
 fn who_has_a_copy_waits_for_a_slow_source_no_longer_than_the_soft_time_out() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("source origin", "soft_timeout", "100ms")
-        .start();
-    app.wait_for_redis();
+        .connect();
     app.value("a");
     wait_until(SOON, "it is written", || redis.value("a").is_some());
     redis.query::<()>(&["DEL", "a"]);
@@ -85,13 +79,10 @@ fn who_has_a_copy_waits_for_a_slow_source_no_longer_than_the_soft_time_out() {
 #[test]
 fn a_key_that_failed_is_asked_of_the_source_once_in_stale_retry() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("route data", "stale_retry", "1s")
         .set("source origin", "fail_max", "0")
-        .start();
-    app.wait_for_redis();
+        .connect();
     app.value("a");
     wait_until(SOON, "it is written", || redis.value("a").is_some());
     redis.query::<()>(&["DEL", "a"]);
@@ -110,12 +101,9 @@ fn a_key_that_failed_is_asked_of_the_source_once_in_stale_retry() {
 #[test]
 fn that_a_key_does_not_exist_is_remembered_in_memory_only() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("route data", "negative_ttl", "1s")
-        .start();
-    app.wait_for_redis();
+        .connect();
     origin.set_fault(SourceFault::Status(404));
     let mut client = app.client();
     let first = client.get("/api/data/gone");
@@ -136,13 +124,10 @@ fn that_a_key_does_not_exist_is_remembered_in_memory_only() {
 #[test]
 fn a_key_is_refreshed_before_its_end_and_nobody_waits_for_it() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("route data", "ttl", "4s")
         .set("route data", "refresh_at", "0.5")
-        .start();
-    app.wait_for_redis();
+        .connect();
     let mut client = app.client();
     client.get("/api/data/a");
     wait_until(SOON, "it is written", || redis.value("a").is_some());
@@ -161,13 +146,10 @@ fn a_key_is_refreshed_before_its_end_and_nobody_waits_for_it() {
 #[test]
 fn a_key_that_another_service_keeps_alive_is_not_fetched() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("route data", "ttl", "4s")
         .set("route data", "refresh_at", "0.5")
-        .start();
-    app.wait_for_redis();
+        .connect();
     redis.set("endless", "e");
     let mut client = app.client();
     let began = Instant::now();
@@ -188,12 +170,9 @@ fn a_key_that_another_service_keeps_alive_is_not_fetched() {
 #[test]
 fn what_was_fetched_during_an_outage_is_in_redis_soon_after_it() {
     let (mut redis, origin) = (Redis::start(), Origin::start());
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("breaker", "probe_interval", "3s")
-        .start();
-    app.wait_for_redis();
+        .connect();
     redis.kill();
     let mut client = app.client();
     for n in 0..300 {

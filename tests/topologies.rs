@@ -71,8 +71,7 @@ fn example(heading: &str, ours: &[Ours]) -> Config {
 fn works(redis: &Redis, config: Config) {
     let origin = Origin::start();
     redis.set("a", "from redis");
-    let app = config.origin(&origin).start();
-    app.wait_for_redis();
+    let app = config.origin(&origin).connect();
     assert_eq!(app.value("a"), ("from redis".into(), "cache".into()));
     assert_eq!(app.value("b").1, "primary");
     wait_until(SOON, "it is written", || redis.value("b").is_some());
@@ -224,8 +223,7 @@ fn cluster_works_as_written() {
     let (a, b) = (&cluster.masters[2], &cluster.masters[0]);
     let origin = Origin::start();
     a.set("a", "from redis");
-    let app = config.origin(&origin).start();
-    app.wait_for_redis();
+    let app = config.origin(&origin).connect();
     assert_eq!(app.value("a"), ("from redis".into(), "cache".into()));
     assert_eq!(app.value("b").1, "primary");
     wait_until(SOON, "it is written", || b.value("b").is_some());

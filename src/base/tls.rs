@@ -16,10 +16,28 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
-use crate::config::{Identity, Tls};
-
 /// Bytes of a file; a longer one is some other file. A bundle of all public authorities has 250 KiB.
 const MAX_BYTES: u64 = 4 << 20;
+
+/// Connections are encrypted, and the server's certificate is checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificates of the authorities that are trusted; none: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// What we show to a server that wants to see a certificate.
+    pub identity: Option<Identity>,
+    /// Name or address that the server's certificate must hold; none: the host that is connected to.
+    pub server_name: Option<String>,
+}
+
+/// A client certificate and the key to it, both PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The certificate, and those between it and its authority.
+    pub cert_file: PathBuf,
+    /// Its private key, without a passphrase.
+    pub key_file: PathBuf,
+}
 
 /// What is wrong with a file.
 #[derive(Debug, Clone, PartialEq, Eq)]

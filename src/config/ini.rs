@@ -6,46 +6,45 @@
 //! round every part is dropped; nothing in a value is special, not even `=`, `#` and `;`.
 
 use crate::config::report::{Place, Report, Subject};
+use crate::config::setting::ensure;
 use crate::config::wording::quoted;
 
 /// A `[title]` and what follows it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Block {
+pub(crate) struct Block {
     /// As written between the brackets, every run of space as one.
-    pub(super) title: String,
+    pub(crate) title: String,
     /// Line of the heading, counted from 1.
-    pub(super) line: usize,
-    pub(super) entries: Vec<Entry>,
+    pub(crate) line: usize,
+    pub(crate) entries: Vec<Entry>,
 }
 
 /// One `key = value`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) value: String,
-    pub(super) line: usize,
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) value: String,
+    pub(crate) line: usize,
 }
 
 /// Decodes a file: UTF-8, with or without a byte order mark.
 ///
 /// # Errors
 /// The line, counted from 1, and what is wrong with it.
-pub(super) fn decode(bytes: &[u8]) -> Result<&str, (usize, String)> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<&str, (usize, String)> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        let sound = &bytes[..error.valid_up_to()];
+        let (sound, rest) = bytes.split_at(error.valid_up_to());
         let line = 1 + sound.iter().filter(|byte| **byte == b'\n').count();
-        let byte = bytes.get(sound.len()).copied().unwrap_or_default();
-        (
-            line,
-            format!("is not UTF-8 (byte 0x{byte:02X}): save the file as UTF-8"),
-        )
+        let byte = rest.first().copied().unwrap_or_default();
+        let why = format!("is not UTF-8 (byte 0x{byte:02X}): save the file as UTF-8");
+        (line, why)
     })?;
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
 /// Reads the whole text. What can not be read is reported and left out, so that one bad line hides
 /// no mistake further down. A line that is refused is not shown: it may hold a password.
-pub(super) fn read(text: &str, report: &mut Report) -> Vec<Block> {
+pub(crate) fn read(text: &str, report: &mut Report) -> Vec<Block> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut blocks: Vec<Block> = Vec::new();
     // What follows a refused heading is dropped: it belongs to no known section.
@@ -77,16 +76,12 @@ pub(super) fn read(text: &str, report: &mut Report) -> Vec<Block> {
 
 /// The title in what follows a `[`.
 fn title(heading: &str) -> Result<String, String> {
-    let Some((title, rest)) = heading.split_once(']') else {
-        return Err("section heading has no closing ]".to_owned());
-    };
-    if !rest.trim().is_empty() {
-        return Err("nothing may follow the ] of a section heading, not even a comment".to_owned());
-    }
+    let split = heading.split_once(']');
+    let (title, rest) = split.ok_or("section heading has no closing ]")?;
+    let more = "nothing may follow the ] of a section heading, not even a comment";
+    ensure(rest.trim().is_empty(), more)?;
     let title = title.split_whitespace().collect::<Vec<_>>().join(" ");
-    if title.is_empty() {
-        return Err("section heading is empty".to_owned());
-    }
+    ensure(!title.is_empty(), "section heading is empty")?;
     Ok(title)
 }
 
@@ -94,16 +89,14 @@ fn title(heading: &str) -> Result<String, String> {
 fn entry(line: &str, number: usize) -> Result<Entry, String> {
     let shape = "is neither [section], nor key = value, nor a # comment";
     let Some((key, value)) = line.split_once('=') else {
-        let colon = line
-            .split_once(':')
-            .is_some_and(|(key, _)| is_word(key.trim()));
-        let hint = if colon { ": use = instead of :" } else { "" };
+        let with_colon = line.split_once(':');
+        let has_key = with_colon.is_some_and(|(key, _)| is_word(key.trim()));
+        let hint = if has_key { ": use = instead of :" } else { "" };
         return Err(format!("{shape}{hint}"));
     };
     let (key, value) = (key.trim(), value.trim());
-    if !is_word(key) {
-        return Err(format!("{shape}: a key is made of letters, digits and _"));
-    }
+    let why = format!("{shape}: a key is made of letters, digits and _");
+    ensure(is_word(key), why)?;
     Ok(Entry {
         key: key.to_owned(),
         value: value.to_owned(),
@@ -113,40 +106,32 @@ fn entry(line: &str, number: usize) -> Result<Entry, String> {
 
 /// Also takes `-` and capitals, which no key has: the misspelt key is then told its right name.
 fn is_word(key: &str) -> bool {
-    !key.is_empty()
-        && key
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    let is_sound = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    !key.is_empty() && key.bytes().all(is_sound)
 }
 
 /// An empty section, unless there is one of this title already.
 fn new_block(blocks: &[Block], title: String, line: usize) -> Result<Block, String> {
-    match blocks.iter().find(|block| block.title == title) {
-        Some(first) => Err(format!(
-            "section {} is already in line {}",
-            quoted(&title),
-            first.line
-        )),
-        None => Ok(Block {
-            title,
-            line,
-            entries: Vec::new(),
-        }),
+    if let Some(first) = blocks.iter().find(|block| block.title == title) {
+        let (title, first) = (quoted(&title), first.line);
+        return Err(format!("section {title} is already in line {first}"));
     }
+    let entries = Vec::new();
+    Ok(Block {
+        title,
+        line,
+        entries,
+    })
 }
 
 /// Adds an entry to its section. A key given twice is a mistake.
 fn add(block: &mut Block, entry: Entry, report: &mut Report) {
-    match block
-        .entries
-        .iter()
-        .find(|earlier| earlier.key == entry.key)
-    {
-        Some(earlier) => {
-            let subject = Subject::key(Place::Line(entry.line), &block.title, &entry.key);
-            report.mistake(subject, format!("is already in line {}", earlier.line));
-        }
-        None => block.entries.push(entry),
+    let mut entries = block.entries.iter();
+    if let Some(earlier) = entries.find(|earlier| earlier.key == entry.key) {
+        let subject = Subject::key(Place::Line(entry.line), &block.title, &entry.key);
+        report.mistake(subject, format!("is already in line {}", earlier.line));
+    } else {
+        block.entries.push(entry);
     }
 }
 

@@ -1,15 +1,24 @@
 //! From a file and the environment to a [`Config`], or to everything that is wrong with them.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::config::environment;
-use crate::config::environment::Secrets;
-use crate::config::report::{Place, Report, Subject};
-use crate::config::section::{Section, arrange, draw};
-use crate::config::{Config, Mistakes, check, ini, policy, redis_settings, route, server, source};
+use crate::config::environment::{self, Secrets};
+use crate::config::report::{Mistakes, Place, Report, Subject};
+use crate::config::section::{Kind, Section};
+use crate::config::sections::admin::{ADMIN, Admin};
+use crate::config::sections::breaker::{BREAKER, Breaker};
+use crate::config::sections::health::{HEALTH, Health};
+use crate::config::sections::log::{LOG, Log};
+use crate::config::sections::memory::{MEMORY, Memory};
+use crate::config::sections::redis::{self, keys::REDIS};
+use crate::config::sections::route::{Draft, ROUTE};
+use crate::config::sections::server::{SERVER, Server};
+use crate::config::sections::source::{SOURCE, Source};
+use crate::config::values::file::read_at_most;
+use crate::config::whole::Config;
+use crate::config::{ini, rules, schema};
 
 /// Looked for in this order when no file is given.
 const CANDIDATES: [&str; 2] = ["config.ini", "/etc/evenkeel/config.ini"];
@@ -41,14 +50,10 @@ pub struct Loaded {
 ///
 /// # Errors
 /// Everything that is wrong, at once; a given file that can not be read among it.
-pub fn load<K, V>(
+pub fn load(
     path: Option<&Path>,
-    environment: impl IntoIterator<Item = (K, V)>,
-) -> Result<Loaded, Mistakes>
-where
-    K: Into<OsString>,
-    V: Into<OsString>,
-{
+    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
+) -> Result<Loaded, Mistakes> {
     let candidates = CANDIDATES.map(Path::new);
     let found = match path {
         Some(path) => Some((path, read_file(path))),
@@ -56,10 +61,8 @@ where
     };
     let Some((path, content)) = found else {
         let mut loaded = parse("", BUILT_IN, environment)?;
-        let note = format!(
-            "no config file ({}): built-in defaults",
-            CANDIDATES.join(", ")
-        );
+        let tried = CANDIDATES.join(", ");
+        let note = format!("no config file ({tried}): built-in defaults");
         loaded.notes.insert(0, note);
         return Ok(loaded);
     };
@@ -84,18 +87,14 @@ where
 ///
 /// # Errors
 /// Everything that is wrong, at once.
-pub fn parse<K, V>(
+pub fn parse(
     text: &str,
     file_name: &str,
-    environment: impl IntoIterator<Item = (K, V)>,
-) -> Result<Loaded, Mistakes>
-where
-    K: Into<OsString>,
-    V: Into<OsString>,
-{
+    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
+) -> Result<Loaded, Mistakes> {
     let mut report = Report::new(file_name);
     let blocks = ini::read(text, &mut report);
-    let mut sections = arrange(blocks, &mut report);
+    let mut sections = schema::arrange(blocks, &mut report);
     let secrets = environment::apply(environment, &mut sections, &mut report);
     let folder = Path::new(file_name).parent().unwrap_or(Path::new(""));
     let config = build(sections, &secrets, folder, &mut report);
@@ -105,22 +104,13 @@ where
 /// The first candidate that exists, with what is in it or why it can not be read.
 fn first_of<'a>(candidates: &[&'a Path]) -> Option<(&'a Path, io::Result<Vec<u8>>)> {
     let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-    candidates
-        .iter()
-        .map(|path| (*path, read_file(path)))
-        .find(|(_, content)| !content.as_ref().is_err_and(missing))
+    let mut read = candidates.iter().map(|path| (*path, read_file(path)));
+    read.find(|(_, content)| !content.as_ref().is_err_and(missing))
 }
 
-/// Reads at most one byte more than is allowed, so that not even `/dev/zero` fills the memory.
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?
-        .take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(io::Error::other("longer than 1MiB: is it the right file?"));
-    }
-    Ok(bytes)
+    let too_long = || io::Error::other("longer than 1MiB: is it the right file?");
+    read_at_most(MAX_BYTES, path)?.ok_or_else(too_long)
 }
 
 /// Reads every section, then holds them against each other. None only where a mistake was reported.
@@ -130,48 +120,25 @@ fn build(
     folder: &Path,
     report: &mut Report,
 ) -> Option<Config> {
-    let server = draw(&mut sections, &server::SERVER);
-    let redis = draw(&mut sections, &redis_settings::REDIS);
-    let breaker = draw(&mut sections, &policy::BREAKER);
-    let admin = draw(&mut sections, &policy::ADMIN);
-    let subjects = check::Subjects {
-        pool_size: redis.subject_of("pool_size"),
-        breaker_mode: breaker.subject_of("mode"),
-        stall_calls: breaker.subject_of("stall_calls"),
-        drain_timeout: server.subject_of("drain_timeout"),
-        max_head: server.subject_of("max_head"),
-        admin_listen: admin.subject_of("listen"),
-    };
-    let server = server::server(server, report);
-    let redis = redis_settings::redis(redis, secrets, folder, report);
-    let breaker = policy::breaker(breaker, report);
-    let memory = policy::memory(draw(&mut sections, &policy::MEMORY), report);
-    let health = policy::health(draw(&mut sections, &policy::HEALTH), report);
-    let admin = policy::admin(admin, report);
-    let log = server::log(draw(&mut sections, &server::LOG), folder, report);
-    // Only routes and sources are left.
-    let (routes, sources): (Vec<_>, Vec<_>) = sections
-        .into_iter()
-        .partition(|section| section.kind.title == route::ROUTE.title);
-    let sources = sources
-        .into_iter()
-        .filter_map(|section| source::source(section, report));
-    let sources: Vec<_> = sources.collect();
-    let drafts = routes
-        .into_iter()
-        .filter_map(|section| route::draft(section, report));
-    let drafts: Vec<_> = drafts.collect();
-    let (server, redis) = (server?, redis?);
-    let routes = route::resolve(
-        &drafts,
-        &sources,
-        &redis.key_prefix,
-        server.contract,
-        report,
-    );
-    let (breaker, memory, health) = (breaker?, memory?, health?);
-    let (admin, log) = (admin?, log?);
-    let mut config = Config {
+    let s = &mut sections;
+    let server = Server::read(only(&SERVER, s)?, report)?;
+    let mut redis = redis::read(only(&REDIS, s)?, secrets, folder, report)?;
+    let breaker = Breaker::read(only(&BREAKER, s)?, report)?;
+    let memory = Memory::read(only(&MEMORY, s)?, report)?;
+    let health = Health::read(only(&HEALTH, s)?, report)?;
+    let admin = Admin::read(only(&ADMIN, s)?, report)?;
+    let log = Log::read(only(&LOG, s)?, report)?.in_folder(folder);
+    let sources = all(&SOURCE, s).filter_map(|section| Source::of(section, report));
+    let sources: Vec<Source> = sources.collect();
+    let drafts = all(&ROUTE, s).filter_map(|section| Draft::read(section, report));
+    let drafts: Vec<Draft> = drafts.collect();
+    for section in &sections {
+        schema::refuse_unread(section, report);
+    }
+    let (key_prefix, contract) = (&redis.key_prefix, server.contract);
+    let routes = rules::routes::resolve(drafts, &sources, key_prefix, contract, report);
+    rules::settle_pool_size(&mut redis, server.workers, report);
+    let config = Config {
         server,
         redis,
         breaker,
@@ -182,26 +149,41 @@ fn build(
         routes,
         sources,
     };
-    check::check(&mut config, &drafts, subjects, report);
+    rules::check(&config, report);
     Some(config)
+}
+
+/// The sections of a kind.
+fn all<'a>(
+    kind: &'static Kind,
+    sections: &'a mut [Section],
+) -> impl Iterator<Item = &'a mut Section> {
+    let is_of_it = |section: &&mut Section| section.kind.title == kind.title;
+    sections.iter_mut().filter(is_of_it)
+}
+
+/// The one section of a kind; an empty one where the file has spoiled it.
+fn only<'a>(kind: &'static Kind, sections: &'a mut Vec<Section>) -> Option<&'a mut Section> {
+    if all(kind, sections).next().is_none() {
+        sections.push(Section::absent(kind));
+    }
+    all(kind, sections).next()
 }
 
 /// The configuration if there is no mistake.
 fn conclude(config: Option<Config>, mut report: Report) -> Result<Loaded, Mistakes> {
-    match config {
-        Some(config) if report.is_clean() => {
-            return Ok(Loaded {
-                config,
-                origin: None,
-                notes: report.into_notes(),
-            });
-        }
-        None if report.is_clean() => {
-            report.mistake(Subject::place(Place::File), "a built-in default is broken");
-        }
-        _ => {}
+    if !report.is_clean() {
+        return Err(report.into_mistakes());
     }
-    Err(report.into_mistakes())
+    let Some(config) = config else {
+        report.mistake(Subject::place(Place::File), "a built-in default is broken");
+        return Err(report.into_mistakes());
+    };
+    Ok(Loaded {
+        config,
+        origin: None,
+        notes: report.into_notes(),
+    })
 }
 
 #[cfg(test)]

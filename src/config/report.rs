@@ -1,6 +1,7 @@
 //! Collects what is wrong with a configuration, so that everything is said at once, and what is
 //! worth a line in the log although nothing is wrong. No text in here may hold a secret.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use crate::config::wording::quoted;
@@ -8,25 +9,18 @@ use crate::config::wording::quoted;
 /// Everything that is wrong with a configuration; displayed as one line per mistake, in the order
 /// of the file, then of the environment.
 #[derive(Debug)]
-pub struct Mistakes {
-    file: String,
-    list: Vec<Mistake>,
-}
+pub struct Mistakes(Vec<String>);
 
 impl Mistakes {
     /// One mistake after the other, each a whole line without its line break.
     pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
-        self.list.iter().map(|mistake| mistake.line(&self.file))
+        self.0.iter().cloned()
     }
 }
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, line) in self.lines().enumerate() {
-            let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{line}")?;
-        }
-        Ok(())
+        f.write_str(&self.0.join("\n"))
     }
 }
 
@@ -34,7 +28,7 @@ impl std::error::Error for Mistakes {}
 
 /// Where something was said. The order is the one in which mistakes are shown.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// In a line of the file, counted from 1.
     Line(usize),
     /// Nowhere in particular: the file as a whole, or a built-in default.
@@ -44,151 +38,128 @@ pub(super) enum Place {
 }
 
 /// What a mistake is about.
-#[derive(Debug, Clone)]
-pub(super) struct Subject {
-    pub(super) place: Place,
-    /// Title of the section without brackets, as in `route data`.
-    pub(super) section: Option<String>,
-    pub(super) key: Option<String>,
-    /// The value as it may be shown: quoted, without secrets.
-    pub(super) shown: Option<String>,
+#[derive(Clone)]
+pub(crate) struct Subject {
+    place: Place,
+    /// Title of the section without brackets, as in `route data`; empty: none.
+    section: String,
+    /// Empty: the section as a whole.
+    key: String,
+    /// ` = "value"`, as it may be shown; empty: it may not.
+    shown: String,
 }
 
 impl Subject {
     /// A place that belongs to no section.
-    pub(super) fn place(place: Place) -> Self {
-        Self {
-            place,
-            section: None,
-            key: None,
-            shown: None,
-        }
+    pub(crate) fn place(place: Place) -> Self {
+        Self::key(place, "", "")
     }
 
-    /// A section as a whole.
-    pub(super) fn section(place: Place, title: &str) -> Self {
+    /// One key of a section; an empty one: the section as a whole.
+    pub(crate) fn key(place: Place, title: &str, key: &str) -> Self {
         Self {
             place,
-            section: Some(title.to_owned()),
-            key: None,
-            shown: None,
-        }
-    }
-
-    /// One key of a section.
-    pub(super) fn key(place: Place, title: &str, key: &str) -> Self {
-        Self {
-            key: Some(key.to_owned()),
-            ..Self::section(place, title)
+            section: title.to_owned(),
+            key: key.to_owned(),
+            shown: String::new(),
         }
     }
 
     /// The same, with the value shown, which must not be a secret.
-    pub(super) fn showing(self, value: &str) -> Self {
-        Self {
-            shown: Some(quoted(value)),
-            ..self
-        }
+    pub(crate) fn showing(mut self, value: &str) -> Self {
+        self.shown = format!(" = {}", quoted(value));
+        self
     }
-}
 
-/// One mistake: what it is about, and what is wrong and allowed.
-#[derive(Debug)]
-struct Mistake {
-    subject: Subject,
-    text: String,
-}
-
-impl Mistake {
     /// `config.ini:13: [redis] timeout = "500": needs a unit`
-    fn line(&self, file: &str) -> String {
-        let mut line = match &self.subject.place {
-            Place::Line(number) => format!("{file}:{number}:"),
-            Place::File => format!("{file}:"),
-            Place::Variable(name) => format!("{name}:"),
+    fn line(&self, file: &str, text: &str) -> String {
+        let place = match &self.place {
+            Place::Line(number) => format!("{file}:{number}"),
+            Place::File => file.to_owned(),
+            Place::Variable(name) => name.clone(),
         };
-        if let Some(section) = &self.subject.section {
-            line.push_str(&format!(" [{section}]"));
+        let shown = &self.shown;
+        match (self.section.as_str(), self.key.as_str()) {
+            ("", _) => format!("{place}: {text}"),
+            (section, "") => format!("{place}: [{section}]: {text}"),
+            (section, key) => format!("{place}: [{section}] {key}{shown}: {text}"),
         }
-        if let Some(key) = &self.subject.key {
-            line.push_str(&format!(" {key}"));
-        }
-        if let Some(shown) = &self.subject.shown {
-            line.push_str(&format!(" = {shown}"));
-        }
-        let separator = if self.subject.section.is_some() {
-            ":"
-        } else {
-            ""
-        };
-        format!("{line}{separator} {}", self.text)
     }
 }
 
-/// What is found out while a configuration is read.
-pub(super) struct Report {
+/// What is found out while a configuration is read, and where everything stands.
+pub(crate) struct Report {
     file: String,
-    mistakes: Vec<Mistake>,
+    /// Of sections by their titles, and of the keys in them; of a section itself the key is empty.
+    places: HashMap<(String, String), Place>,
+    mistakes: Vec<(Subject, String)>,
     notes: Vec<String>,
 }
 
 impl Report {
     /// An empty report on the file that is called `file` in every text.
-    pub(super) fn new(file: &str) -> Self {
-        let file = file.chars().flat_map(char::escape_debug).collect();
+    pub(crate) fn new(file: &str) -> Self {
         Self {
-            file,
+            file: file.chars().flat_map(char::escape_debug).collect(),
+            places: HashMap::new(),
             mistakes: Vec::new(),
             notes: Vec::new(),
         }
     }
 
+    /// Remembers where a key is given, or where the section itself begins; the last word counts.
+    pub(crate) fn locate(&mut self, title: &str, key: &str, place: Place) {
+        let name = (title.to_owned(), key.to_owned());
+        self.places.insert(name, place);
+    }
+
+    /// A section as what a mistake is about.
+    pub(crate) fn section(&self, title: &str) -> Subject {
+        self.key(title, "")
+    }
+
+    /// A key as what a mistake is about, where it is given or else where its section begins; its
+    /// value is not shown.
+    pub(crate) fn key(&self, title: &str, key: &str) -> Subject {
+        let place = |key: &str| self.places.get(&(title.to_owned(), key.to_owned()));
+        let place = place(key).or_else(|| place("")).unwrap_or(&Place::File);
+        Subject::key(place.clone(), title, key)
+    }
+
     /// Records that `text` is wrong with `subject`.
-    pub(super) fn mistake(&mut self, subject: Subject, text: impl Into<String>) {
-        self.mistakes.push(Mistake {
-            subject,
-            text: text.into(),
-        });
+    pub(crate) fn mistake(&mut self, subject: Subject, text: impl Into<String>) {
+        self.mistakes.push((subject, text.into()));
     }
 
     /// Records something that is allowed, but worth a line in the log.
-    pub(super) fn note(&mut self, subject: Subject, text: impl Into<String>) {
-        self.notes.push(
-            Mistake {
-                subject,
-                text: text.into(),
-            }
-            .line(&self.file),
-        );
+    pub(crate) fn note(&mut self, subject: Subject, text: impl Into<String>) {
+        self.notes.push(subject.line(&self.file, &text.into()));
     }
 
     /// Whether there is a mistake in this key already, so that nothing should be concluded from
     /// the default that stands in for its value.
-    pub(super) fn spoiled(&self, title: &str, key: &str) -> bool {
-        self.mistakes.iter().any(|mistake| {
-            mistake.subject.section.as_deref() == Some(title)
-                && mistake.subject.key.as_deref() == Some(key)
-        })
+    pub(crate) fn spoiled(&self, title: &str, key: &str) -> bool {
+        let mut subjects = self.mistakes.iter().map(|(subject, _)| subject);
+        subjects.any(|subject| subject.section == title && subject.key == key)
     }
 
     /// Whether nothing is wrong so far.
-    pub(super) fn is_clean(&self) -> bool {
+    pub(crate) fn is_clean(&self) -> bool {
         self.mistakes.is_empty()
     }
 
     /// What is worth a line in the log.
-    pub(super) fn into_notes(self) -> Vec<String> {
+    pub(crate) fn into_notes(self) -> Vec<String> {
         self.notes
     }
 
     /// Everything that is wrong, in the order of the places.
-    pub(super) fn into_mistakes(mut self) -> Mistakes {
+    pub(crate) fn into_mistakes(mut self) -> Mistakes {
         self.mistakes
-            .sort_by(|a, b| a.subject.place.cmp(&b.subject.place));
-        Mistakes {
-            file: self.file,
-            list: self.mistakes,
-        }
+            .sort_by(|(a, _), (b, _)| a.place.cmp(&b.place));
+        let lines = self.mistakes.iter();
+        let lines = lines.map(|(subject, text)| subject.line(&self.file, text));
+        Mistakes(lines.collect())
     }
 }
 
@@ -208,7 +179,7 @@ mod tests {
             Subject::key(Place::Line(9), "redis", "url").showing("x"),
             "nine",
         );
-        report.mistake(Subject::section(Place::Line(2), "route data"), "two");
+        report.mistake(Subject::key(Place::Line(2), "route data", ""), "two");
         let text = report.into_mistakes().to_string();
         let expected = "c.ini:2: [route data]: two\nc.ini:9: [redis] url = \"x\": nine\n\
                         c.ini: f\nEVENKEEL_A: [redis] url: v";

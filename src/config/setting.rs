@@ -1,8 +1,8 @@
-//! What one key of the configuration is: its name, its default as text, the rule its value obeys
-//! and one line of why. Everything that is said about a key anywhere is taken from here.
+//! What a setting of the configuration is: a name, a default as text, a rule that its value obeys and a
+//! line that says why one would change it. They are declared with `settings!` (`declare.rs`).
 
-/// What values a key may have, and what becomes of them.
-pub(super) trait Rule: Sync {
+/// What values a setting may have, and what becomes of them.
+pub(crate) trait Rule {
     /// What a good value becomes.
     type Value;
 
@@ -19,57 +19,59 @@ pub(super) trait Rule: Sync {
     }
 }
 
-/// One key.
-pub(super) struct Setting<R> {
-    pub(super) name: &'static str,
-    /// As it would be written in the file. A rule that refuses it makes the key a required one.
-    pub(super) default: &'static str,
-    pub(super) rule: R,
-    /// Why one would change it, in one line.
-    pub(super) about: &'static str,
+/// A rule without bounds to choose: a function that reads the value, and what it takes in words.
+pub(crate) struct Parsed<T> {
+    reader: fn(&str) -> Result<T, String>,
+    allowed: &'static str,
+    may_be_shown: bool,
 }
 
-/// A key.
-pub(super) const fn setting<R>(
-    name: &'static str,
-    default: &'static str,
-    rule: R,
-    about: &'static str,
-) -> Setting<R> {
-    Setting {
-        name,
-        default,
-        rule,
-        about,
+impl<T> Parsed<T> {
+    pub(crate) const fn by(reader: fn(&str) -> Result<T, String>, allowed: &'static str) -> Self {
+        Self {
+            reader,
+            allowed,
+            may_be_shown: true,
+        }
+    }
+
+    /// For values that may hold a secret.
+    pub(crate) const fn unshown(self) -> Self {
+        Self {
+            may_be_shown: false,
+            ..self
+        }
     }
 }
 
-/// A [`Setting`] whatever its rule, for tables of them.
-pub(super) trait Known: Sync {
-    /// See [`Setting::name`].
-    fn name(&self) -> &'static str;
-    /// See [`Setting::default`].
-    fn default(&self) -> &'static str;
-    /// See [`Rule::allowed`].
-    fn allowed(&self) -> String;
-    /// See [`Setting::about`].
-    fn about(&self) -> &'static str;
-}
+impl<T> Rule for Parsed<T> {
+    type Value = T;
 
-impl<R: Rule> Known for Setting<R> {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn default(&self) -> &'static str {
-        self.default
+    fn parse(&self, text: &str) -> Result<T, String> {
+        (self.reader)(text)
     }
 
     fn allowed(&self) -> String {
-        self.rule.allowed()
+        self.allowed.to_owned()
     }
 
-    fn about(&self) -> &'static str {
-        self.about
+    fn may_be_shown(&self) -> bool {
+        self.may_be_shown
     }
+}
+
+/// For rules: what is wrong with a value unless something holds.
+pub(crate) fn ensure(holds: bool, why: impl Into<String>) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(why.into()) }
+}
+
+/// A setting as the tables of all settings have it; its rule is in what reads it.
+pub(crate) struct Setting {
+    pub(crate) name: &'static str,
+    /// As it would be written in the file. A rule that refuses it makes the setting a required one.
+    pub(crate) default: &'static str,
+    /// See [`Rule::allowed`].
+    pub(crate) allowed: fn() -> String,
+    /// Why one would change it, in one line.
+    pub(crate) about: &'static str,
 }

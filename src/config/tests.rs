@@ -70,9 +70,17 @@ fn the_example_of_an_http_source_works() {
         })
         .collect();
     let config = good(&uncommented).config;
+    let url = HttpUrl {
+        prefix: "http://127.0.0.1:8080/items/".to_owned(),
+        suffix: String::new(),
+        server: HostPort {
+            host: "127.0.0.1".to_owned(),
+            port: 8080,
+        },
+        user: None,
+    };
     let expected = HttpSource {
-        url_prefix: "http://127.0.0.1:8080/items/".to_owned(),
-        url_suffix: String::new(),
+        url,
         timeout: Duration::from_secs(5),
         max_body: 8 << 20,
         max_concurrent: 32,

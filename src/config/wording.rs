@@ -1,6 +1,8 @@
 //! How mistakes are worded: values from outside are quoted escaped, short and without secrets, and
 //! a misspelt name is answered with the one that was meant.
 
+use std::borrow::Borrow;
+
 /// Characters of a value that a mistake shows at most.
 const SHOWN_CHARS: usize = 80;
 
@@ -8,7 +10,7 @@ const SHOWN_CHARS: usize = 80;
 const COMPARED_BYTES: usize = 100;
 
 /// The value in quotes: control characters escaped, cut at 80 characters, userinfo of URLs hidden.
-pub(super) fn quoted(value: &str) -> String {
+pub(crate) fn quoted(value: &str) -> String {
     let value = redacted(value);
     let mut shown: String = value
         .chars()
@@ -33,7 +35,7 @@ fn redacted(value: &str) -> String {
 
 /// The known name that `given` was most likely meant to be: one letter in four may be wrong, or one
 /// is the beginning of the other. Case and the choice of `-` or `_` do not count.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     given: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
@@ -58,7 +60,7 @@ pub(super) fn nearest<'a>(
 }
 
 /// `; did you mean X?`, or the list of what is known when nothing is near.
-pub(super) fn suggestion(given: &str, known: &[&str]) -> String {
+pub(crate) fn suggestion(given: &str, known: &[&str]) -> String {
     match nearest(given, known.iter().copied()) {
         Some(name) => format!("; did you mean {name}?"),
         None => format!("; known here: {}", known.join(", ")),
@@ -66,17 +68,17 @@ pub(super) fn suggestion(given: &str, known: &[&str]) -> String {
 }
 
 /// `a`, `a or b`, `a, b or c`.
-pub(super) fn either(names: &[&str]) -> String {
+pub(crate) fn either<S: Borrow<str>>(names: &[S]) -> String {
     match names {
         [] => String::new(),
-        [only] => (*only).to_owned(),
-        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+        [only] => only.borrow().to_owned(),
+        [first @ .., last] => format!("{} or {}", first.join(", "), last.borrow()),
     }
 }
 
 /// What a value that was refused, or is odd enough for a note, may suffer from: a comment behind
 /// it, or quotes round it. Both belong to the value in this format.
-pub(super) fn oddity(value: &str) -> Option<&'static str> {
+pub(crate) fn oddity(value: &str) -> Option<&'static str> {
     let commented = [" #", " ;", "\t#", "\t;"]
         .iter()
         .any(|mark| value.contains(mark));

@@ -20,10 +20,10 @@ use ureq::{Agent, Body, Error};
 use crate::base::clock::{self, Deadline};
 use crate::config;
 
-use crate::source::address::{Address, MAX_URL};
-use crate::source::connection::{ClosedWhileIdle, Watch};
-use crate::source::resolver::SourceResolver;
-use crate::source::{Fetched, Source, SourceError};
+use super::address::{Address, MAX_URL};
+use super::connection::{ClosedWhileIdle, Watch};
+use super::resolver::SourceResolver;
+use super::{Fetched, Source, SourceError};
 
 /// ureq keeps an input and an output buffer for every open connection, 128 KiB each by default.
 /// The output has to hold the request line and each header; with these, 32 idle connections hold
@@ -35,9 +35,8 @@ const MAX_DRAIN: u64 = 16 * 1024;
 const FIRST_ALLOCATION: u64 = 64 * 1024;
 
 /// `kind = http`
-pub(crate) struct HttpSource {
-    /// Or why no request can be sent.
-    address: Result<Address, String>,
+pub struct HttpSource {
+    address: Address,
     agent: Agent,
     timeout: Duration,
     max_body: u64,
@@ -46,13 +45,10 @@ pub(crate) struct HttpSource {
 impl HttpSource {
     /// The source with the settings of its section. Nothing is resolved or connected yet.
     #[must_use]
-    pub(crate) fn new(config: &config::HttpSource) -> Self {
-        let address = Address::new(config);
-        let host = address
-            .as_ref()
-            .map(|address| address.host_and_port.clone());
+    pub fn new(config: &config::HttpSource) -> Self {
+        let address = Address::new(&config.url);
         Self {
-            agent: agent(config, host.unwrap_or_default()),
+            agent: agent(config, address.host_and_port.clone()),
             address,
             timeout: config.timeout,
             max_body: config.max_body,
@@ -61,9 +57,9 @@ impl HttpSource {
 
     /// Sends the request and takes the head of the answer; a request lost on a connection that the
     /// server had closed meanwhile is sent once more, on a new one.
-    fn ask(&self, address: &Address, url: &str, end: Deadline) -> Result<Response<Body>, Error> {
-        match self.ask_once(address, url, end, false) {
-            Err(error) if ClosedWhileIdle::is(&error) => self.ask_once(address, url, end, true),
+    fn ask(&self, url: &str, end: Deadline) -> Result<Response<Body>, Error> {
+        match self.ask_once(url, end, false) {
+            Err(error) if ClosedWhileIdle::is(&error) => self.ask_once(url, end, true),
             outcome => outcome,
         }
     }
@@ -72,7 +68,6 @@ impl HttpSource {
     /// ureq counts its global time-out from here on, through the body.
     fn ask_once(
         &self,
-        address: &Address,
         url: &str,
         end: Deadline,
         on_new_connection: bool,
@@ -83,7 +78,7 @@ impl HttpSource {
             request = request.max_idle_age(Duration::ZERO);
         }
         let mut request = request.build();
-        if let Some(credentials) = &address.authorization {
+        if let Some(credentials) = &self.address.authorization {
             request = request.header(header::AUTHORIZATION, credentials);
         }
         request.call()
@@ -145,11 +140,7 @@ impl Source for HttpSource {
     /// # Errors
     /// Every variant of [`SourceError`] but the simulated one.
     fn fetch(&self, key: &str, deadline: Deadline) -> Result<Fetched, SourceError> {
-        let address = self
-            .address
-            .as_ref()
-            .map_err(|cause| SourceError::NotAskable(cause.clone()))?;
-        let Some(url) = address.url(key) else {
+        let Some(url) = self.address.url(key) else {
             return Ok(Fetched::NoSuchThing);
         };
         if url.len() > MAX_URL {
@@ -157,7 +148,7 @@ impl Source for HttpSource {
             return Err(SourceError::NotAskable(cause));
         }
         let end = deadline.within(clock::now(), self.timeout);
-        let response = self.ask(address, &url, end).map_err(Self::failed)?;
+        let response = self.ask(&url, end).map_err(Self::failed)?;
         match response.status() {
             StatusCode::OK => self.value(response),
             status => {
@@ -208,7 +199,7 @@ fn drain(response: Response<Body>) {
 }
 
 /// Connecting and resolving fail with these; an exchange under way never does (see
-/// [`crate::source::connection`]).
+/// [`super::connection`]).
 fn is_no_connection(kind: std::io::ErrorKind) -> bool {
     use std::io::ErrorKind;
     matches!(

@@ -110,8 +110,7 @@ impl fmt::Display for SourceError {
 
 impl std::error::Error for SourceError {}
 
-/// Makes the source that `config` describes. Touches no network and starts no thread; an address
-/// that no request can be sent to shows as [`SourceError::NotAskable`] on every fetch.
+/// Makes the source that `config` describes. Touches no network and starts no thread.
 #[must_use]
 pub(crate) fn build(config: &config::Source) -> Box<dyn Source> {
     match &config.kind {

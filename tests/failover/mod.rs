@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Redis, Report, alone, wait_until};
+use crate::harness::{self, Redis, Report, Verdict, wait_until};
 
 mod cluster;
+mod cluster_keys;
 mod sentinel;
 
 /// Latency of the source.
@@ -27,54 +28,18 @@ fn wait_until_used(server: &Redis, promoted: Instant) {
     });
 }
 
-/// A machine that holds an answer of the undisturbed app or a thread up for so long is too busy to measure
-/// on.
-const NOISE_MAX: Duration = Duration::from_millis(75);
-/// How often a scene is played at most.
-const PLAYS: usize = 4;
-
-/// What was seen in a scene, as far as a busy machine can spoil it.
-#[derive(Default)]
-struct Seen {
-    wrong: Vec<String>,
-    noise: Duration,
-}
-
-impl Seen {
-    /// Fails unless every answer was right; no more of them all may be slow than one onset may cost.
-    #[track_caller]
-    fn of(reports: &[&Report]) -> Self {
-        reports.iter().for_each(|report| report.assert_sound());
-        let slow: usize = reports.iter().map(|report| report.slower_than(SLOW)).sum();
-        let mut seen = Self::default();
-        seen.hold(slow <= SLOW_MAX, format!("{slow} slow answers"));
-        let noise = reports.iter().map(|report| report.noise());
-        seen.noise = noise
-            .map(|(delay, wait)| delay.max(wait))
-            .max()
-            .unwrap_or_default();
-        seen
-    }
-
-    fn hold(&mut self, holds: bool, what: String) {
-        if !holds {
-            self.wrong.push(what);
-        }
-    }
-}
-
-/// Plays a scene, alone; again if only time was wrong, and the machine itself held answers up.
+/// Plays a scene, again where only the machine may be to blame.
 #[track_caller]
-fn play(scene: impl Fn() -> Seen) {
-    alone();
-    for plays_left in (0..PLAYS).rev() {
-        let seen = scene();
-        let is_noise = seen.noise > NOISE_MAX && plays_left > 0;
-        if seen.wrong.is_empty() {
-            return;
-        }
-        assert!(is_noise, "{:#?}", seen.wrong);
-    }
+fn play(name: &str, scene: impl Fn() -> Verdict) {
+    harness::play(name, || (scene(), ()));
+}
+
+/// Of a scene that these clients saw: of all answers no more may be slow than one onset may cost.
+fn verdict_of(reports: &[&Report]) -> Verdict {
+    let mut verdict = Verdict::of(reports);
+    let slow: usize = reports.iter().map(|report| report.slower_than(SLOW)).sum();
+    verdict.hold_in_time(slow <= SLOW_MAX, format!("{slow} slow answers"));
+    verdict
 }
 
 /// Connections of the app to `server`.

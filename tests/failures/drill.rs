@@ -2,11 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Load, Report, SOON, Undisturbed, alone, let_pass, wait_until};
+use crate::harness::{Control, Load, Report, SOON, Verdict, let_pass, play, wait_until};
 
 use super::figures::{self, Figures};
 use super::scene::Scene;
-use super::verdict::{self, Verdict};
 use super::{Is, ROWS, Row};
 
 /// Latency of the source.
@@ -39,17 +38,11 @@ const FLAPS: usize = 5;
 pub fn hold(name: &str) {
     let row = ROWS.iter().find(|row| row.name == name);
     let row = row.expect("a row of this name");
-    alone();
-    let figures = verdict::play(name, || {
+    let figures = play(name, || {
         let mut scene = Scene::set(row.via);
-        let play = play(row, &mut scene);
+        let play = play_once(row, &mut scene);
         println!("{name}: {:?}", play.figures);
-        (
-            play.verdict(row),
-            play.report,
-            play.figures,
-            scene.app.log(),
-        )
+        (play.verdict(row).with_log(scene.app.log()), play.figures)
     });
     figures::write(row, &figures);
 }
@@ -65,8 +58,8 @@ struct Play {
     figures: Figures,
 }
 
-fn play(row: &Row, scene: &mut Scene) -> Play {
-    let undisturbed = Undisturbed::start(&scene.origin, &scene.app);
+fn play_once(row: &Row, scene: &mut Scene) -> Play {
+    let control = Control::start(&scene.app);
     let load = Load::half_new(scene.app.address());
     wait_until(SOON, "keys come from redis", || {
         scene.app.figure("/answers/redis") > 200
@@ -93,7 +86,7 @@ fn play(row: &Row, scene: &mut Scene) -> Play {
     }
     let back_after = ended.elapsed();
     let_pass(Duration::from_millis(300));
-    let report = load.stop().beside(&undisturbed.stop(), SOURCE);
+    let report = load.stop().beside(&control.stop());
     let log = scene.app.log();
     let said: Vec<_> = log.lines().skip(lines).map(str::to_owned).collect();
     let figures = Figures {
@@ -131,10 +124,36 @@ fn flap(row: &Row, scene: &mut Scene) -> usize {
 impl Play {
     /// Everything that does not hold.
     fn verdict(&self, row: &Row) -> Verdict {
-        let (report, figures) = (&self.report, &self.figures);
-        let mut verdict = Verdict::default();
-        verdict.insist_on_answers(report);
+        let mut verdict = Verdict::of(&[&self.report]);
+        self.hold_in_time(row, &mut verdict);
+        let figures = &self.figures;
         let mut hold = |holds, what| verdict.hold(holds, what);
+        let bytes = figures.most_resident_bytes;
+        hold(bytes < MEMORY, format!("{bytes} bytes of memory"));
+        hold(figures.lines < LINES, format!("{} lines", figures.lines));
+        let opened = self.count("breaker closed -> open");
+        let errors = self.count("refuses us");
+        match row.is {
+            Is::Outage | Is::Misconfigured => {
+                hold(!self.is_up, "it is not noticed".to_owned());
+                hold(opened >= 1, "it is not said".to_owned());
+                let loud = usize::from(row.is == Is::Misconfigured);
+                hold(errors == loud, format!("{errors} lines of error"));
+            }
+            Is::ReadsGoOn | Is::Harmless => {
+                let loud = usize::from(row.is == Is::ReadsGoOn);
+                let said = self.count("takes no writes");
+                hold(said == loud, format!("{said} lines about writes"));
+            }
+            Is::Flapping | Is::Unsteady => {}
+        }
+        verdict
+    }
+
+    /// What a busy machine may be the reason of.
+    fn hold_in_time(&self, row: &Row, verdict: &mut Verdict) {
+        let (report, figures) = (&self.report, &self.figures);
+        let mut hold = |holds, what| verdict.hold_in_time(holds, what);
         hold(figures.requests > 500, "too little load".to_owned());
         let slow_max = SLOW_MAX * self.onsets;
         hold(figures.slow <= slow_max, format!("{} slow", figures.slow));
@@ -148,32 +167,15 @@ impl Play {
         hold(at_onset <= stall, costs);
         let back = format!("redis used again after {:?}", figures.back_after);
         hold(figures.back_after <= RECOVERY, back);
-        let bytes = figures.most_resident_bytes;
-        hold(bytes < MEMORY, format!("{bytes} bytes of memory"));
         let large = report.large_answers.iter().map(|answer| answer.took).max();
         let large = large.unwrap_or_default();
         hold(large < LARGE, format!("a large answer after {large:?}"));
-        hold(figures.lines < LINES, format!("{} lines", figures.lines));
-        let opened = self.count("breaker closed -> open");
-        let errors = self.count("refuses us");
-        match row.is {
-            Is::Outage | Is::Misconfigured => {
-                hold(!self.is_up, "it is not noticed".to_owned());
-                hold(opened >= 1, "it is not said".to_owned());
-                let loud = usize::from(row.is == Is::Misconfigured);
-                hold(errors == loud, format!("{errors} lines of error"));
-            }
-            Is::ReadsGoOn | Is::Harmless => {
-                hold(self.is_up, "taken for an outage".to_owned());
-                let gap = report.longest_without_redis(self.began, self.ended);
-                hold(gap <= GAP, format!("no hits from redis for {gap:?}"));
-                let loud = usize::from(row.is == Is::ReadsGoOn);
-                let said = self.count("takes no writes");
-                hold(said == loud, format!("{said} lines about writes"));
-            }
-            Is::Flapping | Is::Unsteady => {}
+        if matches!(row.is, Is::ReadsGoOn | Is::Harmless) {
+            // Calls of a thread that gets no processor are as slow as those of a Redis in trouble.
+            hold(self.is_up, "taken for an outage".to_owned());
+            let gap = report.longest_without_redis(self.began, self.ended);
+            hold(gap <= GAP, format!("no hits from redis for {gap:?}"));
         }
-        verdict
     }
 
     fn count(&self, text: &str) -> usize {

@@ -57,8 +57,7 @@ impl Scene {
             let url = redis.url().replace("127.0.0.1", HOST);
             config = names.of(config.set("redis", "url", &url));
         }
-        let app = config.start();
-        app.wait_for_redis();
+        let app = config.connect();
         Self {
             app,
             origin,

@@ -4,28 +4,26 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    App, Load, Origin, Redis, SOON, SourceFault, Undisturbed, alone, let_pass, wait_until,
+    App, Control, Load, Origin, Redis, SOON, SourceFault, Verdict, alone, let_pass, play,
+    wait_until,
 };
 
 use super::drill::{ONSET, RECOVERY, SLOW, SOURCE, TIMEOUT};
-use super::verdict::{self, Verdict};
 
 #[test]
+#[ignore = "long: faults under load"]
 fn of_256_clients_a_frozen_redis_makes_128_wait_at_most_and_none_longer_than_its_time_out() {
-    alone();
-    verdict::play("256 clients", || {
+    play("256 clients", || {
         let (redis, origin) = (Redis::start(), Origin::slow(SOURCE));
         for key in (0..100).map(|n| format!("known-{n}")) {
             redis.set(&key, &Origin::value_of(&key));
         }
-        let app = App::configured()
-            .redis(&redis)
-            .origin(&origin)
+        let app = App::with(&redis, &origin)
             // So many clients may have to wait for a thread; that is not the matter here.
             .set("server", "queue_timeout", "5s")
             .start();
         app.wait_for_redis();
-        let undisturbed = Undisturbed::start(&origin, &app);
+        let control = Control::start(&app);
         // One new key in a hundred, not all at the same time: the source has room for it, with and
         // without Redis.
         let load = Load::start(app.address(), 256, |client, n| {
@@ -47,27 +45,26 @@ fn of_256_clients_a_frozen_redis_makes_128_wait_at_most_and_none_longer_than_its
         wait_until(RECOVERY, "redis is used again", || {
             redis.lookups() > before + 100
         });
-        let report = load.stop().beside(&undisturbed.stop(), SOURCE);
+        let report = load.stop().beside(&control.stop());
         let slow = report.slower_since(began, SLOW);
         let (slowest, at) = report.slowest_between(began, Instant::now());
         println!(
             "256 clients: {} requests, {slow} slow, the slowest {slowest:?} sent {at:?} after the onset",
             report.answers.len()
         );
-        let mut verdict = Verdict::default();
-        verdict.insist_on_answers(&report);
-        verdict.hold(slow <= 128, format!("{slow} waited"));
-        verdict.hold(slowest <= TIMEOUT, format!("{slowest:?} at {at:?}"));
-        (verdict, report, (), app.log())
+        let mut verdict = Verdict::of(&[&report]).with_log(app.log());
+        verdict.hold_in_time(slow <= 128, format!("{slow} waited"));
+        verdict.hold_in_time(slowest <= TIMEOUT, format!("{slowest:?} at {at:?}"));
+        (verdict, ())
     });
 }
 
 #[test]
+#[ignore = "long: faults under load"]
 fn a_redis_that_comes_back_empty_is_no_stampede_on_the_source() {
     alone();
     let (mut redis, origin) = (Redis::start(), Origin::slow(SOURCE));
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     let load = Load::half_new(app.address());
     wait_until(SOON, "keys come from redis", || {
         app.figure("/answers/redis") > 1000
@@ -111,19 +108,15 @@ fn a_redis_that_comes_back_empty_is_no_stampede_on_the_source() {
 }
 
 #[test]
+#[ignore = "long: faults under load"]
 fn a_slow_source_and_a_frozen_redis_still_answer_within_request_timeout() {
-    alone();
-    verdict::play("slow source, frozen redis", || {
+    play("slow source, frozen redis", || {
         let (redis, origin) = (Redis::start(), Origin::slow(SOURCE));
-        let quick = Origin::slow(SOURCE);
-        let app = App::configured()
-            .redis(&redis)
-            .origin(&origin)
+        let app = App::with(&redis, &origin)
             .set("source origin", "timeout", "1400ms")
             .set("server", "request_timeout", "2s")
-            .start();
-        app.wait_for_redis();
-        let undisturbed = Undisturbed::start(&quick, &app);
+            .connect();
+        let control = Control::start(&app);
         let load = Load::half_new(app.address());
         wait_until(SOON, "keys come from redis", || {
             app.figure("/answers/redis") > 200
@@ -135,7 +128,7 @@ fn a_slow_source_and_a_frozen_redis_still_answer_within_request_timeout() {
             origin.set_latency(Duration::from_millis(latency));
             let_pass(Duration::from_secs(3));
         }
-        let report = load.stop().beside(&undisturbed.stop(), SOURCE);
+        let report = load.stop().beside(&control.stop());
         let (slowest, at) = report.slowest_between(began, Instant::now());
         let count = |status| {
             let answers = report.answers.iter();
@@ -146,29 +139,26 @@ fn a_slow_source_and_a_frozen_redis_still_answer_within_request_timeout() {
             count(200),
             count(503),
         );
-        let mut verdict = Verdict::default();
-        verdict.insist(report.wrong.is_empty(), format!("{:?}", report.wrong));
-        verdict.insist(report.unanswered == 0, "requests without an answer");
-        verdict.insist(count(200) > 500, "who has a copy gets it");
-        verdict.hold(
+        let mut verdict = Verdict::of_load(&[&report]).with_log(app.log());
+        verdict.hold(report.unanswered == 0, "requests without an answer");
+        verdict.hold(count(200) > 500, "who has a copy gets it");
+        verdict.hold_in_time(
             slowest <= Duration::from_secs(2),
             format!("{slowest:?} at {at:?}"),
         );
-        (verdict, report, (), app.log())
+        (verdict, ())
     });
 }
 
 #[test]
+#[ignore = "long: faults under load"]
 fn with_redis_and_the_source_gone_copies_are_served_up_to_max_stale_and_then_503() {
     let (mut redis, origin) = (Redis::start(), Origin::slow(SOURCE));
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("route data", "ttl", "2s")
         .set("route data", "max_stale", "2s")
         .set("source origin", "timeout", "500ms")
-        .start();
-    app.wait_for_redis();
+        .connect();
     let known = |client: usize, n: usize| format!("known-{}", (n + client * 7) % 50);
     let fetched = Instant::now();
     let warm = Load::start(app.address(), 32, known);
@@ -201,6 +191,7 @@ fn with_redis_and_the_source_gone_copies_are_served_up_to_max_stale_and_then_503
 
 /// As the unit runs it: what memory is given back is a matter of its environment.
 #[test]
+#[ignore = "long: faults under load"]
 fn four_clients_of_32_that_ask_for_nothing_but_10_mb_cost_less_than_256_mb() {
     let (redis, origin) = (Redis::start(), Origin::slow(SOURCE));
     for key in (0..20).map(|n| format!("large-{n}")) {
@@ -208,13 +199,10 @@ fn four_clients_of_32_that_ask_for_nothing_but_10_mb_cost_less_than_256_mb() {
         redis.set(&key, &value);
         origin.put(&key, value);
     }
-    let app = App::configured()
-        .redis(&redis)
-        .origin(&origin)
+    let app = App::with(&redis, &origin)
         .set("source origin", "max_body", "16MiB")
         .environment_of_the_unit()
-        .start();
-    app.wait_for_redis();
+        .connect();
     let load = Load::start(app.address(), 32, |client, n| match client {
         0..4 => format!("large-{}", (n + client * 5) % 20),
         _ if n % 2 == 0 => format!("known-{}", (n / 2 + client * 7) % 100),

@@ -8,8 +8,8 @@ use crate::harness::{Answer, App, Load, Report};
 
 /// Half of `[redis] timeout`: no request may take longer for Redis's sake.
 const HALF: Duration = Duration::from_millis(250);
-/// What an answer of an app that nobody disturbs takes, and a machine that is too busy to measure on.
-const USUAL: Duration = Duration::from_millis(50);
+/// What a source and a debug build may add, and a machine that is too busy to measure on.
+const OWN: Duration = Duration::from_millis(50);
 const NOISE_MAX: Duration = Duration::from_millis(75);
 /// Between two requests of one client: load, but no more than a machine that is busy otherwise can take.
 const PACE: Duration = Duration::from_millis(10);
@@ -69,10 +69,10 @@ impl Row {
         }
     }
 
-    pub(super) fn end(self, undisturbed: &crate::harness::Seen) -> (App, Came) {
+    pub(super) fn end(self, control: &crate::harness::Seen) -> (App, Came) {
         let connects = (self.connects)() - self.connects_at_begin;
         let seconds = self.began.elapsed().as_secs_f64();
-        let report = self.load.stop().beside(undisturbed, USUAL);
+        let report = self.load.stop().beside(control);
         // What the machine adds is off; what it adds to single answers is forgiven when it was busy.
         let (delay, wait) = report.noise();
         let forgiven = match delay.max(wait) <= NOISE_MAX {
@@ -80,7 +80,7 @@ impl Row {
             false => report.answers.len() / 1000,
         };
         assert_sound(self.name, &report);
-        let late = report.slower_than(HALF + USUAL).saturating_sub(forgiven);
+        let late = report.slower_than(HALF + OWN).saturating_sub(forgiven);
         let log = self.app.log();
         let lines = log.lines().skip(self.lines_before).map(str::to_owned);
         let came = Came {

@@ -7,7 +7,7 @@ use super::calm::{LINES, Row, of_requests, wrong_with};
 use super::dead_addresses::fill;
 use super::{before, is_hit_of_redis, outages, path};
 use crate::harness::{
-    Answer, CONNECT, FakeRedis, Origin, SOON, Undisturbed, alone, let_pass, wait_until,
+    Answer, CONNECT, Control, FakeRedis, Origin, SOON, alone, let_pass, wait_until,
 };
 
 /// How long the short rows go on.
@@ -22,15 +22,14 @@ fn is_one_outage(
     alone();
     let (origin, fake) = (Origin::start(), FakeRedis::start(|_| Answer::Usual));
     fill(&fake);
-    let app = before(&fake, &origin).start();
-    app.wait_for_redis();
-    let undisturbed = Undisturbed::start(&origin, &app);
+    let app = before(&fake, &origin).connect();
+    let control = Control::start(&app);
     fake.follow(fault);
     let fake = std::sync::Arc::new(fake);
     let counted = std::sync::Arc::clone(&fake);
     let row = Row::begin("damping", app, move || counted.connects());
     let_pass(SHORT);
-    let (app, came) = row.end(&undisturbed.stop());
+    let (app, came) = row.end(&control.stop());
     let wrong = wrong_with(&came, outages_told.clone(), true);
     assert!(wrong.is_empty(), "{wrong}");
     // Holds may have grown meanwhile, but not without bound.
@@ -85,9 +84,8 @@ fn a_server_to_which_connecting_takes_longer_than_requests_have_is_no_flapping()
     let (origin, fake) = (Origin::start(), FakeRedis::start(|_| Answer::Usual));
     fill(&fake);
     let url = fake.url().replace("/0", "/5");
-    let app = before(&fake, &origin).set("redis", "url", &url).start();
-    app.wait_for_redis();
-    let undisturbed = Undisturbed::start(&origin, &app);
+    let app = before(&fake, &origin).set("redis", "url", &url).connect();
+    let control = Control::start(&app);
     let slow = |words: &[&str]| match words {
         ["SELECT", ..] => Answer::Late(Duration::from_millis(150)),
         _ => Answer::Usual,
@@ -103,7 +101,7 @@ fn a_server_to_which_connecting_takes_longer_than_requests_have_is_no_flapping()
     let counted = std::sync::Arc::clone(&fake);
     let row = Row::begin("slow to connect", app, move || counted.connects());
     let_pass(SHORT);
-    let (_app, came) = row.end(&undisturbed.stop());
+    let (_app, came) = row.end(&control.stop());
     let wrong = wrong_with(&came, 1..=1, false);
     assert!(wrong.is_empty(), "{wrong}");
 }

@@ -79,8 +79,7 @@ fn a_cluster_whose_addresses_have_all_changed_is_found_by_the_name_of_its_seed()
         .set("redis", "mode", "cluster")
         .set("redis", "nodes", &seed)
         .origin(&origin);
-    let app = names.of(config).start();
-    app.wait_for_redis();
+    let app = names.of(config).connect();
     wait_until_used(&app, SOON);
     let _old: Vec<Dropping> = cluster
         .nodes()
@@ -226,8 +225,7 @@ fn a_dead_first_address_of_a_name_delays_neither_the_start_nor_any_new_connectio
 #[test]
 fn a_server_that_comes_back_behind_a_dead_first_address_is_used_again() {
     let mut scene = DualStack::new();
-    let app = scene.configured().start();
-    app.wait_for_redis();
+    let app = scene.configured().connect();
     for _ in 0..3 {
         scene.redis.save();
         scene.redis.kill();

@@ -23,8 +23,7 @@ const OVERWRITE_FOR_A_WHILE: Change = (&["SET", "price", "theirs", "EX", "60"], 
 #[track_caller]
 fn is_seen(happens: impl Fn(&Redis), (words, expected): Change) {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     make_known(&app, &redis, ["price"]);
     happens(&redis);
     let monitor = Monitor::start(&redis);
@@ -96,8 +95,7 @@ fn with_log() -> Redis {
 #[track_caller]
 fn is_seen_over_a_restart((words, expected): Change, is_told_before: bool) {
     let (mut redis, origin) = (with_log(), Origin::start());
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     make_known(&app, &redis, HOT.into_iter().chain(["price"]));
     HOT.iter().for_each(|key| hit(&app, key));
     origin.put("price", CHANGED);
@@ -138,8 +136,7 @@ fn what_was_missed_once_is_not_served_as_fresh_in_the_next_outage() {
         .redis(&redis)
         .origin(&origin)
         .set("route data", "stale_retry", "0")
-        .start();
-    app.wait_for_redis();
+        .connect();
     make_known(&app, &redis, ["price"]);
     redis.query::<()>(&["DEL", "price"]);
     origin.set_fault(SourceFault::Status(500));
@@ -162,8 +159,7 @@ fn what_was_missed_once_is_not_served_as_fresh_in_the_next_outage() {
 #[test]
 fn what_was_fetched_after_a_del_is_what_the_next_outage_serves() {
     let (mut redis, origin) = (Redis::start(), Origin::start());
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     make_known(&app, &redis, ["price"]);
     kill_connections(&redis);
     origin.put("price", CHANGED);

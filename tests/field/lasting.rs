@@ -12,7 +12,7 @@ use super::before;
 use super::calm::{Row, of_requests, wrong_with};
 use super::dead_addresses::{fill, whole_cluster};
 use crate::harness::{
-    Answer, App, Dropping, FakeRedis, Origin, Redis, Undisturbed, alone, free_address, let_pass,
+    Answer, App, Control, Dropping, FakeRedis, Origin, Redis, alone, free_address, let_pass,
 };
 
 /// Ten minutes if somebody has them, one otherwise.
@@ -34,8 +34,7 @@ fn element_in_error(origin: &Origin) -> Row {
         _ => Answer::Usual,
     });
     fill(&fake);
-    let app = before(&fake, origin).start();
-    app.wait_for_redis();
+    let app = before(&fake, origin).connect();
     Row::begin("error element", app, move || fake.connects())
 }
 
@@ -44,8 +43,7 @@ fn full(origin: &Origin) -> Row {
     let redis = Redis::start();
     (0..9).for_each(|n| redis.set(&format!("k{n}"), &Origin::value_of(&format!("k{n}"))));
     redis.query::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
-    let app = App::start(&redis, origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, origin).connect();
     // Ours, which is kept, has no part in it.
     let asking = std::cell::RefCell::new(redis.connection());
     Row::begin("full", app, move || {
@@ -64,8 +62,7 @@ fn full(origin: &Origin) -> Row {
 /// Rule 6: probes are answered, requests are not.
 fn flapping(origin: &Origin) -> Row {
     let fake = FakeRedis::start(|words| of_requests(words, &Answer::Close));
-    let app = before(&fake, origin).start();
-    app.wait_for_redis();
+    let app = before(&fake, origin).connect();
     Row::begin("probes alone", app, move || fake.connects())
 }
 
@@ -78,8 +75,7 @@ fn dead(origin: &Origin) -> Row {
         .set("redis", "mode", "cluster")
         .set("redis", "nodes", &address.to_string())
         .origin(origin)
-        .start();
-    app.wait_for_redis();
+        .connect();
     drop(fake);
     let dropping = Dropping::at(address);
     Row::begin("dead addresses", app, move || dropping.attempts())
@@ -89,8 +85,7 @@ fn dead(origin: &Origin) -> Row {
 fn refused(origin: &Origin) -> Row {
     let fake = FakeRedis::start(|_| Answer::Usual);
     let config = before(&fake, origin).environment("EVENKEEL_REDIS_PASSWORD", "of before");
-    let app = config.start();
-    app.wait_for_redis();
+    let app = config.connect();
     fake.follow(|words| match words {
         ["AUTH" | "HELLO", ..] => {
             Answer::Error("WRONGPASS invalid username-password pair or user is disabled.")
@@ -112,12 +107,12 @@ fn what_lasts_for_minutes_is_one_outage_in_a_few_lines_and_no_storm() {
         (dead(&origin), 1..=1, true),
         (refused(&origin), 1..=1, true),
     ];
-    let undisturbed = Undisturbed::start(&origin, &rows[0].0.app);
+    let control = Control::start(&rows[0].0.app);
     let_pass(span());
-    let undisturbed = undisturbed.stop();
+    let control = control.stop();
     let mut wrong = String::new();
     for (row, outages, is_degraded) in rows {
-        let (_app, came) = row.end(&undisturbed);
+        let (_app, came) = row.end(&control);
         println!(
             "{}: {} lines, {} outages, {}, {:.2} connects a second",
             came.name,

@@ -17,8 +17,7 @@ fn keys(count: usize) -> Vec<String> {
 
 /// An app that knows these keys, and asked for all of them a moment ago.
 fn app_that_knows(redis: &Redis, origin: &Origin, keys: &[String], config: Config) -> App {
-    let app = config.origin(origin).start();
-    app.wait_for_redis();
+    let app = config.origin(origin).connect();
     make_known(&app, redis, keys.iter().map(String::as_str));
     keys.iter().for_each(|key| hit(&app, key));
     app

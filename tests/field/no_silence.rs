@@ -77,8 +77,7 @@ fn an_acl_that_refused_every_read_and_is_mended_is_noticed() {
 fn an_acl_that_refuses_every_write_is_degraded_and_said_once() {
     let (_redis, config) = with_rights(&["%R~*", "%W~app:*"]);
     let origin = Origin::start();
-    let app = config.origin(&origin).start();
-    app.wait_for_redis();
+    let app = config.origin(&origin).connect();
     wait_until_degraded(&app, "writes that are always refused show");
     (0..5).for_each(|_| ask_32_times(&app));
     let lines = loud_lines(&app);
@@ -96,8 +95,7 @@ fn is_fetched_once(refuse: &[&str], end: &[&str]) {
         .redis(&redis)
         .origin(&origin)
         .set("route data", "ttl", "6s")
-        .start();
-    app.wait_for_redis();
+        .connect();
     redis.query::<redis::Value>(refuse);
     // Once before it is known, and then by 53 clients one after the other.
     app.value("first");
@@ -142,8 +140,7 @@ fn the_first_key_that_a_full_redis_refuses_is_fetched_once() {
         Redis::start_with(&["--maxmemory", "1", "--maxmemory-policy", "noeviction"]),
         Origin::start(),
     );
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     for _ in 0..53 {
         assert_eq!(app.value("new").0, "value of new");
         let_pass(Duration::from_millis(10));
@@ -165,8 +162,7 @@ fn what_could_not_be_written_gives_way_to_what_redis_has() {
             .environment("EVENKEEL_REDIS_PASSWORD", "secret"),
     );
     redis.query::<()>(&user);
-    let app = app.origin(&origin).start();
-    app.wait_for_redis();
+    let app = app.origin(&origin).connect();
     app.value("first");
     wait_until(SOON, "it is known", || {
         app.log().contains("takes no writes")

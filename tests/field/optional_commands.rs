@@ -217,8 +217,7 @@ fn an_error_inside_the_reply_of_mget_costs_that_key_alone() {
         _ => Answer::Usual,
     });
     fill(&fake, &keys());
-    let app = one_reader(before(&fake, &origin)).start();
-    app.wait_for_redis();
+    let app = one_reader(before(&fake, &origin)).connect();
     let bad = "bad".to_owned();
     let mut together = Together::new(&app, [bad.clone()].into_iter().chain(keys()));
     let began = Instant::now();

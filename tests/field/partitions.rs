@@ -139,8 +139,7 @@ fn what_was_fetched_in_a_short_partition_is_written_after_it() {
         .origin(&origin)
         .set("server", "request_timeout", "60s")
         .set("source origin", "timeout", "30s")
-        .start();
-    app.wait_for_redis();
+        .connect();
     proxy.set_fault(NetworkFault::Refuses);
     assert_eq!(app.value("new").1, "primary");
     proxy.set_fault(NetworkFault::None);
@@ -152,8 +151,7 @@ fn what_was_fetched_in_a_short_partition_is_written_after_it() {
 #[test]
 fn what_redis_refused_to_take_for_long_is_not_written_when_it_takes_writes_again() {
     let (redis, origin) = (Redis::start(), Origin::start());
-    let app = quick_source(App::configured().redis(&redis).origin(&origin)).start();
-    app.wait_for_redis();
+    let app = quick_source(App::configured().redis(&redis).origin(&origin)).connect();
     redis.query::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
     assert_eq!(app.value("new").1, "primary");
     wait_until(SOON, "it is refused", || {

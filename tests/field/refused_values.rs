@@ -40,8 +40,7 @@ fn a_value_that_set_refuses_is_given_up_and_said_once_and_costs_nobody_else_anyt
     });
     fake.set("hit", &Origin::value_of("hit"));
     origin.put("big", "x".repeat(SIZE));
-    let app = before(&fake, &origin).start();
-    app.wait_for_redis();
+    let app = before(&fake, &origin).connect();
     hit(&app, "hit");
     assert_eq!(app.value("big").0.len(), SIZE);
     let connects = fake.connects();
@@ -78,8 +77,7 @@ fn a_value_over_the_servers_limit_is_given_up_and_the_pool_is_not_reset() {
     let size = 1_200_000;
     origin.put("big", "x".repeat(size));
     redis.set("hit", &Origin::value_of("hit"));
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     hit(&app, "hit");
     let mut looking = redis.connection();
     let mut ask = |words: &[&str]| -> String {

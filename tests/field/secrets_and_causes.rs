@@ -59,8 +59,7 @@ fn a_password_file_that_was_rewritten_is_used_without_a_restart() {
     redis.set_password("first");
     let config = App::configured().redis(&redis).origin(&origin);
     let (config, file) = with_file(config, "password_file", "first");
-    let app = config.start();
-    app.wait_for_redis();
+    let app = config.connect();
     // The file, and then the server.
     replace(&file, "second");
     change_password(&redis, "second");
@@ -85,8 +84,7 @@ fn a_password_file_that_is_missing_for_a_while_is_read_when_it_is_back() {
     redis.set_password("first");
     let config = App::configured().redis(&redis).origin(&origin);
     let (config, file) = with_file(config, "password_file", "first");
-    let app = config.start();
-    app.wait_for_redis();
+    let app = config.connect();
     std::fs::remove_file(&file).expect("a file of ours");
     redis.query::<()>(&["CLIENT", "KILL", "TYPE", "normal"]);
     wait_until_written(&app, &redis);
@@ -117,8 +115,7 @@ fn the_sentinels_password_file_is_read_again_too() {
         .set("redis", "sentinel_username", "watcher")
         .origin(&origin);
     let (config, file) = with_file(config, "sentinel_password_file", "first");
-    let app = config.start();
-    app.wait_for_redis();
+    let app = config.connect();
     let statuses = || {
         let sentinels = app.health()["redis"]["sentinels"].clone();
         [0, 1, 2].map(|n| sentinels[n]["status"] == "up")
@@ -155,8 +152,7 @@ fn assert_cause(app: &App, cause: &str) {
 fn a_full_house_is_told_by_what_the_server_says_and_not_by_the_reset_after_it() {
     let (redis, origin) = (Redis::start(), Origin::start());
     redis.query::<()>(&["CONFIG", "SET", "maxclients", "20"]);
-    let app = App::start(&redis, &origin);
-    app.wait_for_redis();
+    let app = App::with(&redis, &origin).connect();
     let mut kept = redis.connection();
     let kill =
         crate::harness::command(&["CLIENT", "KILL", "TYPE", "normal"]).query::<i64>(&mut kept);
@@ -189,8 +185,7 @@ fn what_a_server_says_to_a_get_before_it_resets_is_the_cause() {
     let origin = Origin::start();
     let said = "ERR tenant suspended";
     let fake = FakeRedis::start(|_| Answer::Usual);
-    let app = before(&fake, &origin).start();
-    app.wait_for_redis();
+    let app = before(&fake, &origin).connect();
     fake.follow(move |words| match words {
         ["GET" | "MGET" | "PING", ..] => Answer::ErrorAndReset(said),
         _ => Answer::Usual,
@@ -245,7 +240,6 @@ fn a_cluster_of_one_node_that_does_not_know_its_address_is_used() {
         .set("redis", "mode", "cluster")
         .set("redis", "nodes", &redis.address().to_string())
         .origin(&origin)
-        .start();
-    app.wait_for_redis();
+        .connect();
     wait_until_written(&app, &redis);
 }

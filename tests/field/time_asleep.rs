@@ -108,8 +108,7 @@ fn an_absence_is_not_remembered_over_the_time_that_the_machine_was_suspended() {
 fn a_wall_clock_that_was_set_back_makes_no_copy_younger_and_spoils_none() {
     let (mut redis, origin, asleep) = (Redis::start(), Origin::start(), Asleep::new());
     let config = App::configured().redis(&redis).origin(&origin);
-    let app = asleep.of(config.set("route data", "ttl", "4s")).start();
-    app.wait_for_redis();
+    let app = asleep.of(config.set("route data", "ttl", "4s")).connect();
     let began = Instant::now();
     app.value("a");
     redis.kill();
@@ -138,8 +137,7 @@ fn a_pause_of_our_own_is_held_neither_against_redis_nor_against_a_source() {
         .set("source origin", "timeout", "1s")
         .set("source origin", "soft_timeout", "1s")
         .origin(&origin)
-        .start();
-    app.wait_for_redis();
+        .connect();
     // Replies are under way for most of the time.
     proxy.set_fault(NetworkFault::Slow(Duration::from_millis(30)));
     let load = Load::start(app.address(), CLIENTS, |client, n| match client % 2 {

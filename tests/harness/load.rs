@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{Client, Origin, Response, Seen};
+use super::{Client, Origin, Response, Seen, echo};
 
 /// Bytes of an answer that is large: it is not looked at to its end.
 const LARGE: usize = 1024 * 1024;
@@ -31,7 +31,7 @@ pub struct Report {
     pub unanswered: usize,
     /// Values that belong to another key.
     pub wrong: Vec<String>,
-    /// When an undisturbed app was asked, how long it took, and how much of it was too long.
+    /// When the control was asked, how long it took, and how much of it was too long.
     delays: Vec<(Instant, Duration, Duration)>,
     /// See [`Seen::waited`].
     waited: Duration,
@@ -118,15 +118,15 @@ impl Report {
         assert!(self.wrong.is_empty(), "wrong answers: {:?}", self.wrong);
     }
 
-    /// Holds it against what an undisturbed app showed meanwhile on the same machine, where an
-    /// answer should take `usual`: what it took beyond that is the machine's doing, and is taken
-    /// off every answer that was under way at the time.
+    /// Holds it against what the control showed meanwhile on the same machine: what an answer of it took
+    /// beyond the usual is the machine's doing, and is taken off every answer that was under way at the time.
     #[must_use]
-    pub fn beside(mut self, undisturbed: &Seen, usual: Duration) -> Self {
-        self.waited = undisturbed.waited;
-        let delays = undisturbed.report.answers.iter();
+    pub fn beside(mut self, control: &Seen) -> Self {
+        self.waited = control.waited;
+        let delays = control.report.answers.iter();
+        let beyond = |took: Duration| took.saturating_sub(echo::LATENCY);
         self.delays = delays
-            .map(|answer| (answer.at, answer.took, answer.took.saturating_sub(usual)))
+            .map(|answer| (answer.at, answer.took, beyond(answer.took)))
             .collect();
         self
     }
@@ -156,7 +156,7 @@ impl Report {
         own.max().unwrap_or_default()
     }
 
-    /// The most that the machine added to an answer of the undisturbed app, and the longest that a thread had
+    /// The most that the machine added to an answer of the control, and the longest that a thread had
     /// to wait for a processor within a tenth of a second.
     pub fn noise(&self) -> (Duration, Duration) {
         let delays = self.delays.iter().map(|(.., delay)| *delay);

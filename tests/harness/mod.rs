@@ -11,7 +11,10 @@ mod asleep;
 mod certificates;
 mod client;
 mod cluster;
+mod config;
+mod control;
 mod dropping;
+mod echo;
 mod fake_redis;
 mod fake_values;
 mod load;
@@ -22,16 +25,16 @@ mod proxy;
 mod redis;
 mod sentinel;
 mod turn;
-mod undisturbed;
+mod verdict;
 
 pub use addresses::{Addresses, PODS};
-pub use app::{
-    ADMIN_LISTEN, App, Config, Output, REDIS_CONNECTIONS_MAX, binary, evenkeel, file, promtool,
-};
+pub use app::{ADMIN_LISTEN, App, Output, REDIS_CONNECTIONS_MAX, binary, evenkeel, file, promtool};
 pub use asleep::Asleep;
 pub use certificates::{Admits, Authority, Certificate, TlsRedis};
 pub use client::{Client, NoResponse, Response};
 pub use cluster::Cluster;
+pub use config::Config;
+pub use control::{Control, Seen};
 pub use dropping::Dropping;
 pub use fake_redis::{Answer, CONNECT, FakeRedis};
 pub use fake_values::bulk;
@@ -42,7 +45,7 @@ pub use proxy::{Fault as NetworkFault, Proxy};
 pub use redis::{Redis, command};
 pub use sentinel::{Guarded, MASTER};
 pub use turn::alone;
-pub use undisturbed::{Seen, Undisturbed};
+pub use verdict::{Verdict, play};
 
 /// How long anything that should happen at once may take on a busy machine.
 pub const SOON: Duration = Duration::from_secs(10);

@@ -2,11 +2,13 @@
 //! has latency and faults.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use super::echo::next_target;
 
 /// What can be wrong with an answer of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,14 +208,8 @@ fn accept(listener: &TcpListener, state: &Arc<State>) {
 /// Answers the requests of one connection in their order.
 fn serve(stream: TcpStream, state: &State) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    while let Some(request) = lines.next().transpose()? {
-        while lines
-            .next()
-            .transpose()?
-            .is_some_and(|line| !line.is_empty())
-        {}
-        let target = request.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut requests = BufReader::new(stream.try_clone()?);
+    while let Some(target) = next_target(&mut requests)? {
         let mut inner = state.lock();
         inner.targets.push(target.clone());
         inner.at_once += 1;

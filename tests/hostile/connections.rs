@@ -92,25 +92,18 @@ fn five_hundred_connects_at_once_are_all_served() {
     let target = Target::start();
     let witness = target.witness();
     let mut clients: Vec<_> = (0..500).map(|_| target.client()).collect();
-    for client in &mut clients {
-        client.send("GET /api/data/known HTTP/1.1\r\nHost: h\r\n\r\n");
-    }
-    for client in &mut clients {
-        assert_eq!(
-            client.response(false).expect("an answer").value().0,
-            "the value"
-        );
-    }
+    let mut all_ask = || {
+        for client in &mut clients {
+            client.send("GET /api/data/known HTTP/1.1\r\nHost: h\r\n\r\n");
+        }
+        for client in &mut clients {
+            let answer = client.response(false).expect("an answer");
+            assert_eq!(answer.value().0, "the value");
+        }
+    };
+    all_ask();
     let threads = target.threads();
-    for client in &mut clients {
-        client.send("GET /api/data/known HTTP/1.1\r\nHost: h\r\n\r\n");
-    }
-    for client in &mut clients {
-        assert_eq!(
-            client.response(false).expect("an answer").value().0,
-            "the value"
-        );
-    }
+    all_ask();
     assert_eq!(target.threads(), threads);
     witness.assert_served();
 }

@@ -128,6 +128,7 @@ fn at(sorted: &[Duration], part: f64) -> Duration {
 }
 
 #[test]
+#[ignore = "long: many clients, alone"]
 fn under_overload_the_workers_go_on_at_their_best_and_all_others_are_told_at_once() {
     alone();
     let queue = std::env::var("HOSTILE_QUEUE_TIMEOUT").unwrap_or_else(|_| "200ms".to_owned());

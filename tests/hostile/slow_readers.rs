@@ -31,6 +31,7 @@ fn hits_per_second(target: &Target, span: Duration) -> f64 {
 }
 
 #[test]
+#[ignore = "long: many clients, alone"]
 fn a_hundred_slow_readers_of_a_megabyte_slow_nobody_down() {
     alone();
     let redis = Redis::start();

@@ -13,8 +13,7 @@ const MAX_BODY: u64 = 1000;
 /// A source with this URL before the key; after it comes `/v?w=1`.
 pub fn source(prefix: &str, timeout: Duration) -> HttpSource {
     HttpSource::new(&config::HttpSource {
-        url_prefix: prefix.to_owned(),
-        url_suffix: "/v?w=1".to_owned(),
+        url: format!("{prefix}<key>/v?w=1").parse().unwrap(),
         timeout,
         max_body: MAX_BODY,
         max_concurrent: 4,
