@@ -3,7 +3,8 @@
 //!
 //! A test that takes long, as the rows of the fault matrix do and what needs many servers or clients and the machine
 //! for itself, says so: `#[ignore = "long: .."]`. `tests/run` leaves those out and takes less than three minutes,
-//! `tests/run --all` runs everything, and `tests/run NAME` what is named, long or not.
+//! `tests/run --all` runs everything, and `tests/run NAME` what is named, long or not. Both leave out `field`, whose rules
+//! are not all held yet: `tests/run field::` shows which. A rule that is mended is taken out of there.
 #![allow(
     clippy::expect_used,
     reason = "a test that cannot go on fails, and says why"
@@ -38,3 +39,4 @@ mod systemd;
 mod activation;
 mod boot;
 mod failover;
+mod field;
