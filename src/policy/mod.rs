@@ -12,7 +12,7 @@
 //! | 5 | `fetch.rs` `fetch` | filler | the source is asked, and all lookups that wait are answered |
 //! | 6 | `settle_without_source` here | any | no answer of the source in time: a copy, else 503 |
 //! | 7 | `write_back.rs` `write` | writer | what was fetched goes to Redis |
-//! | 8 | `write_back.rs` `upkeep` | upkeep | what Redis has missed or lost goes there when it is back |
+//! | 8 | `write_back.rs` `recover` | upkeep | what Redis has missed or lost goes there when it is back |
 //! | 9 | `watch.rs` `refresh_due` | upkeep | what nears its end in Redis is fetched anew |
 //!
 //! Time moves lookups on too: whoever waits too long in 1, 4 or 5 is taken from there (`watch.rs`).

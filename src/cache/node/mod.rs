@@ -365,7 +365,7 @@ impl Node {
     }
 
     /// Looks at the calls in flight: one that lookups have waited for beyond [`Limits::patience`] is
-    /// given up. Opens the breaker when they stall (DESIGN 3, 2b): `stall_calls` lookups, `waiting` ones
+    /// given up. Opens the breaker when they stall: `stall_calls` lookups, `waiting` ones
     /// in the queue included, have waited so long and nothing has succeeded meanwhile.
     pub(crate) fn watch(&self, waiting: usize, now: Instant) {
         let patience = self.limits.patience();
